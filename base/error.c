@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Errors as values: formatting and wrapping.
+#include "error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int error_set(struct error *err, enum exit_status status, int code, const char *format, ...)
+{
+    if (!err)
+        return -1;
+    err->code = code;
+    err->status = status;
+    va_list arguments;
+    va_start(arguments, format);
+    int used = vsnprintf(err->text, sizeof(err->text), format, arguments);
+    va_end(arguments);
+    if (code && used >= 0 && (size_t)used < sizeof(err->text))
+        snprintf(err->text + used, sizeof(err->text) - (size_t)used, ": %s", strerror(code));
+    return -1;
+}
+
+int error_wrap(struct error *err, const char *format, ...)
+{
+    if (!err)
+        return -1;
+    char context[sizeof(err->text)];
+    char inner[sizeof(err->text)];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(context, sizeof(context), format, arguments);
+    va_end(arguments);
+    memcpy(inner, err->text, sizeof(inner));
+    size_t used = strnlen(context, sizeof(context) - 1);
+    memcpy(err->text, context, used);
+    snprintf(err->text + used, sizeof(err->text) - used, ": %s", inner);
+    return -1;
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Errors as values: the last argument of every fallible function, with context wrapped around it.
+#ifndef BASE_ERROR_H
+#define BASE_ERROR_H
+
+#include "exit_status.h"
+
+// One error. `text` is a single line without newline; `status` is the exit status that a tool
+// should end with; `code` is the errno behind it, or 0.
+struct error {
+    int code;
+    enum exit_status status;
+    char text[512];
+};
+
+// Fills *err and returns -1, so that `return error_set(...)` is the whole idiom. A `code` other
+// than 0 appends ": " and its description. `err` may be NULL (the caller does not care).
+int error_set(struct error *err, enum exit_status status, int code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+// Puts "context: " in front of an error that is already set. Returns -1.
+int error_wrap(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tokenizer "llama": loading of the vocabulary, look-up by text, text of a token.
+
+#include "tokenizer.h"
+
+#include "half.h"
+#include "tokenizer_text.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+void llm_tokenizer_reserve(struct llm_tokenizer *tokenizer, struct llm_arena *arena,
+                           uint32_t token_count, size_t text_limit)
+{
+    uint32_t slots = 16;
+    while (slots / 2 < token_count) { /* at most half full: short probe sequences */
+        slots *= 2;
+    }
+    tokenizer->token_count = token_count;
+    tokenizer->slot_mask = slots - 1;
+    tokenizer->text_limit = text_limit;
+    tokenizer->tokens = llm_arena_take(arena, token_count, sizeof(struct llm_token));
+    tokenizer->slots = llm_arena_take(arena, slots, sizeof(uint32_t));
+    llm_tokenizer_reserve_text(tokenizer, arena);
+}
+
+/* FNV-1a (Fowler, Noll and Vo), 64 bits folded to 32. */
+static uint32_t hash_text(const char *text, size_t length)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (size_t index = 0; index < length; index++) {
+        hash = (hash ^ (uint8_t)text[index]) * UINT64_C(0x100000001b3);
+    }
+    return (uint32_t)(hash ^ hash >> 32);
+}
+
+/* Returns the slot of the token with this text, or the empty slot where it would go. There is one,
+ * because the table is at most half full. */
+static uint32_t find_slot(const struct llm_tokenizer *tokenizer, const char *text, size_t length)
+{
+    uint32_t slot = hash_text(text, length) & tokenizer->slot_mask;
+    while (tokenizer->slots[slot] != 0) {
+        const struct llm_token *token = &tokenizer->tokens[tokenizer->slots[slot] - 1];
+        if (token->length == length && memcmp(token->text, text, length) == 0) {
+            break;
+        }
+        slot = (slot + 1) & tokenizer->slot_mask;
+    }
+    return slot;
+}
+
+uint32_t llm_token_find(const struct llm_tokenizer *tokenizer, const char *text, size_t length)
+{
+    if (length > tokenizer->longest) {
+        return LLM_NO_TOKEN;
+    }
+    uint32_t entry = tokenizer->slots[find_slot(tokenizer, text, length)];
+    return entry == 0 ? LLM_NO_TOKEN : entry - 1;
+}
+
+static int check_kind(const struct gguf_file *file, struct llm_error *err)
+{
+    struct gguf_string model;
+    if (gguf_read_string(file, "tokenizer.ggml.model", true, &model, err) != 0) {
+        return -1;
+    }
+    if (!gguf_string_is(model, "llama")) {
+        return llm_fail(err, "tokenizer model '%.*s' is not supported (supported: llama)",
+                        gguf_shown(model), model.text);
+    }
+    return 0;
+}
+
+static int load_token(struct llm_tokenizer *tokenizer, uint32_t id, struct gguf_string text,
+                      float score, uint32_t type, struct llm_error *err)
+{
+    if (text.length > LLM_PIECE_BYTES_MAX) {
+        return llm_fail(err, "token %" PRIu32 ": %" PRIu64 " bytes are too long (at most %d)", id,
+                        text.length, LLM_PIECE_BYTES_MAX);
+    }
+    if (!(score >= -3.4e38f && score <= 3.4e38f)) { /* merges are ordered by it */
+        return llm_fail(err, "token %" PRIu32 ": its score is not a finite number", id);
+    }
+    struct llm_token *token = &tokenizer->tokens[id];
+    token->text = text.text;
+    token->length = (uint32_t)text.length;
+    token->score = score;
+    token->type = type;
+    if (token->length > tokenizer->longest) {
+        tokenizer->longest = token->length;
+    }
+    tokenizer->slots[find_slot(tokenizer, text.text, token->length)] = id + 1;
+    return 0;
+}
+
+static int load_vocabulary(struct llm_tokenizer *tokenizer, const struct gguf_file *file,
+                           struct llm_error *err)
+{
+    const struct gguf_value *texts;
+    const struct gguf_value *scores;
+    const struct gguf_value *types = NULL;
+    if (gguf_read_array(file, "tokenizer.ggml.tokens", GGUF_STRING, &texts, err) != 0 ||
+        gguf_read_array(file, "tokenizer.ggml.scores", GGUF_FLOAT32, &scores, err) != 0) {
+        return -1;
+    }
+    if (gguf_find(file, "tokenizer.ggml.token_type") != NULL &&
+        gguf_read_array(file, "tokenizer.ggml.token_type", GGUF_INT32, &types, err) != 0) {
+        return -1;
+    }
+    if (texts->count != tokenizer->token_count || scores->count != texts->count ||
+        (types != NULL && types->count != texts->count)) {
+        return llm_fail(err, "tokenizer.ggml.tokens, scores and token_type differ in length");
+    }
+
+    uint64_t offset = 0;
+    for (uint32_t id = 0; id < tokenizer->token_count; id++) {
+        struct gguf_string text;
+        float score = llm_load_f32(scores->data + 4 * (size_t)id);
+        uint32_t type =
+            types == NULL ? LLM_TOKEN_NORMAL : llm_load_u32(types->data + 4 * (size_t)id);
+        if (gguf_next_string(texts, &offset, &text) != 0) {
+            return llm_fail(err, "tokenizer.ggml.tokens ends too early");
+        }
+        if (load_token(tokenizer, id, text, score, type, err) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* A byte without a token of its own "<0xNN>" may still be the text of one. */
+static void load_bytes(struct llm_tokenizer *tokenizer)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    for (unsigned byte = 0; byte < 256; byte++) {
+        char name[] = {'<', '0', 'x', digits[byte / 16], digits[byte % 16], '>'};
+        char self = (char)byte;
+        tokenizer->bytes[byte] = llm_token_find(tokenizer, name, sizeof(name));
+        if (tokenizer->bytes[byte] == LLM_NO_TOKEN) {
+            tokenizer->bytes[byte] = llm_token_find(tokenizer, &self, 1);
+        }
+    }
+}
+
+/* Reads the number of a special token; without the key it is `usual`, if there is such a token. */
+static int load_special(const struct llm_tokenizer *tokenizer, const struct gguf_file *file,
+                        const char *name, uint32_t usual, uint32_t *id, struct llm_error *err)
+{
+    uint64_t value = usual < tokenizer->token_count ? usual : LLM_NO_TOKEN;
+    if (gguf_read_integer(file, name, false, 0, tokenizer->token_count - 1, &value, err) != 0) {
+        return -1;
+    }
+    *id = (uint32_t)value;
+    return 0;
+}
+
+int llm_tokenizer_load(struct llm_tokenizer *tokenizer, const struct gguf_file *file,
+                       struct llm_error *err)
+{
+    tokenizer->longest = 0;
+    tokenizer->add_begin = true; /* this and the next: llama.cpp's defaults for this tokenizer */
+    tokenizer->add_space_prefix = true;
+    if (check_kind(file, err) != 0 || load_vocabulary(tokenizer, file, err) != 0 ||
+        load_special(tokenizer, file, "tokenizer.ggml.unknown_token_id", 0, &tokenizer->unknown,
+                     err) != 0 ||
+        load_special(tokenizer, file, "tokenizer.ggml.bos_token_id", 1, &tokenizer->begin, err) !=
+            0 ||
+        load_special(tokenizer, file, "tokenizer.ggml.eos_token_id", 2, &tokenizer->end, err) !=
+            0 ||
+        gguf_read_boolean(file, "tokenizer.ggml.add_bos_token", false, &tokenizer->add_begin,
+                          err) != 0 ||
+        gguf_read_boolean(file, "tokenizer.ggml.add_space_prefix", false,
+                          &tokenizer->add_space_prefix, err) != 0) {
+        return -1;
+    }
+    load_bytes(tokenizer);
+    return 0;
+}
+
+/* Returns the value of the hexadecimal digit, or -1. */
+static int digit_value(char digit)
+{
+    if (digit >= '0' && digit <= '9') {
+        return digit - '0';
+    }
+    if (digit >= 'A' && digit <= 'F') {
+        return digit - 'A' + 10;
+    }
+    return -1;
+}
+
+size_t llm_token_text(const struct llm_tokenizer *tokenizer, uint32_t id, char *text)
+{
+    const struct llm_token *token = &tokenizer->tokens[id];
+    size_t length = 0;
+
+    switch (token->type) {
+    case LLM_TOKEN_CONTROL:
+    case LLM_TOKEN_UNKNOWN:
+    case LLM_TOKEN_UNUSED:
+        return 0;
+    case LLM_TOKEN_BYTE:
+        if (token->length == 6 && digit_value(token->text[3]) >= 0 &&
+            digit_value(token->text[4]) >= 0) {
+            text[0] = (char)(digit_value(token->text[3]) * 16 + digit_value(token->text[4]));
+            return 1;
+        }
+        return 0;
+    default:
+        break;
+    }
+    for (size_t index = 0; index < token->length; index++) {
+        if (token->length - index >= LLM_SPACE_BYTES &&
+            memcmp(token->text + index, LLM_SPACE, LLM_SPACE_BYTES) == 0) {
+            text[length++] = ' ';
+            index += LLM_SPACE_BYTES - 1;
+        } else {
+            text[length++] = token->text[index];
+        }
+    }
+    return length;
+}

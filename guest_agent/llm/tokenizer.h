@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tokenizer "llama" of GGUF files: SentencePiece byte-pair merges with scores.
+
+#ifndef LLM_TOKENIZER_H
+#define LLM_TOKENIZER_H
+
+#include "arena.h"
+#include "error.h"
+#include "gguf.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LLM_NO_TOKEN UINT32_MAX
+
+/* Token types of the GGUF specification, key tokenizer.ggml.token_type. */
+enum llm_token_type {
+    LLM_TOKEN_NORMAL = 1,
+    LLM_TOKEN_UNKNOWN = 2,
+    LLM_TOKEN_CONTROL = 3,
+    LLM_TOKEN_USER_DEFINED = 4,
+    LLM_TOKEN_UNUSED = 5,
+    LLM_TOKEN_BYTE = 6,
+};
+
+struct llm_token {
+    const char *text; /* inside the GGUF file, not NUL-terminated */
+    uint32_t length;  /* bytes */
+    float score;      /* the pair with the highest one is merged first */
+    uint32_t type;    /* enum llm_token_type */
+};
+
+/* A piece of the text while it is being merged; pieces form a doubly linked list. */
+struct llm_piece {
+    uint32_t start;    /* offset of its first byte in the escaped text */
+    uint32_t length;   /* bytes; 0 once merged into the piece before */
+    uint32_t previous; /* index of the neighbour, or LLM_NO_PIECE */
+    uint32_t next;
+};
+
+/* A candidate merge of two neighbouring pieces. */
+struct llm_pair {
+    float score;     /* of the token they form */
+    uint32_t left;   /* index of the left piece */
+    uint32_t right;  /* index of the right piece */
+    uint32_t length; /* bytes of both when the pair was found: if it differs, the pair is stale */
+};
+
+struct llm_tokenizer {
+    struct llm_token *tokens;
+    uint32_t token_count;
+    uint32_t *slots;     /* open addressing: index of a token plus 1, or 0 */
+    uint32_t slot_mask;  /* number of slots, a power of two, minus 1 */
+    uint32_t longest;    /* bytes of the longest token */
+    uint32_t bytes[256]; /* the token of each byte, or LLM_NO_TOKEN */
+    uint32_t begin;      /* of a text, LLM_NO_TOKEN if the model has none; also the next two */
+    uint32_t end;
+    uint32_t unknown;
+    bool add_begin;        /* texts start with the token `begin` */
+    bool add_space_prefix; /* texts are tokenized as if they began with a space */
+
+    /* Working memory for one text of up to text_limit bytes. */
+    size_t text_limit;
+    char *escaped;
+    struct llm_piece *pieces;
+    struct llm_pair *heap;
+};
+
+/* Takes the memory for a vocabulary of token_count tokens and texts of up to text_limit bytes (less
+ * than 2^28) from the arena. If it does not suffice, arena->exhausted is set. */
+void llm_tokenizer_reserve(struct llm_tokenizer *tokenizer, struct llm_arena *arena,
+                           uint32_t token_count, size_t text_limit);
+
+/* Fills a reserved tokenizer from the keys tokenizer.ggml.*. The file must stay mapped. Returns 0,
+ * or -1 with *err filled. */
+int llm_tokenizer_load(struct llm_tokenizer *tokenizer, const struct gguf_file *file,
+                       struct llm_error *err);
+
+/* Writes the tokens of the `length` bytes at `text` (any bytes) to ids, at most `capacity` of them,
+ * and their number to *count; the token `begin` comes first if with_begin and the model asks for
+ * it. An empty text has no tokens besides. Words like "</s>" are text, not control tokens. Returns
+ * 0, or -1 with *err filled if the text is too long for the tokenizer or for `ids`. Same result as
+ * llama.cpp, in O(n log n). */
+int llm_tokenize(struct llm_tokenizer *tokenizer, const char *text, size_t length, bool with_begin,
+                 uint32_t *ids, size_t capacity, size_t *count, struct llm_error *err);
+
+#define LLM_PIECE_BYTES_MAX 1024 /* longest token, and thus longest text of one */
+
+/* Writes the text that the token `id`, below token_count, stands for to `text`, which has room for
+ * LLM_PIECE_BYTES_MAX bytes; returns its length. Control tokens have none. */
+size_t llm_token_text(const struct llm_tokenizer *tokenizer, uint32_t id, char *text);
+
+#endif

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// The audit log file.
+#include "audit_log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+
+static int write_all(int fd, const void *data, size_t length, struct error *err)
+{
+    const uint8_t *at = data;
+    while (length) {
+        ssize_t n = write(fd, at, length);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return error_set(err, EXIT_STATUS_ISOLATED, errno, "audit log");
+        at += n;
+        length -= (size_t)n;
+    }
+    return 0;
+}
+
+static int check_or_write_header(int fd, const char *path, struct error *err)
+{
+    char header[AUDIT_FILE_HEADER_BYTES] = AUDIT_FORMAT "\n";
+    char found[AUDIT_FILE_HEADER_BYTES];
+    struct stat status;
+    if (fstat(fd, &status) < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "audit log %s", path);
+    if (!S_ISREG(status.st_mode))
+        return error_set(err, EXIT_STATUS_BAD_FILE, 0, "audit log %s is not a regular file", path);
+    if (status.st_size == 0)
+        return write_all(fd, header, sizeof(header), err);
+    if (pread(fd, found, sizeof(found), 0) != (ssize_t)sizeof(found) ||
+        memcmp(found, header, sizeof(header)) ||
+        (status.st_size - (off_t)sizeof(header)) % (off_t)sizeof(struct audit_record))
+        return error_set(err, EXIT_STATUS_BAD_FILE, 0,
+                         "%s exists and is not a whole audit log of format %s: move it away", path,
+                         AUDIT_FORMAT);
+    return 0;
+}
+
+int audit_log_open(struct audit_log *log, const char *path, const struct clock *clock,
+                   struct error *err)
+{
+    cleanup_fd int fd =
+        open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+    if (fd < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "audit log %s", path);
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno,
+                         "audit log %s is in use by another VM", path);
+    if (check_or_write_header(fd, path, err) < 0)
+        return -1;
+    log->clock = clock;
+    log->sequence = 0;
+    log->next_from_vmm = 0;
+    log->used = 0;
+    log->fd = steal_fd(&fd);
+    return 0;
+}
+
+int audit_log_flush(struct audit_log *log, struct error *err)
+{
+    size_t bytes = log->used * sizeof(log->batch[0]);
+    log->used = 0;
+    return bytes ? write_all(log->fd, log->batch, bytes, err) : 0;
+}
+
+static int add(struct audit_log *log, const struct audit_record *record, uint64_t wall_ns,
+               struct error *err)
+{
+    if (log->used == AUDIT_LOG_BATCH && audit_log_flush(log, err) < 0)
+        return -1;
+    struct audit_record *copy = &log->batch[log->used++];
+    *copy = *record;
+    copy->size = sizeof(*copy);
+    copy->sequence = log->sequence++;
+    copy->wall_ns = wall_ns;
+    return 0;
+}
+
+int audit_log_append(struct audit_log *log, const struct audit_record *record, struct error *err)
+{
+    struct audit_record stamped = *record;
+    stamped.now_ns = clock_now_ns(log->clock);
+    return add(log, &stamped, clock_wall_ns(log->clock), err);
+}
+
+int audit_log_take(struct audit_log *log, struct shared_ring *ring, bool *wake, struct error *err)
+{
+    const uint64_t size = sizeof(struct audit_record);
+    uint64_t available = shared_ring_available(ring);
+    if (available == UINT64_MAX || available % size)
+        return error_set(err, EXIT_STATUS_ISOLATED, 0, "audit ring: the VMM's index is impossible");
+    uint64_t wall_ns = available ? clock_wall_ns(log->clock) : 0;
+    for (uint64_t offset = 0; offset < available; offset += size) {
+        struct audit_record record;
+        shared_ring_peek(ring, offset, &record, sizeof(record));
+        if (record.size != size || record.sequence != log->next_from_vmm)
+            return error_set(err, EXIT_STATUS_ISOLATED, 0,
+                             "audit ring: record %llu is out of sequence",
+                             (unsigned long long)log->next_from_vmm);
+        log->next_from_vmm++;
+        if (add(log, &record, wall_ns, err) < 0)
+            return -1;
+    }
+    if (available && shared_ring_consume(ring, available))
+        *wake = true;
+    return audit_log_flush(log, err);
+}
+
+void audit_log_close(struct audit_log *log)
+{
+    if (log->fd >= 0)
+        close(log->fd);
+    log->fd = -1;
+}

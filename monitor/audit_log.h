@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The audit log file: stamps records and appends them, whole, in batches.
+#ifndef MONITOR_AUDIT_LOG_H
+#define MONITOR_AUDIT_LOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "audit_record.h"
+#include "clock.h"
+#include "error.h"
+#include "shared_ring.h"
+
+#define AUDIT_LOG_BATCH 512u
+
+struct audit_log {
+    int fd;
+    const struct clock *clock;
+    uint64_t sequence;      // of the next record in this run
+    uint64_t next_from_vmm; // sequence that the VMM's next record must have
+    size_t used;            // records in `batch`
+    struct audit_record batch[AUDIT_LOG_BATCH];
+};
+
+// Opens or creates a log for appending, under an exclusive lock: one writer per file. A file that
+// is not a log of this format is refused.
+int audit_log_open(struct audit_log *log, const char *path, const struct clock *clock,
+                   struct error *err);
+
+// Appends a record of the supervisor itself.
+int audit_log_append(struct audit_log *log, const struct audit_record *record, struct error *err);
+
+// Moves what is in the VMM's ring to the log. *wake is set if the VMM waits for room. A ring whose
+// contents are not records in sequence is an error: the log would lie.
+int audit_log_take(struct audit_log *log, struct shared_ring *ring, bool *wake, struct error *err);
+
+// Writes the batch to the file.
+int audit_log_flush(struct audit_log *log, struct error *err);
+
+void audit_log_close(struct audit_log *log);
+
+#endif

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commands of `guillotine`: one file each, one row in the table of main.c.
+#ifndef MONITOR_CLI_H
+#define MONITOR_CLI_H
+
+#include "error.h"
+
+// Every command gets its own arguments (argv[0] is its name) and returns the exit status.
+int cli_run(int argc, char **argv);
+int cli_ps(int argc, char **argv);
+int cli_kill(int argc, char **argv);
+int cli_audit(int argc, char **argv);
+int cli_bench(int argc, char **argv);
+
+// Prints "guillotine: TEXT" and returns the error's status.
+int cli_fail(const struct error *err);
+
+// Prints "guillotine: MESSAGE" with a hint at --help and returns EXIT_STATUS_USAGE.
+int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

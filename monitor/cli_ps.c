@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// guillotine ps and guillotine kill: VMs that other processes supervise.
+#include <dirent.h>
+#include <errno.h>
+#include <getopt.h>
+#include <json-c/json.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "cli.h"
+#include "control_server.h"
+#include "escape.h"
+#include "paths.h"
+#include "vm_file.h"
+
+// How long `kill` waits until the VM is gone.
+#define KILL_TIMEOUT_MS 10000
+
+struct ps_options {
+    const char *runtime_dir;
+    bool json;
+    bool help;
+};
+
+static int parse(int argc, char **argv, struct ps_options *options)
+{
+    static const struct option table[] = {
+        {"json", 0, NULL, 'j'},
+        {"runtime-dir", 1, NULL, 'r'},
+        {"help", 0, NULL, 'h'},
+        {0},
+    };
+    int option;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":", table, NULL)) >= 0) {
+        switch (option) {
+        case 'j':
+            options->json = true;
+            break;
+        case 'r':
+            options->runtime_dir = optarg;
+            break;
+        case 'h':
+            options->help = true;
+            break;
+        default:
+            return cli_usage(argv[0], "bad option %s", argv[optind - 1]);
+        }
+    }
+    return 0;
+}
+
+static int ask_status(const char *runtime_dir, const char *name, char *answer, size_t size)
+{
+    struct error err;
+    cleanup_fd int fd = control_connect(runtime_dir, name, &err);
+    return fd < 0 ? -1 : control_ask(fd, "status", answer, size, &err);
+}
+
+static const char *member_text(json_object *object, const char *key)
+{
+    json_object *member;
+    return json_object_object_get_ex(object, key, &member) ? json_object_get_string(member) : "?";
+}
+
+static void print_row(const char *answer)
+{
+    json_object *status = json_tokener_parse(answer);
+    char name[VM_NAME_SIZE * ESCAPE_MAX_EXPANSION];
+    char level[64];
+    if (!status)
+        return;
+    const char *text = member_text(status, "name");
+    escape_line(name, sizeof(name), text, strlen(text));
+    text = member_text(status, "level");
+    escape_line(level, sizeof(level), text, strlen(text));
+    json_object *member;
+    long long uptime_ms = json_object_object_get_ex(status, "uptime_ms", &member)
+                              ? json_object_get_int64(member)
+                              : 0;
+    printf("%-24s %-12s %5s %8s %6lld.%llds\n", name, level, member_text(status, "vcpus"),
+           member_text(status, "pid"), uptime_ms / 1000, uptime_ms % 1000 / 100);
+    json_object_put(status);
+}
+
+int cli_ps(int argc, char **argv)
+{
+    struct ps_options options = {0};
+    struct error err;
+    char runtime_dir[PATH_MAX];
+    char answer[CONTROL_ANSWER_MAX];
+    int usage = parse(argc, argv, &options);
+    if (usage)
+        return usage;
+    if (options.help) {
+        printf("Usage: guillotine ps [--json] [--runtime-dir DIR]\n\n"
+               "Lists the VMs that run: name, isolation level, vCPUs, process id of the\n"
+               "supervisor, time since the start. --json prints one array.\n\n"
+               "Examples:\n  guillotine ps\n  guillotine ps --json | jq '.[].name'\n");
+        return EXIT_STATUS_OK;
+    }
+    if (optind < argc)
+        return cli_usage("ps", "unexpected argument %s", argv[optind]);
+    if (paths_runtime_dir(options.runtime_dir, runtime_dir, &err) < 0)
+        return cli_fail(&err);
+    DIR *folder = opendir(runtime_dir);
+    if (!folder) {
+        error_set(&err, EXIT_STATUS_FAILURE, errno, "runtime directory %s", runtime_dir);
+        return cli_fail(&err);
+    }
+    printf(options.json ? "[" : "NAME                     LEVEL        VCPUS      PID   UPTIME\n");
+    bool first = true;
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        size_t length = strlen(entry->d_name);
+        if (length < 6 || strcmp(entry->d_name + length - 5, ".sock"))
+            continue;
+        entry->d_name[length - 5] = '\0';
+        if (!vm_name_is_valid(entry->d_name) ||
+            ask_status(runtime_dir, entry->d_name, answer, sizeof(answer)) < 0)
+            continue;
+        if (options.json)
+            printf("%s%s", first ? "" : ",", answer);
+        else
+            print_row(answer);
+        first = false;
+    }
+    closedir(folder);
+    if (options.json)
+        printf("]\n");
+    return EXIT_STATUS_OK;
+}
+
+// The socket closes when the supervisor has cleaned everything up.
+static int wait_for_end(int fd, struct error *err)
+{
+    char byte;
+    for (;;) {
+        struct pollfd in = {.fd = fd, .events = POLLIN};
+        if (poll(&in, 1, KILL_TIMEOUT_MS) <= 0)
+            return error_set(err, EXIT_STATUS_FAILURE, 0, "the VM did not end in %d s",
+                             KILL_TIMEOUT_MS / 1000);
+        if (read(fd, &byte, 1) <= 0)
+            return 0;
+    }
+}
+
+int cli_kill(int argc, char **argv)
+{
+    struct ps_options options = {0};
+    struct error err;
+    char runtime_dir[PATH_MAX];
+    char answer[CONTROL_ANSWER_MAX];
+    int usage = parse(argc, argv, &options);
+    if (usage)
+        return usage;
+    if (options.help) {
+        printf("Usage: guillotine kill NAME [--runtime-dir DIR]\n\n"
+               "Stops a VM: ports close at once, vCPUs leave guest mode, the VMM ends or is\n"
+               "killed after 100 ms. Its `run` command exits with status 81. Returns when\n"
+               "everything of the VM is gone.\n\n"
+               "Example:\n  guillotine kill demo\n");
+        return EXIT_STATUS_OK;
+    }
+    if (optind + 1 != argc)
+        return cli_usage("kill", "give the name of one VM");
+    if (!vm_name_is_valid(argv[optind]))
+        return cli_usage("kill", "'%s' is not a VM name", argv[optind]);
+    if (paths_runtime_dir(options.runtime_dir, runtime_dir, &err) < 0)
+        return cli_fail(&err);
+    cleanup_fd int fd = control_connect(runtime_dir, argv[optind], &err);
+    if (fd < 0 || control_ask(fd, "stop", answer, sizeof(answer), &err) < 0 ||
+        wait_for_end(fd, &err) < 0)
+        return cli_fail(&err);
+    return EXIT_STATUS_OK;
+}

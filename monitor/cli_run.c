@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0
+// guillotine run: the CLI process is the supervisor of one VM.
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "cli.h"
+#include "paths.h"
+#include "run_report.h"
+
+struct run_options {
+    const char *file;
+    const char *runtime_dir;
+    const char *state_dir;
+    const char *audit;
+    const char *result;
+    const char *expect;
+    char **model_arguments;
+    int model_argument_count;
+};
+
+enum run_option {
+    OPTION_IMAGE = 256,
+    OPTION_WEIGHTS,
+    OPTION_WEIGHTS_COPY,
+    OPTION_VCPUS,
+    OPTION_MEMORY,
+    OPTION_PORT,
+    OPTION_MODEL_CORES,
+    OPTION_HYPERVISOR_CORES,
+    OPTION_NAME,
+    OPTION_AUDIT,
+    OPTION_RESULT,
+    OPTION_EXPECT,
+    OPTION_REQUIRE,
+    OPTION_RUNTIME_DIR,
+    OPTION_STATE_DIR,
+    OPTION_HELP,
+};
+
+static const struct {
+    struct option option;
+    const char *argument;
+    const char *help;
+} run_options_table[] = {
+    {{"image", 1, NULL, OPTION_IMAGE}, "FILE", "cell image: static ELF64 executable"},
+    {{"weights", 1, NULL, OPTION_WEIGHTS}, "FILE", "map FILE read-only into the cell (repeatable)"},
+    {{"weights-copy", 1, NULL, OPTION_WEIGHTS_COPY},
+     "FILE",
+     "same, as a private copy that later changes of FILE cannot reach"},
+    {{"vcpus", 1, NULL, OPTION_VCPUS}, "N", "virtual CPUs, 1 to 16 (default 1)"},
+    {{"memory", 1, NULL, OPTION_MEMORY},
+     "SIZE",
+     "memory of the model, e.g. 256MiB (default 128MiB + a quarter of the weights)"},
+    {{"port", 1, NULL, OPTION_PORT}, "KIND[:NAME]", "grant a port (kinds: console)"},
+    {{"model-cores", 1, NULL, OPTION_MODEL_CORES}, "CPUS", "host CPUs for vCPUs, e.g. 2-5"},
+    {{"hypervisor-cores", 1, NULL, OPTION_HYPERVISOR_CORES}, "CPUS", "host CPUs for mediation"},
+    {{"name", 1, NULL, OPTION_NAME}, "NAME", "name of the VM (default: generated)"},
+    {{"audit", 1, NULL, OPTION_AUDIT},
+     "FILE.audit",
+     "audit log (default: NAME.audit in the state directory)"},
+    {{"result", 1, NULL, OPTION_RESULT}, "FILE", "write how the run ended as JSON"},
+    {{"expect", 1, NULL, OPTION_EXPECT},
+     "OUTCOME",
+     "exit 0 only if the run ends as exit:N or violation:KIND[,KIND]"},
+    {{"require", 1, NULL, OPTION_REQUIRE},
+     "LEVEL",
+     "none, basic or strict: refuse to run with less isolation (default none)"},
+    {{"runtime-dir", 1, NULL, OPTION_RUNTIME_DIR}, "DIR", "where control sockets live"},
+    {{"state-dir", 1, NULL, OPTION_STATE_DIR}, "DIR", "where audit logs live"},
+    {{"help", 0, NULL, OPTION_HELP}, NULL, "this text"},
+};
+
+#define OPTION_COUNT (sizeof(run_options_table) / sizeof(run_options_table[0]))
+
+static int help(void)
+{
+    printf("Usage: guillotine run [OPTIONS] FILE.json [-- ARGUMENTS]\n"
+           "       guillotine run [OPTIONS] --image FILE [-- ARGUMENTS]\n"
+           "\n"
+           "Runs the VM that FILE.json describes (docs/vm-file.md); options override it. The\n"
+           "command behaves like any program: standard input and output are the model's\n"
+           "console port (if one is granted), Ctrl-C stops the VM, the exit status is the\n"
+           "model's (0 to 63) or says what went wrong (docs/exit-codes.md).\n"
+           "\n"
+           "Options:\n");
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        char left[64];
+        snprintf(left, sizeof(left), "--%s%s%s", run_options_table[i].option.name,
+                 run_options_table[i].argument ? " " : "",
+                 run_options_table[i].argument ? run_options_table[i].argument : "");
+        printf("  %-26s %s\n", left, run_options_table[i].help);
+    }
+    printf("\n"
+           "Examples:\n"
+           "  guillotine run demo.json -- --prompt 'The lighthouse'\n"
+           "  guillotine run --image llm.elf --weights demo.gguf --port console -- --tokens 50\n"
+           "  guillotine run --expect violation:write-code --image attack.elf\n");
+    return EXIT_STATUS_OK;
+}
+
+static int replace_string(char **target, const char *text, struct error *err)
+{
+    char *copy = strdup(text);
+    if (!copy)
+        return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "option");
+    free(*target);
+    *target = copy;
+    return 0;
+}
+
+static int add_weights(struct vm_description *vm, const char *path, bool copy, struct error *err)
+{
+    if (vm->weights_count == VMM_MAX_WEIGHTS)
+        return error_set(err, EXIT_STATUS_USAGE, 0, "more than %u weights files", VMM_MAX_WEIGHTS);
+    vm->weights[vm->weights_count].copy = copy;
+    return replace_string(&vm->weights[vm->weights_count++].path, path, err);
+}
+
+static int add_port(struct vm_description *vm, const char *text, struct error *err)
+{
+    char kind[64];
+    const char *colon = strchr(text, ':');
+    snprintf(kind, sizeof(kind), "%.*s", colon ? (int)(colon - text) : (int)strlen(text), text);
+    return vm_description_add_port(vm, kind, colon ? colon + 1 : kind, err);
+}
+
+static int set_name(struct vm_description *vm, const char *name, struct error *err)
+{
+    if (!vm_name_is_valid(name))
+        return error_set(err, EXIT_STATUS_USAGE, 0,
+                         "--name %s: use lower-case letters, digits and '-', at most 63", name);
+    memcpy(vm->name, name, strlen(name) + 1);
+    return 0;
+}
+
+// Applies one option to the description or to `options`.
+static int apply(int option, const char *value, struct run_options *options,
+                 struct vm_description *vm, struct error *err)
+{
+    uint64_t number;
+    switch (option) {
+    case OPTION_IMAGE:
+        return replace_string(&vm->image, value, err);
+    case OPTION_WEIGHTS:
+    case OPTION_WEIGHTS_COPY:
+        return add_weights(vm, value, option == OPTION_WEIGHTS_COPY, err);
+    case OPTION_VCPUS:
+        if (number_parse(value, 1, VMM_MAX_VCPUS, &number, err) < 0)
+            return error_wrap(err, "--vcpus");
+        vm->vcpus = (uint32_t)number;
+        return 0;
+    case OPTION_MEMORY:
+        return number_parse_size(value, &vm->memory_bytes, err) < 0 ? error_wrap(err, "--memory")
+                                                                    : 0;
+    case OPTION_PORT:
+        return add_port(vm, value, err);
+    case OPTION_MODEL_CORES:
+        vm->model_cores_given = true;
+        return cpu_list_parse(value, &vm->model_cores, err);
+    case OPTION_HYPERVISOR_CORES:
+        vm->hypervisor_cores_given = true;
+        return cpu_list_parse(value, &vm->hypervisor_cores, err);
+    case OPTION_NAME:
+        return set_name(vm, value, err);
+    case OPTION_AUDIT:
+        options->audit = value;
+        return 0;
+    case OPTION_RESULT:
+        options->result = value;
+        return 0;
+    case OPTION_EXPECT:
+        options->expect = value;
+        return run_report_expect_check(value, err);
+    case OPTION_REQUIRE:
+        vm->require_given = true;
+        return vm_require_parse(value, &vm->require, err);
+    case OPTION_RUNTIME_DIR:
+        options->runtime_dir = value;
+        return 0;
+    case OPTION_STATE_DIR:
+        options->state_dir = value;
+        return 0;
+    default:
+        return error_set(err, EXIT_STATUS_USAGE, 0, "bad option; see guillotine run --help");
+    }
+}
+
+// Parses the command line twice: first for the VM file, then for the options that override it.
+static int parse(int argc, char **argv, struct run_options *options, struct vm_description *vm,
+                 struct error *err)
+{
+    struct option table[OPTION_COUNT + 1] = {{0}};
+    int dashes = 1;
+    for (size_t i = 0; i < OPTION_COUNT; i++)
+        table[i] = run_options_table[i].option;
+    while (dashes < argc && strcmp(argv[dashes], "--"))
+        dashes++;
+    options->model_arguments = argv + dashes + 1;
+    options->model_argument_count = argc > dashes + 1 ? argc - dashes - 1 : 0;
+
+    for (int pass = 0; pass < 2; pass++) {
+        optind = 0;
+        opterr = 0;
+        int option;
+        while ((option = getopt_long(dashes, argv, ":", table, NULL)) >= 0) {
+            if (option == '?' || option == ':')
+                return error_set(err, EXIT_STATUS_USAGE, 0,
+                                 option == ':' ? "%s needs a value"
+                                               : "unknown option %s; see guillotine run --help",
+                                 argv[optind - 1]);
+            if (option == OPTION_HELP)
+                exit(help());
+            if (pass == 1 && apply(option, optarg, options, vm, err) < 0)
+                return -1;
+        }
+        if (pass == 0 && dashes - optind > 1)
+            return error_set(err, EXIT_STATUS_USAGE, 0,
+                             "more than one VM file: %s, %s (arguments for the model come after --)",
+                             argv[optind], argv[optind + 1]);
+        if (pass == 0 && optind < dashes) {
+            options->file = argv[optind];
+            if (vm_file_load(options->file, vm, err) < 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+static int complete(struct vm_description *vm, const struct run_options *options,
+                    struct error *err)
+{
+    if (!vm->image)
+        return error_set(err, EXIT_STATUS_USAGE, 0,
+                         "nothing to run: give a VM file or --image; see guillotine run --help");
+    // Arguments after -- replace those of the file.
+    if (options->model_argument_count) {
+        for (unsigned i = 0; i < vm->argument_count; i++)
+            free(vm->arguments[i]);
+        vm->argument_count = 0;
+        for (int i = 0; i < options->model_argument_count; i++) {
+            if (vm_description_add_argument(vm, options->model_arguments[i], err) < 0)
+                return -1;
+        }
+    }
+    if (!vm->name[0]) {
+        uint32_t random;
+        if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+            return error_set(err, EXIT_STATUS_INTERNAL, errno, "getrandom");
+        snprintf(vm->name, sizeof(vm->name), "vm-%08x", random);
+    }
+    return 0;
+}
+
+static int find_places(const struct run_options *options, const struct vm_description *vm,
+                       char runtime_dir[PATH_MAX], char audit[PATH_MAX], struct error *err)
+{
+    char state_dir[PATH_MAX];
+    char name[VM_NAME_SIZE + 16];
+    const char *given = options->audit ? options->audit : vm->audit_path;
+    if (paths_runtime_dir(options->runtime_dir, runtime_dir, err) < 0)
+        return -1;
+    if (given) {
+        if (snprintf(audit, PATH_MAX, "%s", given) >= PATH_MAX)
+            return error_set(err, EXIT_STATUS_USAGE, ENAMETOOLONG, "%s", given);
+        return 0;
+    }
+    snprintf(name, sizeof(name), "audit/%s.audit", vm->name);
+    if (paths_state_dir(options->state_dir, state_dir, err) < 0)
+        return -1;
+    return paths_join(audit, state_dir, name, err);
+}
+
+static void block_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGPIPE);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static int report(const struct supervisor *supervisor, const struct run_options *options)
+{
+    struct error err;
+    int status = run_report_status(supervisor);
+    run_report_print(supervisor);
+    if (options->result && run_report_write(supervisor, options->result, &err) < 0)
+        status = cli_fail(&err);
+    if (options->expect && supervisor->outcome != RUN_FAILED)
+        status = run_report_expect(supervisor, options->expect);
+    return status;
+}
+
+int cli_run(int argc, char **argv)
+{
+    static struct supervisor supervisor; // large, and zero from the start
+    struct run_options options = {0};
+    struct error err = {0};
+    struct error kvm_error = {0};
+    char runtime_dir[PATH_MAX];
+    char audit[PATH_MAX];
+
+    block_signals();
+    // The VMM starts first and creates its VM on another core while the files are read here. If
+    // they are no good it goes away with its channel.
+    cleanup_fd int kvm_fd = -1;
+    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
+        if (!strcmp(argv[i], "--help"))
+            return help();
+    }
+    kvm_fd = kvm_device_open(&kvm_error);
+    bool started = kvm_fd >= 0 && vmm_process_start(&supervisor.process, kvm_fd, &kvm_error) == 0;
+
+    int result = parse(argc, argv, &options, &supervisor.vm, &err);
+    if (result == 0)
+        result = complete(&supervisor.vm, &options, &err);
+    if (result == 0)
+        result = find_places(&options, &supervisor.vm, runtime_dir, audit, &err);
+    if (result == 0 && !started) {
+        err = kvm_error;
+        result = -1;
+    }
+    int status;
+    if (result < 0) {
+        if (kvm_fd >= 0)
+            vmm_process_end(&supervisor.process);
+        status = cli_fail(&err);
+    } else {
+        supervisor_run(&supervisor, runtime_dir, audit);
+        status = report(&supervisor, &options);
+    }
+    supervisor_free(&supervisor);
+    return status;
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// guillotine: the command line.
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+#include "version.h"
+
+static const struct {
+    const char *name;
+    int (*function)(int argc, char **argv);
+    const char *summary;
+} commands[] = {
+    {"run", cli_run, "run a model in a cell and wait for it"},
+    {"ps", cli_ps, "list the VMs that run"},
+    {"kill", cli_kill, "stop a VM at once"},
+    {"audit", cli_audit, "print an audit log"},
+    {"bench", cli_bench, "measure this machine"},
+};
+
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+int cli_fail(const struct error *err)
+{
+    fprintf(stderr, "guillotine: %s\n", err->text);
+    return (int)err->status;
+}
+
+int cli_usage(const char *command, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "guillotine%s%s: ", command ? " " : "", command ? command : "");
+    vfprintf(stderr, format, arguments);
+    fprintf(stderr, "; see guillotine %s%s--help\n", command ? command : "", command ? " " : "");
+    va_end(arguments);
+    return EXIT_STATUS_USAGE;
+}
+
+static int help(void)
+{
+    printf("Usage: guillotine COMMAND [OPTIONS]\n"
+           "\n"
+           "Runs AI models that nobody trusts, each in a cell: a KVM guest without a kernel\n"
+           "and without devices, whose every byte crosses a mediated, audited port.\n"
+           "\n"
+           "Commands:\n");
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        printf("  %-8s %s\n", commands[i].name, commands[i].summary);
+    printf("\n"
+           "  guillotine COMMAND --help   options and examples of a command\n"
+           "  guillotine --version [--json]\n"
+           "\n"
+           "Examples:\n"
+           "  guillotine run demo.json -- --prompt 'Once upon a time'\n"
+           "  guillotine run --image model.elf --weights model.gguf --port console\n"
+           "  guillotine ps --json\n"
+           "\n"
+           "Exit statuses are listed in docs/exit-codes.md.\n");
+    return EXIT_STATUS_OK;
+}
+
+static int version(int json)
+{
+    if (json)
+        printf("{\"name\":\"guillotine\",\"version\":\"%s\",\"commit\":\"%s\",\"formats\":[%s]}\n",
+               GUILLOTINE_VERSION, GUILLOTINE_COMMIT, GUILLOTINE_FORMATS);
+    else
+        printf("guillotine %s (%s)\n", GUILLOTINE_VERSION, GUILLOTINE_COMMIT);
+    return EXIT_STATUS_OK;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        help();
+        return EXIT_STATUS_USAGE;
+    }
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
+        return help();
+    if (!strcmp(argv[1], "--version"))
+        return version(argc > 2 && !strcmp(argv[2], "--json"));
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (!strcmp(argv[1], commands[i].name))
+            return commands[i].function(argc - 1, argv + 1);
+    }
+    return cli_usage(NULL, "unknown command '%s'", argv[1]);
+}

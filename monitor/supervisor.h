@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// The supervisor of one VM: owns its process, level, audit log, console and control socket.
+#ifndef MONITOR_SUPERVISOR_H
+#define MONITOR_SUPERVISOR_H
+
+#include <stdbool.h>
+
+#include "audit_log.h"
+#include "console_relay.h"
+#include "control_server.h"
+#include "vmm_process.h"
+
+// How a run ended.
+enum run_outcome {
+    RUN_EXITED,    // the model exited; end.exit_value
+    RUN_VIOLATION, // end.violation
+    RUN_STOPPED,   // stopped by an operator: signal or control socket
+    RUN_ISOLATED,  // the level rose, or a fail-safe ended the run
+    RUN_FAILED,    // it could not be launched, or broke; `error` says why
+};
+
+struct supervisor {
+    struct vm_description vm; // owned
+    struct vmm_process process;
+    struct shared_ring audit_ring;
+    struct audit_log audit;
+    struct console_relay console;
+    struct control_server control;
+    int signals; // signalfd
+    bool has_console;
+    bool ready;
+    bool stopping;
+    bool ended;
+    uint64_t started_ns; // boot-time clock
+    uint64_t stop_deadline_ns;
+    int stop_signal; // the signal that asked us to stop, or 0
+    bool status_pending[CONTROL_MAX_CLIENTS];
+    enum run_outcome outcome;
+    struct vmm_ready ready_message;
+    struct vmm_end end;
+    struct error error;
+};
+
+// Runs the VM to its end. The VMM process has been started (vmm_process_start); signals SIGINT,
+// SIGTERM, SIGHUP and SIGPIPE are blocked. Takes ownership of everything in `supervisor`.
+// Afterwards no process, socket, lock or shared memory of this run exists; the audit log does.
+void supervisor_run(struct supervisor *supervisor, const char *runtime_dir, const char *audit_path);
+
+// Releases what supervisor_run left for the report.
+void supervisor_free(struct supervisor *supervisor);
+
+#endif

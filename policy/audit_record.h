@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The audit record: what the fabric writes to the audit ring and the supervisor to the log.
+#ifndef POLICY_AUDIT_RECORD_H
+#define POLICY_AUDIT_RECORD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// First line of every log file, terminated by a newline and padded with zeros to 64 bytes.
+#define AUDIT_FORMAT            "guillotine-audit/1"
+#define AUDIT_FILE_HEADER_BYTES 64u
+
+enum audit_type {
+    AUDIT_START = 1,      // the VM's first record
+    AUDIT_REQUEST = 2,    // with the decision
+    AUDIT_COMPLETION = 3, // of a request that was allowed
+    AUDIT_ANOMALY = 4,    // a rule of the transport was broken; detail: enum queue_rule
+    AUDIT_PORT_CLOSED = 5,
+    AUDIT_LEVEL = 6,     // detail: the new level
+    AUDIT_VIOLATION = 7, // detail: enum violation_kind; argument: the address
+    AUDIT_END = 8,       // detail: exit status
+};
+
+enum audit_decision {
+    AUDIT_DECISION_NONE = 0,
+    AUDIT_DECISION_ALLOW = 1,
+    AUDIT_DECISION_DENY = 2,
+    AUDIT_DECISION_GATE = 3, // the isolation level forbids it
+};
+
+// Fixed 80 bytes, little-endian, written whole.
+struct audit_record {
+    uint32_t size;      // of the record: 80
+    uint16_t type;      // enum audit_type
+    uint16_t port;      // index in the VM file's port list, 0xffff: none
+    uint64_t sequence;  // the writer's, from 0, without gaps
+    uint64_t now_ns;    // boot-time clock
+    uint64_t wall_ns;   // Unix time; 0 until the supervisor stamps the record
+    uint64_t request;   // the fabric's number of the request, from 1
+    uint64_t cookie;    // the guest's
+    uint64_t argument;  // of the operation or event
+    uint32_t operation; // of the port's kind
+    uint32_t length;    // payload bytes of the request or of the reply
+    uint32_t status;    // of a completion
+    uint32_t rule;      // that decided: enum policy_rule
+    uint16_t decision;  // enum audit_decision
+    uint16_t level;     // in force
+    uint32_t detail;    // by type
+};
+_Static_assert(sizeof(struct audit_record) == 80, "format");
+_Static_assert(offsetof(struct audit_record, operation) == 56, "format");
+
+#define AUDIT_NO_PORT 0xffffu
+
+const char *audit_type_name(unsigned type);
+const char *audit_decision_name(unsigned decision);
+
+#endif

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Isolation levels, and the two shared pages that carry them between supervisor, VMM and backends.
+#ifndef POLICY_LEVEL_H
+#define POLICY_LEVEL_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+enum level {
+    LEVEL_STANDARD = 0,
+    LEVEL_PROBATION = 1,
+    LEVEL_SEVERED = 2,
+    LEVEL_OFFLINE = 3,
+    LEVEL_DECAPITATION = 4,
+    LEVEL_IMMOLATION = 5,
+    LEVEL_COUNT,
+};
+
+// "standard" ... "immolation"; "unknown" for anything else.
+const char *level_name(unsigned level);
+
+#define LEVEL_PAGE_SIZE 4096u
+
+// One page, written by exactly one side. `hold` is not a level: gate shut, vCPUs paused.
+struct level_page {
+    _Atomic uint32_t level;
+    _Atomic uint32_t hold;
+    uint8_t pad[4088];
+};
+_Static_assert(sizeof(struct level_page) == LEVEL_PAGE_SIZE, "one page");
+
+// The level that everybody acts on: the maximum of both pages. A value that is not a level, or a
+// hold, counts as at least Severed: doubt resolves to the more restrictive side.
+static inline unsigned level_effective(const struct level_page *a, const struct level_page *b)
+{
+    unsigned x = atomic_load_explicit(&a->level, memory_order_acquire);
+    unsigned y = atomic_load_explicit(&b->level, memory_order_acquire);
+    unsigned level = x > y ? x : y;
+    if (level < LEVEL_SEVERED && (atomic_load_explicit(&a->hold, memory_order_acquire) ||
+                                  atomic_load_explicit(&b->hold, memory_order_acquire)))
+        level = LEVEL_SEVERED;
+    return level;
+}
+
+// True if ports may carry traffic at this level.
+static inline int level_allows_ports(unsigned level)
+{
+    return level < LEVEL_SEVERED;
+}
+
+#endif

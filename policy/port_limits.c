@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rates and totals of a port.
+#include "port_limits.h"
+
+#define NS_PER_SECOND 1000000000ull
+
+// Levels are kept in micro-tokens: fine enough for 1 token/s polled every microsecond, and wide
+// enough for a terabyte of burst in an int64.
+#define MICRO 1000000ll
+
+#define BURST_MAX (1ull << 42)
+
+// Products of a rate and a long time overflow 64 bits.
+__extension__ typedef __int128 wide;
+
+static void bucket_init(struct token_bucket *bucket, uint64_t rate, uint64_t burst, uint64_t now_ns)
+{
+    if (!burst)
+        burst = rate;
+    if (burst > BURST_MAX)
+        burst = BURST_MAX;
+    *bucket = (struct token_bucket){
+        .rate_per_s = rate,
+        .burst = (int64_t)burst * MICRO,
+        .level = (int64_t)burst * MICRO,
+        .last_ns = now_ns,
+    };
+}
+
+void limits_init(struct limits *limits, const struct limits_config *config, uint64_t now_ns)
+{
+    *limits = (struct limits){
+        .requests_total = config->requests_total,
+        .bytes_total = config->bytes_total,
+    };
+    bucket_init(&limits->requests, config->requests_per_s, config->request_burst, now_ns);
+    bucket_init(&limits->bytes, config->bytes_per_s, config->byte_burst, now_ns);
+}
+
+static void bucket_refill(struct token_bucket *bucket, uint64_t now_ns)
+{
+    if (now_ns <= bucket->last_ns)
+        return;
+    uint64_t elapsed = now_ns - bucket->last_ns;
+    // Micro-tokens gained.
+    wide gained = (wide)bucket->rate_per_s * elapsed / 1000;
+    if (!gained)
+        return; // keep last_ns, so that slow rates are not rounded away
+    bucket->last_ns = now_ns;
+    wide level = bucket->level + gained;
+    bucket->level = level > bucket->burst ? bucket->burst : (int64_t)level;
+}
+
+// Time until the level is positive again.
+static uint64_t bucket_wait_ns(const struct token_bucket *bucket)
+{
+    wide missing = (wide)1 - bucket->level;
+    wide ns = missing * 1000 / bucket->rate_per_s + 1;
+    return ns > (wide)(3600 * NS_PER_SECOND) ? 3600 * NS_PER_SECOND : (uint64_t)ns;
+}
+
+static void bucket_charge(struct token_bucket *bucket, uint64_t cost)
+{
+    if (!bucket->rate_per_s)
+        return;
+    if (cost > BURST_MAX)
+        cost = BURST_MAX;
+    bucket->level -= (int64_t)cost * MICRO;
+}
+
+enum limits_verdict limits_take(struct limits *limits, uint64_t bytes, uint64_t now_ns,
+                                uint64_t *retry_ns)
+{
+    if (limits->requests_total && limits->requests_used >= limits->requests_total)
+        return LIMITS_EXHAUSTED;
+    if (limits->bytes_total && bytes > limits->bytes_total - limits->bytes_used)
+        return LIMITS_EXHAUSTED;
+
+    struct token_bucket *buckets[] = {&limits->requests, &limits->bytes};
+    for (unsigned i = 0; i < 2; i++) {
+        if (!buckets[i]->rate_per_s)
+            continue;
+        bucket_refill(buckets[i], now_ns);
+        if (buckets[i]->level <= 0) {
+            *retry_ns = now_ns + bucket_wait_ns(buckets[i]);
+            return LIMITS_WAIT;
+        }
+    }
+    bucket_charge(&limits->requests, 1);
+    bucket_charge(&limits->bytes, bytes);
+    limits->requests_used++;
+    limits->bytes_used += bytes;
+    return LIMITS_PASS;
+}

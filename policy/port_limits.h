@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rates and totals of a port: token buckets without allocation, lock or system call.
+#ifndef POLICY_PORT_LIMITS_H
+#define POLICY_PORT_LIMITS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+// Limits as configured. A rate or total of 0 means unlimited; a burst of 0 means one second's
+// worth of the rate.
+struct limits_config {
+    uint64_t requests_per_s;
+    uint64_t request_burst;
+    uint64_t bytes_per_s;
+    uint64_t byte_burst;
+    uint64_t requests_total;
+    uint64_t bytes_total;
+};
+
+// A token bucket that may go into debt: a cost larger than the burst passes when the bucket is
+// full and delays what follows, so that no request can be starved for ever by its size.
+struct token_bucket {
+    uint64_t rate_per_s; // 0: unlimited
+    int64_t burst;       // micro-tokens
+    int64_t level;       // micro-tokens; negative: in debt
+    uint64_t last_ns;
+};
+
+struct limits {
+    struct token_bucket requests;
+    struct token_bucket bytes;
+    uint64_t requests_total; // as configured, 0: unlimited
+    uint64_t bytes_total;
+    uint64_t requests_used;
+    uint64_t bytes_used;
+};
+
+enum limits_verdict {
+    LIMITS_PASS,
+    LIMITS_WAIT,      // over the rate: ask again at the returned time
+    LIMITS_EXHAUSTED, // over a lifetime total
+};
+
+void limits_init(struct limits *limits, const struct limits_config *config, uint64_t now_ns);
+
+// Accounts one request of `bytes` at `now_ns` if it may pass. On LIMITS_WAIT nothing is accounted
+// and *retry_ns is when to ask again.
+enum limits_verdict limits_take(struct limits *limits, uint64_t bytes, uint64_t now_ns,
+                                uint64_t *retry_ns);
+
+#endif

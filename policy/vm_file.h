@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// The VM file (guillotine-vm/1): one JSON document that describes a VM (docs/vm-file.md).
+#ifndef POLICY_VM_FILE_H
+#define POLICY_VM_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "number.h"
+#include "vmm_protocol.h"
+
+#define VM_FILE_FORMAT    "guillotine-vm/1"
+#define VM_NAME_SIZE      64
+#define VM_FILE_MAX_BYTES (1u << 20)
+#define VM_MAX_ARGUMENTS  1024u
+
+struct vm_weights {
+    char *path; // as given on the command line, or resolved against the VM file's folder
+    bool copy;
+};
+
+// A VM as described; zero means "not given" (run fills defaults). Strings are owned.
+struct vm_description {
+    char name[VM_NAME_SIZE];
+    char *image;
+    char **arguments;
+    uint32_t argument_count;
+    uint32_t vcpus;
+    uint64_t memory_bytes;
+    struct vm_weights weights[VMM_MAX_WEIGHTS];
+    uint32_t weights_count;
+    bool model_cores_given;
+    bool hypervisor_cores_given;
+    struct cpu_list model_cores;
+    struct cpu_list hypervisor_cores;
+    struct vmm_port_config ports[VMM_MAX_PORTS];
+    uint32_t port_count;
+    uint64_t doorbell_interval_us;
+    bool doorbell_interval_given;
+    uint64_t idle_spin_us;
+    bool idle_spin_given;
+    char *audit_path;
+    bool require_given;
+    enum vmm_require require;
+};
+
+// Reads and checks a VM file into a zeroed description. Relative paths are resolved against the
+// file's folder. Refusals have status EXIT_STATUS_BAD_FILE and a one-line message with file, line,
+// column and JSON pointer: "demo.json:7:5: /ports/0/rate: unknown key (known: name, kind, ...)".
+int vm_file_load(const char *path, struct vm_description *vm, struct error *err);
+
+// Same, for text in memory; `path` is for messages and for resolving relative paths.
+int vm_file_parse(const char *path, const char *text, size_t length, struct vm_description *vm,
+                  struct error *err);
+
+// Adds a port with the defaults of its kind, as `run --port KIND[:NAME]` does.
+int vm_description_add_port(struct vm_description *vm, const char *kind, const char *name,
+                            struct error *err);
+
+// Adds one argument (copied).
+int vm_description_add_argument(struct vm_description *vm, const char *argument, struct error *err);
+
+// True if `name` matches [a-z0-9][a-z0-9-]{0,62}.
+bool vm_name_is_valid(const char *name);
+
+// Parses "none", "basic" or "strict".
+int vm_require_parse(const char *text, enum vmm_require *require, struct error *err);
+
+void vm_description_free(struct vm_description *vm);
+
+#endif

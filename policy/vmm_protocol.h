@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+// What supervisor and VMM say to each other: the launch configuration and control messages.
+//
+// The channel is a Unix SOCK_SEQPACKET pair; every message starts with struct vmm_message. The
+// VMM trusts the supervisor's configuration but checks its bounds; the supervisor trusts nothing
+// that the VMM says: numbers are range-checked and text is escaped.
+#ifndef POLICY_VMM_PROTOCOL_H
+#define POLICY_VMM_PROTOCOL_H
+
+#include <stdint.h>
+
+#include "port_limits.h"
+
+#define VMM_PROTOCOL_FORMAT "guillotine-vmm/1"
+
+#define VMM_MAX_VCPUS   16u
+#define VMM_MAX_WEIGHTS 16u
+#define VMM_MAX_PORTS   16u
+
+// Descriptors that the VMM has when it starts: its end of the channel, and /dev/kvm, so that it
+// can create the VM while the supervisor still reads the VM file.
+#define VMM_CHANNEL_FD 3
+#define VMM_KVM_FD     4
+
+enum vmm_message_type {
+    VMM_MESSAGE_CONFIG = 1,  // supervisor: struct vmm_config and descriptors
+    VMM_MESSAGE_READY = 2,   // VMM: locked down, about to enter the guest; struct vmm_ready
+    VMM_MESSAGE_END = 3,     // VMM: the run ended; struct vmm_end
+    VMM_MESSAGE_FAILED = 4,  // VMM: could not launch; struct vmm_failed
+    VMM_MESSAGE_STOP = 5,    // supervisor: stop all vCPUs and end
+    VMM_MESSAGE_STATUS = 6,  // supervisor: asks for struct vmm_status
+    VMM_MESSAGE_STATUS_REPLY = 7,
+};
+
+struct vmm_message {
+    char format[24];
+    uint32_t type;
+    uint32_t size; // of the whole message
+};
+
+// Descriptors that come with VMM_MESSAGE_CONFIG, in this order; one per weights file follows.
+enum vmm_fd {
+    VMM_FD_IMAGE,
+    VMM_FD_MEMORY,           // empty memfd for guest memory; the VMM sizes and seals it
+    VMM_FD_LEVEL_SUPERVISOR, // level page, not writable for the VMM
+    VMM_FD_LEVEL_VMM,        // level page that the VMM writes
+    VMM_FD_AUDIT_RING,
+    VMM_FD_CONSOLE_OUT,
+    VMM_FD_CONSOLE_IN,
+    VMM_FD_WAKE_VMM,        // eventfd: the supervisor wakes the poller
+    VMM_FD_WAKE_SUPERVISOR, // eventfd: the poller wakes the supervisor
+    VMM_FD_WEIGHTS,
+};
+
+// Data sizes of the rings, fixed so that neither side takes them from the other.
+#define VMM_AUDIT_RING_BYTES   (1u << 20)
+#define VMM_CONSOLE_RING_BYTES (64u << 10)
+
+// Kinds of ports (ports/port_abi.h has the same numbers; vmm/port_table.c asserts it).
+enum vmm_port_kind {
+    VMM_PORT_CONSOLE = 1,
+};
+
+enum vmm_port_mode {
+    VMM_PORT_ADAPTIVE = 0, // polls, sleeps when idle, doorbell wakes
+    VMM_PORT_BUSY = 1,     // always polls
+    VMM_PORT_DOORBELL = 2, // never polls
+};
+
+struct vmm_port_config {
+    char name[32];
+    uint32_t kind; // enum vmm_port_kind
+    uint32_t mode; // enum vmm_port_mode
+    uint64_t operations;
+    uint32_t queue_size;
+    uint32_t max_request_bytes;
+    struct limits_config limits;
+};
+
+struct vmm_weights_config {
+    uint64_t bytes;
+    uint32_t copy; // 1: private copy instead of a mapping of the file
+    uint32_t pad;
+};
+
+struct vmm_config {
+    struct vmm_message message;
+    uint32_t vcpus;
+    uint32_t port_count;
+    uint32_t weights_count;
+    uint32_t argument_count;
+    uint32_t arguments_bytes;
+    int32_t hypervisor_cpu;          // CPU of the poller, -1: not pinned
+    int32_t model_cpus[VMM_MAX_VCPUS]; // CPU of each vCPU, -1: not pinned
+    uint64_t memory_bytes;           // of the model's RAM: image data, stacks, heap
+    uint64_t doorbell_interval_ns;   // at most one re-arm of doorbells in this time
+    uint64_t idle_spin_ns;           // how long an adaptive poller polls before it sleeps
+    uint32_t require;                // enum vmm_require
+    uint32_t pad;
+    struct vmm_port_config ports[VMM_MAX_PORTS];
+    struct vmm_weights_config weights[VMM_MAX_WEIGHTS];
+    // arguments_bytes of terminated strings follow.
+};
+
+enum vmm_require {
+    VMM_REQUIRE_NONE = 0,
+    VMM_REQUIRE_BASIC = 1,
+    VMM_REQUIRE_STRICT = 2,
+};
+
+#define VMM_ARGUMENTS_MAX 0x10000u
+#define VMM_MESSAGE_MAX   (sizeof(struct vmm_config) + VMM_ARGUMENTS_MAX)
+
+// Sandbox layers that the VMM could not get from the host (bits of missing_layers).
+enum vmm_layer {
+    VMM_LAYER_MOUNT_VIEW = 1u << 0,   // empty mount view
+    VMM_LAYER_NAMESPACES = 1u << 1,   // no network, IPC, UTS of the host
+    VMM_LAYER_CAPABILITIES = 1u << 2, // dropped and bounded
+    VMM_LAYER_SECCOMP = 1u << 3,
+    VMM_LAYER_IDENTITY = 1u << 4, // a user id without rights on the host
+    VMM_LAYER_MSR_FILTER = 1u << 5,
+    VMM_LAYER_PINNING = 1u << 6,
+};
+
+struct vmm_ready {
+    struct vmm_message message;
+    uint64_t isa;
+    uint64_t entered_ns; // CLOCK_MONOTONIC just before the first KVM_RUN
+    uint32_t missing_layers;
+    uint32_t pad;
+};
+
+enum vmm_end_kind {
+    VMM_END_EXIT = 1,      // the model exited by itself
+    VMM_END_VIOLATION = 2, // enum violation_kind in `violation`
+    VMM_END_STOPPED = 3,   // on request
+    VMM_END_FAULT = 4,     // the VMM itself failed
+};
+
+struct vmm_end {
+    struct vmm_message message;
+    uint32_t kind;
+    uint32_t vcpu;
+    uint64_t exit_value; // as the model stored it
+    uint32_t violation;  // enum violation_kind
+    uint32_t vector;     // exception vector, or 0xffffffff
+    uint64_t error_code;
+    uint64_t address; // faulting data address
+    uint64_t instruction;
+    uint64_t exit_reason; // of KVM
+    uint64_t first_exit_ns; // CLOCK_MONOTONIC of the first exit of vCPU 0
+    uint64_t requests;
+    uint64_t completions;
+    uint64_t anomalies;
+};
+
+struct vmm_failed {
+    struct vmm_message message;
+    uint32_t status; // enum exit_status
+    uint32_t pad;
+    char text[480]; // terminated
+};
+
+struct vmm_port_status {
+    uint64_t requests;
+    uint64_t completions;
+    uint64_t denied;
+    uint64_t bytes_in;  // from the model
+    uint64_t bytes_out; // to the model
+    uint32_t anomalies;
+    uint32_t closed;
+    uint32_t anomaly_rule; // enum queue_rule of the first anomaly
+    uint32_t anomaly_descriptor;
+};
+
+struct vmm_status {
+    struct vmm_message message;
+    uint32_t level;
+    uint32_t port_count;
+    uint64_t exits; // KVM exits of all vCPUs
+    struct vmm_port_status ports[VMM_MAX_PORTS];
+};
+
+// Fills the common head of a message.
+void vmm_message_init(struct vmm_message *message, enum vmm_message_type type, uint32_t size);
+
+// Checks the head of a received message of `length` bytes against an expected minimum size.
+// Returns the type, or 0 if it is not a message of this protocol.
+uint32_t vmm_message_check(const struct vmm_message *message, uint64_t length);
+
+#endif

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// The fabric's end of the audit ring.
+#include "audit_stream.h"
+
+#include <unistd.h>
+
+bool audit_stream_reserve(struct audit_stream *stream, unsigned records)
+{
+    uint64_t needed = stream->reserved + records * sizeof(struct audit_record);
+    if (stream->space < needed) {
+        stream->space = shared_ring_space(&stream->ring);
+        if (stream->space < needed)
+            return false;
+    }
+    stream->reserved = needed;
+    return true;
+}
+
+void audit_stream_release(struct audit_stream *stream, unsigned records)
+{
+    stream->reserved -= records * sizeof(struct audit_record);
+}
+
+void audit_stream_append(struct audit_stream *stream, struct audit_record *record)
+{
+    record->size = sizeof(*record);
+    record->sequence = stream->sequence++;
+    shared_ring_append(&stream->ring, record, sizeof(*record));
+    stream->space -= sizeof(*record);
+    stream->reserved -= sizeof(*record);
+    stream->unpublished = true;
+}
+
+void audit_stream_flush(struct audit_stream *stream)
+{
+    if (!stream->unpublished)
+        return;
+    stream->unpublished = false;
+    if (shared_ring_publish(&stream->ring)) {
+        uint64_t one = 1;
+        // The counter cannot overflow and the reader cannot be missed: nothing to handle.
+        ssize_t ignored = write(stream->wake_fd, &one, sizeof(one));
+        (void)ignored;
+    }
+}

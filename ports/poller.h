@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// The poller: one thread on a hypervisor core that serves ports, and sleeps when they are idle.
+#ifndef PORTS_POLLER_H
+#define PORTS_POLLER_H
+
+#include "port.h"
+
+#define POLLER_MAX_PORTS 16u
+
+enum poller_mode {
+    POLLER_ADAPTIVE, // polls; after idle_spin_ns without work sleeps until a doorbell
+    POLLER_BUSY,     // never sleeps
+    POLLER_DOORBELL, // sleeps whenever there is no work
+};
+
+struct poller_settings {
+    enum poller_mode mode;
+    uint64_t idle_spin_ns;
+    uint64_t doorbell_interval_ns; // doorbells are re-armed at most once in this time
+    int doorbell_fd;               // eventfd behind every doorbell (KVM_IOEVENTFD), borrowed
+    int wake_fd;                   // eventfd for everybody else, borrowed
+    const struct clock *clock;
+    struct audit_stream *audit;
+};
+
+struct poller {
+    struct poller_settings settings;
+    struct port *ports[POLLER_MAX_PORTS];
+    unsigned port_count;
+    uint64_t last_arm_ns;
+    _Atomic uint32_t stop;    // set by poller_stop
+    _Atomic uint32_t stopped; // futex word: 1 once the thread serves no port any more
+    _Atomic uint64_t sleeps;
+    _Atomic uint64_t passes;
+};
+
+void poller_init(struct poller *poller, const struct poller_settings *settings);
+
+int poller_add(struct poller *poller, struct port *port, struct error *err);
+
+// Serves until poller_stop. Runs on the calling thread. System calls: ppoll and read when idle,
+// futex at the end, and write where a sleeper on the other side has to be woken.
+void poller_run(struct poller *poller);
+
+// Asks the poller to end and waits until no port is served any more. From any other thread.
+void poller_stop(struct poller *poller);
+
+#endif

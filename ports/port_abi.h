@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// The port ABI, shared with guests: request and reply headers, queue layout, port table.
+//
+// Queues are virtio 1.x split virtqueues (virtio 1.2, section 2.7). A request is one descriptor
+// chain: device-readable bytes (header, payload), then device-writable bytes (reply header, reply
+// payload). Fields are little-endian.
+#ifndef PORT_ABI_H
+#define PORT_ABI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define PORT_ABI_VERSION 1
+
+#define PORT_NAME_SIZE  32
+#define PORT_MAX_QUEUES 4
+
+enum port_kind {
+    PORT_KIND_NONE = 0,
+    PORT_KIND_CONSOLE = 1,
+};
+
+// In front of every request.
+struct port_request_header {
+    uint32_t operation; // of the port's kind
+    uint32_t flags;     // must be 0
+    uint64_t cookie;    // the guest's own; comes back in the reply and in the audit log
+    uint32_t length;    // payload bytes that follow: exactly the readable bytes after the header
+    uint32_t argument;  // of the operation, else 0
+};
+_Static_assert(sizeof(struct port_request_header) == 24, "ABI");
+_Static_assert(offsetof(struct port_request_header, cookie) == 8, "ABI");
+_Static_assert(offsetof(struct port_request_header, length) == 16, "ABI");
+
+// In front of every reply.
+struct port_reply_header {
+    uint32_t status; // 0 or an errno value of Linux
+    uint32_t length; // payload bytes that follow
+    uint64_t cookie; // of the request
+};
+_Static_assert(sizeof(struct port_reply_header) == 16, "ABI");
+_Static_assert(offsetof(struct port_reply_header, cookie) == 8, "ABI");
+
+// Statuses that every port uses (Linux errno values, stated here because guests have no errno.h).
+enum port_status {
+    PORT_STATUS_OK = 0,
+    PORT_STATUS_DENIED = 13,     // EACCES: policy
+    PORT_STATUS_INVALID = 22,    // EINVAL: operation or argument unknown
+    PORT_STATUS_BROKEN = 32,     // EPIPE: nobody reads the other end any more
+    PORT_STATUS_TOO_LARGE = 90,  // EMSGSIZE
+    PORT_STATUS_CLOSED = 108,    // ESHUTDOWN: the gate is shut
+    PORT_STATUS_EXHAUSTED = 122, // EDQUOT: a lifetime total is used up
+};
+
+// Operations of the console.
+enum console_operation {
+    CONSOLE_WRITE = 1, // payload: bytes for standard output; the reply has no payload
+    CONSOLE_READ = 2,  // argument: most bytes wanted; reply: at least 1 byte, or none at the end
+};
+
+#define CONSOLE_MAX_REQUEST 4096u
+#define CONSOLE_MAX_REPLY   4096u
+
+// Split virtqueue structures (virtio 1.2, sections 2.7.5, 2.7.6, 2.7.8).
+struct virtq_descriptor {
+    uint64_t address; // guest-physical
+    uint32_t length;
+    uint16_t flags;
+    uint16_t next;
+};
+_Static_assert(sizeof(struct virtq_descriptor) == 16, "virtio 1.2, 2.7.5");
+
+#define VIRTQ_DESCRIPTOR_NEXT     1u
+#define VIRTQ_DESCRIPTOR_WRITE    2u
+#define VIRTQ_DESCRIPTOR_INDIRECT 4u
+
+struct virtq_used_element {
+    uint32_t id;
+    uint32_t length;
+};
+_Static_assert(sizeof(struct virtq_used_element) == 8, "virtio 1.2, 2.7.8");
+
+// Offsets inside the available and used rings.
+#define VIRTQ_RING_FLAGS   0u
+#define VIRTQ_RING_INDEX   2u
+#define VIRTQ_RING_ENTRIES 4u
+
+#define VIRTQ_USED_NO_NOTIFY          1u // device: doorbells are not needed
+#define VIRTQ_AVAILABLE_NO_INTERRUPT  1u // driver: event counts are not needed
+
+#define VIRTQ_MAX_SIZE 1024u
+
+// Where one queue of a cell's port lies, in guest-virtual addresses of the I/O region.
+struct port_queue_layout {
+    uint64_t descriptors; // size * 16 bytes
+    uint64_t available;   // 6 + size * 2 bytes
+    uint64_t used;        // 6 + size * 8 bytes
+    uint32_t size;        // entries, a power of two
+    uint32_t vcpu;        // whose event count the fabric raises on completion
+};
+_Static_assert(sizeof(struct port_queue_layout) == 32, "ABI");
+
+// One granted port in the boot info page.
+struct port_table_entry {
+    char name[PORT_NAME_SIZE]; // terminated
+    uint32_t kind;             // enum port_kind
+    uint32_t queue_count;
+    uint64_t doorbell;      // guest-virtual; an aligned 4-byte store of a queue index
+    uint64_t buffers;       // guest-virtual; memory in the I/O region that is this port's own
+    uint64_t buffers_bytes; // of it
+    uint32_t max_request_bytes;
+    uint32_t max_reply_bytes;
+    struct port_queue_layout queues[PORT_MAX_QUEUES];
+};
+_Static_assert(sizeof(struct port_table_entry) == 72 + 32 * PORT_MAX_QUEUES, "ABI");
+
+#endif

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// The device side of a split virtqueue whose driver is hostile (virtio 1.2, section 2.7).
+#ifndef PORTS_VIRTQUEUE_H
+#define PORTS_VIRTQUEUE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "guest_memory.h"
+#include "port_abi.h"
+
+// Rules that a chain can break. Stable numbers: they stand in audit logs.
+enum queue_rule {
+    QUEUE_RULE_NONE = 0,
+    QUEUE_RULE_INDEX_JUMP = 1,      // available index moved by more than the queue's size
+    QUEUE_RULE_HEAD_RANGE = 2,      // head is not a descriptor of the table
+    QUEUE_RULE_HEAD_IN_FLIGHT = 3,  // head was made available twice before it was used
+    QUEUE_RULE_NEXT_RANGE = 4,      // next is not a descriptor of the table
+    QUEUE_RULE_CHAIN_LENGTH = 5,    // more descriptors than the queue's size: a loop
+    QUEUE_RULE_FLAGS = 6,           // unknown or unsupported flag
+    QUEUE_RULE_ORDER = 7,           // readable descriptor after a writable one
+    QUEUE_RULE_EMPTY = 8,           // descriptor of length 0
+    QUEUE_RULE_ADDRESS = 9,         // buffer outside the I/O region, or wrapping
+    QUEUE_RULE_TOTAL_LENGTH = 10,   // chain longer than 2^32 bytes (virtio 1.2, 2.7.4)
+    QUEUE_RULE_REQUEST_HEADER = 11, // no room for the header, or its length is not the chain's
+    QUEUE_RULE_REPLY_HEADER = 12,   // no room for the reply header
+    QUEUE_RULE_RESERVED = 13,       // reserved field of the request header is not 0
+    QUEUE_RULE_SEGMENTS = 14,       // more descriptors in one chain than the fabric takes
+};
+
+const char *queue_rule_name(unsigned rule);
+
+// Most descriptors in one chain that the fabric accepts.
+#define VIRTQUEUE_MAX_SEGMENTS 16u
+
+struct virtqueue_segment {
+    struct gpa address;
+    uint32_t length;
+};
+
+// A chain as it was when it was copied: nothing here is read again from the guest.
+struct virtqueue_chain {
+    uint16_t head;
+    uint16_t readable_count; // segments[0 .. readable_count) are for the device to read
+    uint16_t count;          // the rest are for it to write
+    uint32_t readable_bytes;
+    uint32_t writable_bytes;
+    struct virtqueue_segment segments[VIRTQUEUE_MAX_SEGMENTS];
+};
+
+// Why a chain was refused.
+struct queue_anomaly {
+    enum queue_rule rule;
+    uint16_t descriptor; // index at which the rule was broken
+};
+
+struct virtqueue {
+    const struct guest_memory *memory;
+    const struct virtq_descriptor *descriptors; // shared with the guest: copy, never look twice
+    uint8_t *available;
+    uint8_t *used;
+    uint16_t size;
+    uint16_t next_available; // private: next ring entry to take
+    uint16_t next_used;      // private: next used entry to write
+    uint16_t in_flight_count;
+    uint64_t in_flight[VIRTQ_MAX_SIZE / 64]; // a bit per head that the fabric holds
+};
+
+// Binds a queue to its three areas, which must lie inside `memory` and be aligned (virtio 1.2,
+// section 2.7: 16, 2, 4). `size` is a power of two up to VIRTQ_MAX_SIZE.
+int virtqueue_init(struct virtqueue *queue, const struct guest_memory *memory, uint16_t size,
+                   struct gpa descriptors, struct gpa available, struct gpa used,
+                   struct error *err);
+
+// True if the driver has published something. One load; the hot path of a poller.
+bool virtqueue_has_work(const struct virtqueue *queue);
+
+enum virtqueue_result {
+    VIRTQUEUE_EMPTY,
+    VIRTQUEUE_CHAIN,
+    VIRTQUEUE_ANOMALY,
+};
+
+// Takes the next chain: every descriptor is copied once and checked; loops are bounded by the
+// queue's size. On VIRTQUEUE_ANOMALY the queue must not be used any more.
+enum virtqueue_result virtqueue_pop(struct virtqueue *queue, struct virtqueue_chain *chain,
+                                    struct queue_anomaly *anomaly);
+
+// Copies the chain's readable bytes [offset, offset + length) to `target`; the caller has checked
+// them against chain->readable_bytes. False if the range is outside the chain.
+bool virtqueue_read(const struct virtqueue *queue, const struct virtqueue_chain *chain,
+                    uint32_t offset, void *target, uint32_t length);
+
+// Copies to the chain's writable bytes at `offset`; same contract.
+bool virtqueue_write(const struct virtqueue *queue, const struct virtqueue_chain *chain,
+                     uint32_t offset, const void *source, uint32_t length);
+
+// Hands a chain back with the number of bytes written. Visible to the driver at once.
+void virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written);
+
+// Tells the driver whether doorbells are wanted. Includes the fence that must stand between this
+// and the next virtqueue_has_work (virtio 1.2, section 2.7.7.2).
+void virtqueue_set_doorbell(struct virtqueue *queue, bool wanted);
+
+#endif

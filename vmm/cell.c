@@ -1,0 +1,464 @@
+// SPDX-License-Identifier: Apache-2.0
+// A cell's memory: image, stacks, heap, I/O region, weights, system pages, page tables.
+#include "cell.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cpu_tables.h"
+#include "isa_probe.h"
+
+// Smallest heap that is worth starting a model with.
+#define HEAP_MIN_BYTES (2ull << 20)
+
+static uint64_t page_up(uint64_t value)
+{
+    return (value + GUEST_PAGE_SIZE - 1) & ~(GUEST_PAGE_SIZE - 1);
+}
+
+static uint64_t large_page_up(uint64_t value)
+{
+    return (value + GUEST_LARGE_PAGE_SIZE - 1) & ~(GUEST_LARGE_PAGE_SIZE - 1);
+}
+
+// Bytes of the port's own buffers: every queue entry can hold a largest request or reply.
+static uint64_t port_buffer_bytes(const struct vmm_port_config *port)
+{
+    return page_up((uint64_t)port->queue_size * 2048 + 2ull * port->max_request_bytes + 8192);
+}
+
+static uint64_t queue_area_bytes(uint64_t size)
+{
+    return page_up(size * sizeof(struct virtq_descriptor)) +
+           page_up(VIRTQ_RING_ENTRIES + size * 2) +
+           page_up(VIRTQ_RING_ENTRIES + size * sizeof(struct virtq_used_element));
+}
+
+static uint64_t io_bytes(const struct vmm_config *config)
+{
+    uint64_t bytes = page_up(config->vcpus * sizeof(struct cell_event));
+    for (unsigned i = 0; i < config->port_count; i++)
+        bytes += queue_area_bytes(config->ports[i].queue_size) +
+                 port_buffer_bytes(&config->ports[i]);
+    return bytes;
+}
+
+static bool is_code(const struct elf_segment *segment)
+{
+    return !(segment->rights & PAGE_WRITE);
+}
+
+// Lays the parts out in guest-physical space; host addresses follow once the memory is mapped.
+static int plan(struct cell *cell, const struct vmm_config *config, struct error *err)
+{
+    uint64_t code = 0;
+    uint64_t data = 0;
+    for (unsigned i = 0; i < cell->image.count; i++) {
+        const struct elf_segment *segment = &cell->image.segments[i];
+        uint64_t *sum = is_code(segment) ? &code : &data;
+        // Segments are bounded by the address space that images may use: no overflow.
+        *sum += segment->length;
+    }
+    if (code > CELL_CODE_MAX_BYTES)
+        return error_set(err, EXIT_STATUS_BAD_FILE, 0, "image: more than 3 GiB of code");
+    uint64_t fixed = large_page_up(data + cell->vcpus * CELL_VCPU_RAM_BYTES);
+    if (config->memory_bytes < fixed + HEAP_MIN_BYTES)
+        return error_set(err, EXIT_STATUS_RESOURCES, 0,
+                         "memory_bytes: the image's data and %u stack(s) need %llu bytes, and a "
+                         "heap at least %llu more; %llu given",
+                         cell->vcpus, (unsigned long long)fixed, HEAP_MIN_BYTES,
+                         (unsigned long long)config->memory_bytes);
+    uint64_t io = io_bytes(config);
+    if (io > CELL_IO_MAX_BYTES)
+        return error_set(err, EXIT_STATUS_RESOURCES, 0, "ports need more than 128 MiB of queues");
+    cell->system = (struct cell_part){{CELL_GPA_SYSTEM}, CELL_SYSTEM_BYTES, NULL};
+    cell->code = (struct cell_part){{CELL_GPA_CODE}, code, NULL};
+    cell->ram = (struct cell_part){
+        {CELL_GPA_RAM}, config->memory_bytes & ~(GUEST_LARGE_PAGE_SIZE - 1), NULL};
+    cell->io = (struct cell_part){{CELL_GPA_IO}, io, NULL};
+    return 0;
+}
+
+// Adds a mapping of the model's address space.
+static int map_user(struct cell *cell, uint64_t gva, uint64_t gpa, uint64_t length, unsigned rights,
+                    struct error *err)
+{
+    return frame_map_add(&cell->map, (struct gva){gva}, (struct gpa){gpa}, length,
+                         rights | PAGE_USER, err);
+}
+
+static int map_image(struct cell *cell, struct error *err)
+{
+    uint64_t code = cell->code.base.value;
+    uint64_t data = cell->ram.base.value;
+    for (unsigned i = 0; i < cell->image.count; i++) {
+        const struct elf_segment *segment = &cell->image.segments[i];
+        uint64_t *at = is_code(segment) ? &code : &data;
+        if (map_user(cell, segment->base.value, *at, segment->length, segment->rights, err) < 0)
+            return error_wrap(err, "image");
+        *at += segment->length;
+    }
+    for (unsigned i = 0; i < cell->vcpus; i++) {
+        if (map_user(cell, cell_stack_base(i).value, data, CELL_VCPU_RAM_BYTES, PAGE_WRITE, err) <
+            0)
+            return -1;
+        data += CELL_VCPU_RAM_BYTES;
+    }
+    uint64_t heap = large_page_up(data);
+    return map_user(cell, CELL_GVA_HEAP, heap,
+                    cell->ram.length - (heap - cell->ram.base.value), PAGE_WRITE, err);
+}
+
+static int map_devices(struct cell *cell, const struct vmm_config *config, struct error *err)
+{
+    if (map_user(cell, CELL_GVA_CONTROL, CELL_GPA_DEVICE,
+                 CELL_CONTROL_PAGES * GUEST_PAGE_SIZE, PAGE_WRITE, err) < 0)
+        return -1;
+    // The mapping is the capability: a port that is not granted has no doorbell page.
+    for (unsigned i = 0; i < config->port_count; i++) {
+        if (map_user(cell, cell_doorbell_gva(i).value, cell_doorbell_gpa(i).value, GUEST_PAGE_SIZE,
+                     PAGE_WRITE, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int map_system(struct cell *cell, struct error *err)
+{
+    static const struct {
+        uint64_t gva;
+        uint64_t offset;
+        uint64_t length;
+        unsigned rights;
+    } pages[] = {
+        {CELL_GVA_SYSTEM, CELL_SYSTEM_GDT, 2 * GUEST_PAGE_SIZE, 0}, // GDT and IDT
+        {CELL_GVA_SYSTEM + CELL_SYSTEM_STUB, CELL_SYSTEM_STUB, GUEST_PAGE_SIZE, PAGE_EXECUTE},
+        {CELL_GVA_SYSTEM + CELL_SYSTEM_TSS, CELL_SYSTEM_TSS, GUEST_PAGE_SIZE, 0},
+        {CELL_GVA_PROBE, CELL_SYSTEM_PROBE, GUEST_PAGE_SIZE, PAGE_EXECUTE | PAGE_USER},
+        {CELL_GVA_INFO, CELL_SYSTEM_INFO, CELL_SYSTEM_INFO_BYTES, PAGE_USER},
+        {CELL_GVA_INFO + CELL_SYSTEM_INFO_BYTES, CELL_SYSTEM_ARGUMENTS, CELL_ARGUMENTS_MAX,
+         PAGE_USER},
+    };
+    for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
+        if (frame_map_add(&cell->map, (struct gva){pages[i].gva},
+                          (struct gpa){CELL_GPA_SYSTEM + pages[i].offset}, pages[i].length,
+                          pages[i].rights, err) < 0)
+            return -1;
+    }
+    for (unsigned i = 0; i < cell->vcpus; i++) {
+        if (frame_map_add(&cell->map, cell_system_stack(i),
+                          (struct gpa){CELL_GPA_TABLES + i * GUEST_PAGE_SIZE}, GUEST_PAGE_SIZE,
+                          PAGE_WRITE, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+// Gives each weights file its place: after the RAM in guest-physical, in its stride in
+// guest-virtual space.
+static int map_weights(struct cell *cell, const struct kvm_vm *vm, const struct vmm_config *config,
+                       struct error *err)
+{
+    uint64_t gpa = large_page_up(cell->ram.base.value + cell->ram.length);
+    for (unsigned i = 0; i < config->weights_count; i++) {
+        uint64_t length = page_up(config->weights[i].bytes);
+        if (!length || length > CELL_GVA_WEIGHTS_STRIDE)
+            return error_set(err, EXIT_STATUS_BAD_FILE, 0, "weights %u: empty or too large", i);
+        cell->weights[i] = (struct cell_part){{gpa}, length, NULL};
+        if (map_user(cell, CELL_GVA_WEIGHTS + i * CELL_GVA_WEIGHTS_STRIDE, gpa, length, 0, err) < 0)
+            return -1;
+        gpa = large_page_up(gpa + length);
+    }
+    if (vm->gpa_bits < 64 && gpa >> vm->gpa_bits)
+        return error_set(err, EXIT_STATUS_RESOURCES, 0,
+                         "memory and weights exceed the %u-bit physical addresses of this host",
+                         vm->gpa_bits);
+    cell->weights_count = config->weights_count;
+    return 0;
+}
+
+// Sizes, seals and maps the backing memory: one memfd, the parts one after the other.
+static int map_backing(struct cell *cell, int memory_fd, struct error *err)
+{
+    struct cell_part *parts[] = {&cell->system, &cell->writable_system, &cell->io, &cell->code,
+                                 &cell->ram};
+    uint64_t total = 0;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        total += large_page_up(parts[i]->length);
+    if (ftruncate(memory_fd, (off_t)total) < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "guest memory of %llu bytes",
+                         (unsigned long long)total);
+    if (fcntl(memory_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+        return error_set(err, EXIT_STATUS_INTERNAL, errno, "seal guest memory");
+    uint64_t offset = 0;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        if (!parts[i]->length)
+            continue;
+        void *host = mmap(NULL, parts[i]->length, PROT_READ | PROT_WRITE,
+                          MAP_SHARED | MAP_NORESERVE, memory_fd, (off_t)offset);
+        if (host == MAP_FAILED)
+            return error_set(err, EXIT_STATUS_RESOURCES, errno, "map guest memory of %llu bytes",
+                             (unsigned long long)parts[i]->length);
+        madvise(host, parts[i]->length, MADV_DONTDUMP);
+        parts[i]->host = host;
+        offset += large_page_up(parts[i]->length);
+    }
+    return 0;
+}
+
+static int load_image(struct cell *cell, int image_fd, struct error *err)
+{
+    for (unsigned i = 0; i < cell->image.count; i++) {
+        const struct elf_segment *segment = &cell->image.segments[i];
+        const struct frame_mapping *mapping = frame_map_find(&cell->map, segment->base);
+        const struct cell_part *part = is_code(segment) ? &cell->code : &cell->ram;
+        uint8_t *target = part->host + (mapping->physical_base.value - part->base.value);
+        if (elf_image_load(image_fd, segment, target, err) < 0)
+            return error_wrap(err, "image");
+    }
+    return 0;
+}
+
+static void *copy_file(int fd, uint64_t bytes, uint64_t mapped, struct error *err)
+{
+    uint8_t *copy = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (copy == MAP_FAILED) {
+        error_set(err, EXIT_STATUS_RESOURCES, errno, "copy of %llu bytes",
+                  (unsigned long long)bytes);
+        return MAP_FAILED;
+    }
+    for (uint64_t done = 0; done < bytes;) {
+        ssize_t n = pread(fd, copy + done, bytes - done, (off_t)done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            error_set(err, EXIT_STATUS_BAD_FILE, n < 0 ? errno : 0,
+                      "the file ended at %llu of %llu bytes", (unsigned long long)done,
+                      (unsigned long long)bytes);
+            munmap(copy, mapped);
+            return MAP_FAILED;
+        }
+        done += (uint64_t)n;
+    }
+    mprotect(copy, mapped, PROT_READ);
+    return copy;
+}
+
+static int load_weights(struct cell *cell, const struct vmm_config *config, const int *fds,
+                        struct error *err)
+{
+    for (unsigned i = 0; i < cell->weights_count; i++) {
+        const struct vmm_weights_config *weights = &config->weights[i];
+        uint64_t length = cell->weights[i].length;
+        struct stat status;
+        if (fstat(fds[i], &status) < 0 || status.st_size < 0 ||
+            (uint64_t)status.st_size < weights->bytes)
+            return error_set(err, EXIT_STATUS_BAD_FILE, 0, "weights %u: the file became shorter",
+                             i);
+        void *host = weights->copy ? copy_file(fds[i], weights->bytes, length, err)
+                                   : mmap(NULL, length, PROT_READ, MAP_SHARED, fds[i], 0);
+        if (host == MAP_FAILED) {
+            if (!weights->copy)
+                error_set(err, EXIT_STATUS_RESOURCES, errno, "map");
+            return error_wrap(err, "weights %u", i);
+        }
+        madvise(host, length, MADV_DONTDUMP);
+        cell->weights[i].host = host;
+    }
+    return 0;
+}
+
+// The I/O region's host view, the queues' places, and the port table of the boot info.
+static int place_ports(struct cell *cell, const struct vmm_config *config,
+                       struct port_table_entry *table, struct error *err)
+{
+    uint64_t offset = page_up(config->vcpus * sizeof(struct cell_event));
+    cell->events = cell->io.base;
+    if (guest_memory_add(&cell->io_memory, cell->io.base, cell->io.length, cell->io.host,
+                         GUEST_READ | GUEST_WRITE, err) < 0)
+        return -1;
+    for (unsigned i = 0; i < config->port_count; i++) {
+        const struct vmm_port_config *port = &config->ports[i];
+        uint64_t size = port->queue_size;
+        struct port_table_entry *entry = &table[i];
+        cell->queues[i].size = (uint16_t)size;
+        cell->queues[i].descriptors = gpa_add(cell->io.base, offset);
+        entry->queues[0].descriptors = CELL_GVA_IO + offset;
+        offset += page_up(size * sizeof(struct virtq_descriptor));
+        cell->queues[i].available = gpa_add(cell->io.base, offset);
+        entry->queues[0].available = CELL_GVA_IO + offset;
+        offset += page_up(VIRTQ_RING_ENTRIES + size * 2);
+        cell->queues[i].used = gpa_add(cell->io.base, offset);
+        entry->queues[0].used = CELL_GVA_IO + offset;
+        offset += page_up(VIRTQ_RING_ENTRIES + size * sizeof(struct virtq_used_element));
+        entry->queues[0].size = (uint32_t)size;
+        entry->buffers = CELL_GVA_IO + offset;
+        entry->buffers_bytes = port_buffer_bytes(port);
+        offset += entry->buffers_bytes;
+        memcpy(entry->name, port->name, sizeof(entry->name) - 1);
+        entry->kind = port->kind;
+        entry->queue_count = 1;
+        entry->doorbell = cell_doorbell_gva(i).value;
+        entry->max_request_bytes = port->max_request_bytes;
+        entry->max_reply_bytes = CONSOLE_MAX_REPLY;
+    }
+    return 0;
+}
+
+static int write_boot_info(struct cell *cell, const struct vmm_config *config,
+                           const char *arguments, struct error *err)
+{
+    struct cell_boot_info *info = (void *)(cell->system.host + CELL_SYSTEM_INFO);
+    const struct frame_mapping *heap = frame_map_find(&cell->map, (struct gva){CELL_GVA_HEAP});
+    _Static_assert(sizeof(*info) + CELL_MAX_PORTS * sizeof(struct port_table_entry) <=
+                       CELL_SYSTEM_INFO_BYTES,
+                   "the boot info fits its pages");
+    *info = (struct cell_boot_info){
+        .format = CELL_ABI_FORMAT,
+        .size = (uint32_t)(sizeof(*info) +
+                           config->port_count * sizeof(struct port_table_entry)),
+        .vcpus = config->vcpus,
+        .heap = CELL_GVA_HEAP,
+        .heap_bytes = heap->length,
+        .io = CELL_GVA_IO,
+        .io_physical = cell->io.base.value,
+        .io_bytes = cell->io.length,
+        .events = CELL_GVA_IO,
+        .park_page = CELL_GVA_CONTROL + CELL_CONTROL_PARK * GUEST_PAGE_SIZE,
+        .unpark_page = CELL_GVA_CONTROL + CELL_CONTROL_UNPARK * GUEST_PAGE_SIZE,
+        .exit_page = CELL_GVA_CONTROL + CELL_CONTROL_EXIT * GUEST_PAGE_SIZE,
+        .stack_bytes = CELL_STACK_BYTES,
+        .thread_bytes = CELL_THREAD_BYTES,
+        .port_count = config->port_count,
+        .weights_count = config->weights_count,
+        .argument_count = config->argument_count,
+        .arguments_bytes = config->arguments_bytes,
+        .arguments = CELL_GVA_INFO + CELL_SYSTEM_INFO_BYTES,
+    };
+    for (unsigned i = 0; i < config->weights_count; i++)
+        info->weights[i] = (struct cell_weights){
+            CELL_GVA_WEIGHTS + i * CELL_GVA_WEIGHTS_STRIDE,
+            config->weights[i].bytes,
+        };
+    memcpy(cell->system.host + CELL_SYSTEM_ARGUMENTS, arguments, config->arguments_bytes);
+    return place_ports(cell, config, (struct port_table_entry *)(info + 1), err);
+}
+
+static int add_slots(const struct cell *cell, struct kvm_vm *vm, struct error *err)
+{
+    const struct {
+        const struct cell_part *part;
+        int readonly;
+    } slots[] = {{&cell->system, 1},
+                 {&cell->writable_system, 0},
+                 {&cell->io, 0},
+                 {&cell->code, 1},
+                 {&cell->ram, 0}};
+    for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++) {
+        const struct cell_part *part = slots[i].part;
+        if (part->length &&
+            kvm_add_slot(vm, part->base, part->length, part->host, slots[i].readonly, err) < 0)
+            return -1;
+    }
+    for (unsigned i = 0; i < cell->weights_count; i++) {
+        const struct cell_part *part = &cell->weights[i];
+        if (kvm_add_slot(vm, part->base, part->length, part->host, 1, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int cell_build(struct cell *cell, struct kvm_vm *vm, const struct vmm_config *config,
+               const char *arguments, int image_fd, int memory_fd, const int *weights_fds,
+               struct error *err)
+{
+    *cell = (struct cell){.vcpus = config->vcpus, .stack_frames = config->vcpus};
+    if (elf_image_read(image_fd, &cell->image, err) < 0)
+        return error_wrap(err, "image");
+    if (plan(cell, config, err) < 0 || map_image(cell, err) < 0 ||
+        map_devices(cell, config, err) < 0 || map_system(cell, err) < 0 ||
+        map_user(cell, CELL_GVA_IO, CELL_GPA_IO, cell->io.length, PAGE_WRITE, err) < 0 ||
+        map_weights(cell, vm, config, err) < 0)
+        return -1;
+
+    uint64_t frames = page_table_frames_needed(&cell->map);
+    uint64_t writable_system = (cell->stack_frames + frames) * GUEST_PAGE_SIZE;
+    if (writable_system > CELL_TABLES_MAX_BYTES)
+        return error_set(err, EXIT_STATUS_RESOURCES, 0, "page tables of %llu frames are too large",
+                         (unsigned long long)frames);
+    cell->writable_system =
+        (struct cell_part){{CELL_GPA_TABLES}, writable_system, NULL};
+    if (map_backing(cell, memory_fd, err) < 0 || load_image(cell, image_fd, err) < 0 ||
+        load_weights(cell, config, weights_fds, err) < 0 ||
+        write_boot_info(cell, config, arguments, err) < 0)
+        return -1;
+
+    cpu_tables_write(cell->system.host, cell->vcpus);
+    isa_probe_write(cell->system.host + CELL_SYSTEM_PROBE);
+    cell->tables = (struct page_table){
+        .host = (uint64_t *)(void *)(cell->writable_system.host +
+                                     cell->stack_frames * GUEST_PAGE_SIZE),
+        .base = {CELL_GPA_TABLES + cell->stack_frames * GUEST_PAGE_SIZE},
+        .frames = frames,
+    };
+    if (page_table_build(&cell->tables, &cell->map, err) < 0)
+        return -1;
+    return add_slots(cell, vm, err);
+}
+
+// What cell_verify compares: three runs of bytes, kept one after the other in `reference`.
+struct verified_run {
+    const uint8_t *host;
+    uint64_t length;
+};
+
+static void verified_runs(const struct cell *cell, struct verified_run runs[3])
+{
+    runs[0] = (struct verified_run){cell->system.host, cell->system.length};
+    runs[1] = (struct verified_run){(const uint8_t *)cell->tables.host,
+                                    cell->tables.used_frames * GUEST_PAGE_SIZE};
+    runs[2] = (struct verified_run){cell->code.host, cell->code.length};
+}
+
+int cell_freeze(struct cell *cell, uint64_t isa, struct error *err)
+{
+    struct cell_boot_info *info = (void *)(cell->system.host + CELL_SYSTEM_INFO);
+    info->isa = isa;
+    struct verified_run runs[3];
+    verified_runs(cell, runs);
+    for (unsigned i = 0; i < 3; i++)
+        cell->reference_bytes += runs[i].length;
+    cell->reference = mmap(NULL, cell->reference_bytes, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (cell->reference == MAP_FAILED)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "reference copy");
+    uint8_t *at = cell->reference;
+    for (unsigned i = 0; i < 3; i++) {
+        if (runs[i].length)
+            memcpy(at, runs[i].host, runs[i].length);
+        at += runs[i].length;
+    }
+    if (mprotect(cell->reference, cell->reference_bytes, PROT_READ) < 0 ||
+        mprotect(cell->system.host, cell->system.length, PROT_READ) < 0 ||
+        (cell->code.length && mprotect(cell->code.host, cell->code.length, PROT_READ) < 0))
+        return error_set(err, EXIT_STATUS_INTERNAL, errno, "write-protect code");
+    return 0;
+}
+
+bool cell_verify(const struct cell *cell)
+{
+    struct verified_run runs[3];
+    verified_runs(cell, runs);
+    const uint8_t *at = cell->reference;
+    for (unsigned i = 0; i < 3; i++) {
+        if (runs[i].length && memcmp(at, runs[i].host, runs[i].length))
+            return false;
+        at += runs[i].length;
+    }
+    return true;
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// guillotine-vmm: receives descriptors, builds one VM, locks itself down, runs it.
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "fd_message.h"
+#include "sandbox.h"
+#include "vmm.h"
+
+// One VM per process; static, so that it needs no allocation and is zero.
+static struct vmm vmm;
+
+static int check_config(const struct vmm_config *config, size_t length, size_t fd_count,
+                        struct error *err)
+{
+    if (length < sizeof(*config) || vmm_message_check(&config->message, length) !=
+                                        VMM_MESSAGE_CONFIG)
+        return error_set(err, EXIT_STATUS_INTERNAL, 0,
+                         "the supervisor speaks another protocol than %s", VMM_PROTOCOL_FORMAT);
+    if (!config->vcpus || config->vcpus > VMM_MAX_VCPUS || config->port_count > VMM_MAX_PORTS ||
+        config->weights_count > VMM_MAX_WEIGHTS || config->arguments_bytes > VMM_ARGUMENTS_MAX ||
+        length != sizeof(*config) + config->arguments_bytes ||
+        fd_count != (size_t)VMM_FD_WEIGHTS + config->weights_count)
+        return error_set(err, EXIT_STATUS_INTERNAL, 0, "configuration out of range");
+    for (unsigned i = 0; i < config->port_count; i++) {
+        const struct vmm_port_config *port = &config->ports[i];
+        if (!memchr(port->name, 0, sizeof(port->name)) || !port->queue_size ||
+            port->queue_size > VIRTQ_MAX_SIZE || (port->queue_size & (port->queue_size - 1)) ||
+            port->max_request_bytes > (1u << 20))
+            return error_set(err, EXIT_STATUS_INTERNAL, 0, "port %u out of range", i);
+    }
+    return 0;
+}
+
+static int receive_config(int *fds, struct error *err)
+{
+    static uint8_t buffer[VMM_MESSAGE_MAX];
+    size_t fd_count = FD_MESSAGE_MAX_FDS;
+    ssize_t length =
+        fd_message_receive(VMM_CHANNEL_FD, buffer, sizeof(buffer), fds, &fd_count, err);
+    if (length < 0)
+        return -1;
+    if (length == 0)
+        return error_set(err, EXIT_STATUS_INTERNAL, 0, "the supervisor went away");
+    const struct vmm_config *config = (const void *)buffer;
+    if (check_config(config, (size_t)length, fd_count, err) < 0)
+        return -1;
+    vmm.config = *config;
+    memcpy(vmm.arguments, buffer + sizeof(*config), config->arguments_bytes);
+    return 0;
+}
+
+static int map_level_page(int fd, int protection, void *pages, struct error *err)
+{
+    void *page = mmap(NULL, LEVEL_PAGE_SIZE, protection, MAP_SHARED, fd, 0);
+    if (page == MAP_FAILED)
+        return error_set(err, EXIT_STATUS_INTERNAL, errno, "map level page");
+    *(void **)pages = page;
+    return 0;
+}
+
+static enum poller_mode poller_mode(const struct vmm_config *config)
+{
+    // One poller serves all ports: the most eager port decides.
+    enum poller_mode mode = POLLER_DOORBELL;
+    for (unsigned i = 0; i < config->port_count; i++) {
+        if (config->ports[i].mode == VMM_PORT_BUSY)
+            return POLLER_BUSY;
+        if (config->ports[i].mode == VMM_PORT_ADAPTIVE)
+            mode = POLLER_ADAPTIVE;
+    }
+    return mode;
+}
+
+static int open_rings(const int *fds, struct error *err)
+{
+    vmm.doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    vmm.control_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (vmm.doorbell_fd < 0 || vmm.control_fd < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "eventfd");
+    vmm.wake_fd = fds[VMM_FD_WAKE_VMM];
+    vmm.audit.wake_fd = fds[VMM_FD_WAKE_SUPERVISOR];
+    if (map_level_page(fds[VMM_FD_LEVEL_SUPERVISOR], PROT_READ, &vmm.level_supervisor, err) < 0 ||
+        map_level_page(fds[VMM_FD_LEVEL_VMM], PROT_READ | PROT_WRITE, &vmm.level_own, err) < 0 ||
+        shared_ring_map(&vmm.audit.ring, fds[VMM_FD_AUDIT_RING], VMM_AUDIT_RING_BYTES, err) < 0)
+        return -1;
+    vmm.fabric = (struct port_fabric){
+        .level_supervisor = vmm.level_supervisor,
+        .level_own = vmm.level_own,
+        .audit = &vmm.audit,
+        .clock = &clock_host,
+        .host = {.raise_event = vcpu_raise_event, .context = &vmm},
+    };
+    const struct poller_settings settings = {
+        .mode = poller_mode(&vmm.config),
+        .idle_spin_ns = vmm.config.idle_spin_ns,
+        .doorbell_interval_ns = vmm.config.doorbell_interval_ns,
+        .doorbell_fd = vmm.doorbell_fd,
+        .wake_fd = vmm.wake_fd,
+        .clock = &clock_host,
+        .audit = &vmm.audit,
+    };
+    poller_init(&vmm.poller, &settings);
+    return 0;
+}
+
+static int build(int *fds, struct error *err)
+{
+    if (cell_build(&vmm.cell, &vmm.kvm, &vmm.config, vmm.arguments, fds[VMM_FD_IMAGE],
+                   fds[VMM_FD_MEMORY], fds + VMM_FD_WEIGHTS, err) < 0 ||
+        open_rings(fds, err) < 0 || port_table_create(&vmm, fds, err) < 0 ||
+        vcpus_create(&vmm, err) < 0)
+        return -1;
+    return cell_freeze(&vmm.cell, vmm.isa, err);
+}
+
+// What stays open: channel, wake-ups, vCPUs. Everything else was needed only to build.
+static void close_build_fds(int *fds)
+{
+    for (unsigned i = 0; i < VMM_FD_WEIGHTS + vmm.config.weights_count; i++) {
+        if (i != VMM_FD_WAKE_VMM && i != VMM_FD_WAKE_SUPERVISOR)
+            close(fds[i]);
+    }
+    close(vmm.kvm.fd);
+    close(vmm.kvm.kvm_fd);
+    vmm.kvm.fd = vmm.kvm.kvm_fd = -1;
+}
+
+static int check_layers(struct error *err)
+{
+    uint32_t missing = atomic_load(&vmm.missing_layers);
+    if (atomic_load(&vmm.failed))
+        return error_set(err, EXIT_STATUS_HOST_REFUSED, 0,
+                         "sandbox: the host denies system-call filters");
+    if (missing && vmm.config.require == VMM_REQUIRE_STRICT)
+        return error_set(err, EXIT_STATUS_HOST_REFUSED, 0,
+                         "--require strict: the host denies%s%s%s%s%s%s",
+                         missing & VMM_LAYER_NAMESPACES ? " namespaces" : "",
+                         missing & VMM_LAYER_MOUNT_VIEW ? " an empty mount view" : "",
+                         missing & VMM_LAYER_CAPABILITIES ? " dropping capabilities" : "",
+                         missing & VMM_LAYER_IDENTITY ? " an unprivileged identity" : "",
+                         missing & VMM_LAYER_MSR_FILTER ? " an MSR filter" : "",
+                         missing & VMM_LAYER_PINNING ? " pinning to the given cores" : "");
+    return 0;
+}
+
+static int lock_down(int *fds, struct error *err)
+{
+    uint32_t missing = vmm.kvm.msr_filtered ? 0 : VMM_LAYER_MSR_FILTER;
+    close_build_fds(fds);
+    if (sandbox_enter(&missing, err) < 0)
+        return -1;
+    atomic_store(&vmm.missing_layers, missing);
+    if (vcpus_start(&vmm, err) < 0 || check_layers(err) < 0)
+        return -1;
+    return sandbox_filter(SECCOMP_CONTROL, err);
+}
+
+static void release(void)
+{
+    struct vmm_ready ready = {
+        .isa = vmm.isa,
+        .missing_layers = atomic_load(&vmm.missing_layers),
+    };
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    ready.entered_ns = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+    atomic_store(&vmm.go, 1);
+    syscall(SYS_futex, &vmm.go, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+    vmm_message_init(&ready.message, VMM_MESSAGE_READY, sizeof(ready));
+    fd_message_send(VMM_CHANNEL_FD, &ready, sizeof(ready), NULL, 0, NULL);
+}
+
+static int fail(const struct error *err)
+{
+    struct vmm_failed failed = {.status = (uint32_t)err->status};
+    snprintf(failed.text, sizeof(failed.text), "%s", err->text);
+    vmm_message_init(&failed.message, VMM_MESSAGE_FAILED, sizeof(failed));
+    fd_message_send(VMM_CHANNEL_FD, &failed, sizeof(failed), NULL, 0, NULL);
+    return (int)err->status;
+}
+
+int main(void)
+{
+    int fds[FD_MESSAGE_MAX_FDS];
+    struct error err = {0};
+
+    vmm.channel = VMM_CHANNEL_FD;
+    vmm.pid = getpid();
+    if (fcntl(VMM_CHANNEL_FD, F_GETFD) < 0 || fcntl(VMM_KVM_FD, F_GETFD) < 0) {
+        fprintf(stderr, "guillotine-vmm is started by guillotine, not by hand\n");
+        return EXIT_STATUS_USAGE;
+    }
+    if (kvm_vm_create(&vmm.kvm, VMM_KVM_FD, &err) < 0 || kvm_vm_configure(&vmm.kvm, &err) < 0 ||
+        receive_config(fds, &err) < 0 || build(fds, &err) < 0 || lock_down(fds, &err) < 0)
+        return fail(&err);
+    release();
+    _exit(control_run(&vmm));
+}

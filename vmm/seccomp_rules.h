@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// The system calls of each thread kind after lock-down, as data. Everything else kills the process.
+// Compiled to BPF when the project is built (seccomp_compile.c), so a launch only installs it.
+#ifndef VMM_SECCOMP_RULES_H
+#define VMM_SECCOMP_RULES_H
+
+#include <linux/kvm.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+
+enum seccomp_thread {
+    SECCOMP_VCPU = 1,
+    SECCOMP_POLLER = 2,
+    SECCOMP_CONTROL = 4,
+};
+
+// Stands for the VMM's process id in compiled filters; replaced at launch.
+#define SECCOMP_PID_PLACEHOLDER 0x5a5a1234u
+
+struct seccomp_rule {
+    int number;
+    unsigned threads; // enum seccomp_thread, combined
+    int argument;     // index of an argument that must have `value`, or -1
+    uint64_t value;
+    int argument2;
+    uint64_t value2;
+    const char *reason;
+};
+
+#define SECCOMP_ANY -1, 0, -1, 0
+
+static const struct seccomp_rule seccomp_rules[] = {
+    {SYS_ioctl, SECCOMP_VCPU, 1, KVM_RUN, 2, 0, "enter the guest; no other ioctl"},
+    {SYS_rt_sigreturn, SECCOMP_VCPU | SECCOMP_CONTROL, SECCOMP_ANY, "return from a kick"},
+    {SYS_futex, SECCOMP_VCPU | SECCOMP_POLLER | SECCOMP_CONTROL, SECCOMP_ANY,
+     "park and unpark vCPUs, wait for threads to stop"},
+    {SYS_write, SECCOMP_VCPU | SECCOMP_POLLER | SECCOMP_CONTROL, 2, 8, -1, 0,
+     "signal an eventfd: 8 bytes"},
+    {SYS_clock_gettime, SECCOMP_VCPU | SECCOMP_POLLER | SECCOMP_CONTROL, SECCOMP_ANY,
+     "clocks, where the vDSO cannot read them"},
+    {SYS_exit_group, SECCOMP_VCPU | SECCOMP_POLLER | SECCOMP_CONTROL, SECCOMP_ANY, "end"},
+    {SYS_ppoll, SECCOMP_POLLER | SECCOMP_CONTROL, SECCOMP_ANY, "sleep until there is work"},
+    {SYS_read, SECCOMP_POLLER | SECCOMP_CONTROL, 2, 8, -1, 0, "drain an eventfd: 8 bytes"},
+    {SYS_recvmsg, SECCOMP_CONTROL, 0, 3, -1, 0, "messages of the supervisor"},
+    {SYS_sendmsg, SECCOMP_CONTROL, 0, 3, -1, 0, "answers to the supervisor"},
+    {SYS_tgkill, SECCOMP_CONTROL, 0, SECCOMP_PID_PLACEHOLDER, 2, SIGUSR1,
+     "kick own vCPU threads"},
+};
+
+#define SECCOMP_RULE_COUNT (sizeof(seccomp_rules) / sizeof(seccomp_rules[0]))
+
+#endif

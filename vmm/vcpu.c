@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: Apache-2.0
+// vCPU threads: enter the guest, forward exits, park, stop.
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cpu_tables.h"
+#include "isa_probe.h"
+#include "sandbox.h"
+#include "violation.h"
+#include "vmm.h"
+
+// Enough for KVM_RUN and the exit path; more would only be private memory.
+#define VCPU_STACK_BYTES (64u << 10)
+
+// How long vcpus_stop waits before it kicks again.
+#define KICK_AGAIN_NS 10000000
+
+// XSAVE state that cells get where KVM offers it: x87, SSE, AVX, AVX-512.
+#define XCR0_WANTED 0xe7ull
+
+static long futex(_Atomic uint32_t *word, int operation, uint32_t value,
+                  const struct timespec *timeout)
+{
+    return syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, timeout, NULL, 0);
+}
+
+// CR4 bits whose features the processor has; KVM refuses the others with EINVAL.
+static uint64_t optional_cr4(const struct kvm_vm *vm)
+{
+    const struct kvm_cpuid_entry2 *one = kvm_cpuid_leaf(vm, 1, 0);
+    const struct kvm_cpuid_entry2 *seven = kvm_cpuid_leaf(vm, 7, 0);
+    uint64_t cr4 = CR4_TSD;
+    if (one && (one->ecx & 1u << 26))
+        cr4 |= CR4_OSXSAVE;
+    if (seven) {
+        cr4 |= seven->ebx & 1u << 7 ? CR4_SMEP : 0;
+        cr4 |= seven->ebx & 1u << 20 ? CR4_SMAP : 0;
+        cr4 |= seven->ecx & 1u << 2 ? CR4_UMIP : 0;
+    }
+    return cr4;
+}
+
+// Enables as much of XCR0_WANTED as KVM offers, and returns it.
+static uint64_t enable_xsave(const struct vmm *vmm, int fd)
+{
+    const struct kvm_cpuid_entry2 *xsave = kvm_cpuid_leaf(&vmm->kvm, 0xd, 0);
+    struct kvm_xcrs xcrs = {.nr_xcrs = 1};
+    if (!xsave)
+        return 0;
+    xcrs.xcrs[0].value = (((uint64_t)xsave->edx << 32) | xsave->eax) & XCR0_WANTED;
+    return ioctl(fd, KVM_SET_XCRS, &xcrs) < 0 ? 0 : xcrs.xcrs[0].value;
+}
+
+static int set_state(struct vcpu *vcpu, const struct kvm_sregs *sregs, struct error *err)
+{
+    struct kvm_regs regs = {
+        .rip = vcpu->vmm->cell.image.entry.value,
+        .rsp = cell_stack_base(vcpu->index).value + CELL_STACK_BYTES,
+        .rdi = CELL_GVA_INFO,
+        .rsi = vcpu->index,
+        .rflags = 0x202, // IOPL 0
+    };
+    if (ioctl(vcpu->fd, KVM_SET_SREGS, sregs) < 0)
+        return error_set(err, EXIT_STATUS_NO_KVM, errno, "KVM_SET_SREGS");
+    if (ioctl(vcpu->fd, KVM_SET_REGS, &regs) < 0)
+        return error_set(err, EXIT_STATUS_NO_KVM, errno, "KVM_SET_REGS");
+    vcpu->gdt = sregs->gdt;
+    vcpu->idt = sregs->idt;
+    vcpu->cr3 = sregs->cr3;
+    vcpu->run->kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+    return 0;
+}
+
+static int create_one(struct vmm *vmm, unsigned index, uint64_t cr4, struct error *err)
+{
+    struct vcpu *vcpu = &vmm->vcpus[index];
+    vcpu->vmm = vmm;
+    vcpu->index = index;
+    vcpu->cpu = vmm->config.model_cpus[index];
+    vcpu->fd = kvm_vcpu_create(&vmm->kvm, index, &vcpu->run, err);
+    if (vcpu->fd < 0)
+        return -1;
+    struct kvm_sregs sregs;
+    if (ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) < 0)
+        return error_set(err, EXIT_STATUS_NO_KVM, errno, "KVM_GET_SREGS");
+    cpu_state_init(&sregs, vmm->cell.tables.base, index, cr4);
+    uint64_t xcr0 = enable_xsave(vmm, vcpu->fd);
+    if (index == 0) {
+        vmm->isa = isa_from_profile(&vmm->kvm, xcr0);
+        uint64_t unclear = isa_of_host() & ~vmm->isa;
+        if (!xcr0)
+            vmm->isa |= isa_probe_run(vcpu->fd, vcpu->run, &sregs, unclear);
+    }
+    return set_state(vcpu, &sregs, err);
+}
+
+int vcpus_create(struct vmm *vmm, struct error *err)
+{
+    uint64_t cr4 = optional_cr4(&vmm->kvm);
+    for (unsigned i = 0; i < vmm->config.vcpus; i++) {
+        if (create_one(vmm, i, cr4, err) < 0)
+            return error_wrap(err, "vCPU %u", i);
+    }
+    return 0;
+}
+
+void vmm_report(struct vmm *vmm, const struct vmm_end *end)
+{
+    uint32_t nobody = 0;
+    uint64_t one = 1;
+    if (!atomic_compare_exchange_strong(&vmm->ended, &nobody, 1))
+        return;
+    vmm->end = *end;
+    atomic_store(&vmm->ended, 2);
+    ssize_t ignored = write(vmm->control_fd, &one, sizeof(one));
+    (void)ignored;
+}
+
+static void report_violation(struct vcpu *vcpu, enum violation_kind kind)
+{
+    struct vmm_end end = {
+        .kind = VMM_END_VIOLATION,
+        .vcpu = vcpu->index,
+        .violation = kind,
+        .vector = UINT32_MAX,
+        .exit_reason = vcpu->run->exit_reason,
+        .instruction = vcpu->run->s.regs.regs.rip,
+    };
+    if (kind == VIOLATION_NONE)
+        violation_describe(vcpu, &end);
+    vmm_report(vcpu->vmm, &end);
+}
+
+void vcpu_raise_event(void *context, unsigned index)
+{
+    struct vmm *vmm = context;
+    struct vcpu *vcpu = &vmm->vcpus[index];
+    struct cell_event *shared = guest_memory_shared(
+        &vmm->cell.io_memory, gpa_add(vmm->cell.events, index * sizeof(struct cell_event)),
+        sizeof(*shared), sizeof(*shared), GUEST_WRITE);
+    atomic_fetch_add(&vcpu->event_count, 1);
+    // Poller and other vCPUs may publish at once: the last store must carry the last count.
+    uint32_t count;
+    do {
+        count = atomic_load(&vcpu->event_count);
+        __atomic_store_n(&shared->count, count, __ATOMIC_RELEASE);
+    } while (count != atomic_load(&vcpu->event_count));
+    if (atomic_load(&vcpu->parked))
+        futex(&vcpu->event_count, FUTEX_WAKE, 1, NULL);
+}
+
+// Sleeps while the private count is still the one that the model saw. Returning early is allowed.
+static void park(struct vcpu *vcpu, uint32_t seen)
+{
+    atomic_store(&vcpu->parked, 1);
+    if (atomic_load(&vcpu->event_count) == seen && !atomic_load(&vcpu->vmm->stop))
+        futex(&vcpu->event_count, FUTEX_WAIT, seen, NULL);
+    atomic_store(&vcpu->parked, 0);
+}
+
+// Serves a store to a control page. Returns false if it is not a legal one.
+static bool serve_control_page(struct vcpu *vcpu)
+{
+    const struct kvm_run *run = vcpu->run;
+    uint32_t value;
+    if (!run->mmio.is_write || run->mmio.len != sizeof(value))
+        return false;
+    memcpy(&value, run->mmio.data, sizeof(value));
+    uint64_t address = run->mmio.phys_addr;
+    if (address == cell_control_page_gpa(CELL_CONTROL_PARK).value) {
+        park(vcpu, value);
+        return true;
+    }
+    if (address == cell_control_page_gpa(CELL_CONTROL_UNPARK).value) {
+        if (value >= vcpu->vmm->config.vcpus)
+            return false;
+        vcpu_raise_event(vcpu->vmm, value);
+        return true;
+    }
+    if (address == cell_control_page_gpa(CELL_CONTROL_EXIT).value) {
+        const struct vmm_end end = {
+            .kind = VMM_END_EXIT,
+            .vcpu = vcpu->index,
+            .exit_value = value,
+            .vector = UINT32_MAX,
+        };
+        vmm_report(vcpu->vmm, &end);
+        return true;
+    }
+    return false;
+}
+
+// What is free to check at every exit, since KVM hands it over anyway (KVM_CAP_SYNC_REGS).
+static bool state_is_intact(const struct vcpu *vcpu)
+{
+    const struct kvm_sregs *sregs = &vcpu->run->s.regs.sregs;
+    return sregs->cr3 == vcpu->cr3 && sregs->gdt.base == vcpu->gdt.base &&
+           sregs->gdt.limit == vcpu->gdt.limit && sregs->idt.base == vcpu->idt.base &&
+           sregs->idt.limit == vcpu->idt.limit;
+}
+
+// Handles one return of KVM_RUN. Returns false if the vCPU must not be entered again.
+static bool handle_exit(struct vcpu *vcpu, int result, int code)
+{
+    if (result < 0) {
+        if (code == EINTR || code == EAGAIN)
+            return true;
+        report_violation(vcpu, code == EFAULT || code == EHWPOISON ? VIOLATION_BACKING_LOST
+                                                                   : VIOLATION_UNKNOWN_EXIT);
+        return false;
+    }
+    if (!state_is_intact(vcpu)) {
+        report_violation(vcpu, VIOLATION_STATE);
+        return false;
+    }
+    if (vcpu->run->exit_reason == KVM_EXIT_MMIO && serve_control_page(vcpu))
+        return !atomic_load(&vcpu->vmm->ended);
+    if (vcpu->run->exit_reason == KVM_EXIT_INTR)
+        return true;
+    report_violation(vcpu, VIOLATION_NONE); // fail closed: whatever it is, it ends the run
+    return false;
+}
+
+static void note_first_exit(struct vcpu *vcpu)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    atomic_store(&vcpu->vmm->first_exit_ns,
+                 (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec);
+}
+
+static void run_guest(struct vcpu *vcpu)
+{
+    bool first = vcpu->index == 0;
+    for (bool alive = true; alive && !atomic_load(&vcpu->vmm->stop);) {
+        int result = ioctl(vcpu->fd, KVM_RUN, 0);
+        int code = result < 0 ? errno : 0;
+        if (first && code != EINTR) {
+            first = false;
+            note_first_exit(vcpu);
+        }
+        atomic_store_explicit(&vcpu->exits,
+                              atomic_load_explicit(&vcpu->exits, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
+        alive = handle_exit(vcpu, result, code);
+    }
+}
+
+// Locks the calling thread down and waits until the control thread lets all of them go.
+static void lock_and_wait(struct vmm *vmm, enum seccomp_thread kind)
+{
+    struct error err;
+    if (sandbox_filter(kind, &err) < 0)
+        atomic_store(&vmm->failed, 1);
+    atomic_fetch_add(&vmm->waiting, 1);
+    futex(&vmm->waiting, FUTEX_WAKE, INT_MAX, NULL);
+    while (!atomic_load(&vmm->go))
+        futex(&vmm->go, FUTEX_WAIT, 0, NULL);
+}
+
+static void pin(struct vmm *vmm, int cpu)
+{
+    cpu_set_t set;
+    if (cpu < 0)
+        return;
+    CPU_ZERO(&set);
+    CPU_SET((unsigned)cpu, &set);
+    if (sched_setaffinity(0, sizeof(set), &set) < 0)
+        atomic_fetch_or(&vmm->missing_layers, VMM_LAYER_PINNING);
+}
+
+// Threads do not end on their own: unwinding one would need system calls beyond the filter.
+static void wait_for_ever(_Atomic uint32_t *stopped)
+{
+    for (;;)
+        futex(stopped, FUTEX_WAIT, 1, NULL);
+}
+
+static void *vcpu_thread(void *argument)
+{
+    struct vcpu *vcpu = argument;
+    pin(vcpu->vmm, vcpu->cpu);
+    atomic_store(&vcpu->tid, (int)syscall(SYS_gettid));
+    lock_and_wait(vcpu->vmm, SECCOMP_VCPU);
+    run_guest(vcpu);
+    atomic_store(&vcpu->stopped, 1);
+    futex(&vcpu->stopped, FUTEX_WAKE, 1, NULL);
+    wait_for_ever(&vcpu->stopped);
+    return NULL;
+}
+
+static void *poller_thread(void *argument)
+{
+    struct vmm *vmm = argument;
+    pin(vmm, vmm->config.hypervisor_cpu);
+    lock_and_wait(vmm, SECCOMP_POLLER);
+    poller_run(&vmm->poller);
+    wait_for_ever(&vmm->poller.stopped);
+    return NULL;
+}
+
+static void on_kick(int signal)
+{
+    (void)signal; // its only purpose is to interrupt KVM_RUN or a futex
+}
+
+int vcpus_start(struct vmm *vmm, struct error *err)
+{
+    struct sigaction kick = {.sa_handler = on_kick};
+    if (sigaction(SIGUSR1, &kick, NULL) < 0)
+        return error_set(err, EXIT_STATUS_INTERNAL, errno, "sigaction");
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, VCPU_STACK_BYTES);
+    int code = pthread_create(&vmm->poller_thread, &attributes, poller_thread, vmm);
+    for (unsigned i = 0; i < vmm->config.vcpus && !code; i++)
+        code = pthread_create(&vmm->vcpus[i].thread, &attributes, vcpu_thread, &vmm->vcpus[i]);
+    pthread_attr_destroy(&attributes);
+    if (code)
+        return error_set(err, EXIT_STATUS_RESOURCES, code, "create threads");
+    uint32_t expected = vmm->config.vcpus + 1;
+    for (uint32_t seen; (seen = atomic_load(&vmm->waiting)) < expected;)
+        futex(&vmm->waiting, FUTEX_WAIT, seen, NULL);
+    return 0;
+}
+
+static void kick(struct vcpu *vcpu)
+{
+    // In this order: a vCPU that is about to enter sees immediate_exit, one that runs gets the
+    // signal, one that is about to park finds its count changed.
+    __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+    vcpu_raise_event(vcpu->vmm, vcpu->index);
+    syscall(SYS_tgkill, vcpu->vmm->pid, atomic_load(&vcpu->tid), SIGUSR1);
+}
+
+void vcpus_stop(struct vmm *vmm)
+{
+    static const struct timespec again = {0, KICK_AGAIN_NS};
+    atomic_store(&vmm->stop, 1);
+    for (unsigned i = 0; i < vmm->config.vcpus; i++)
+        kick(&vmm->vcpus[i]);
+    for (unsigned i = 0; i < vmm->config.vcpus; i++) {
+        struct vcpu *vcpu = &vmm->vcpus[i];
+        while (!atomic_load(&vcpu->stopped)) {
+            if (futex(&vcpu->stopped, FUTEX_WAIT, 0, &again) < 0 && errno == ETIMEDOUT)
+                kick(vcpu);
+        }
+    }
+}

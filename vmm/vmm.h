@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// The VMM: one VM, its vCPU threads, its ports and its poller.
+#ifndef VMM_VMM_H
+#define VMM_VMM_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "cell.h"
+#include "console.h"
+#include "poller.h"
+#include "vmm_protocol.h"
+
+struct vmm;
+
+struct vcpu {
+    struct vmm *vmm;
+    unsigned index;
+    int fd;
+    int cpu; // host CPU, -1: not pinned
+    struct kvm_run *run;
+    pthread_t thread;
+    _Atomic int tid;
+    _Atomic uint32_t event_count; // the private count; cell_event.count is a copy for the model
+    _Atomic uint32_t parked;
+    _Atomic uint32_t stopped; // futex word: 1 once it will not enter the guest any more
+    _Atomic uint64_t exits;
+    struct kvm_dtable gdt; // as set at entry; compared at every exit
+    struct kvm_dtable idt;
+    uint64_t cr3;
+};
+
+struct vmm {
+    struct vmm_config config; // private copy
+    char arguments[VMM_ARGUMENTS_MAX];
+    struct kvm_vm kvm;
+    struct cell cell;
+    uint64_t isa;
+    struct vcpu vcpus[VMM_MAX_VCPUS];
+    struct console console;
+    struct audit_stream audit;
+    struct port_fabric fabric;
+    struct port *ports[VMM_MAX_PORTS];
+    struct poller poller;
+    pthread_t poller_thread;
+    const struct level_page *level_supervisor;
+    struct level_page *level_own;
+    int channel;     // to the supervisor
+    int doorbell_fd; // eventfd behind all doorbells
+    int wake_fd;     // eventfd that wakes the poller
+    int control_fd;  // eventfd that wakes the control thread
+    int pid;         // own process, for kicks
+    _Atomic uint32_t missing_layers;
+    _Atomic uint32_t go;      // futex word: vCPUs may enter the guest
+    _Atomic uint32_t waiting; // threads that are locked down and wait for `go`
+    _Atomic uint32_t failed;  // a thread could not lock itself down
+    _Atomic uint32_t stop;    // vCPUs must not enter the guest any more
+    _Atomic uint32_t ended;   // 1: somebody fills `end`; 2: it is filled
+    struct vmm_end end;
+    _Atomic uint64_t first_exit_ns;
+};
+
+// Creates vCPU 0 .. config.vcpus - 1 with their initial state and probes the instruction sets.
+int vcpus_create(struct vmm *vmm, struct error *err);
+
+// Starts the vCPU threads; they lock themselves down and wait for `go`.
+int vcpus_start(struct vmm *vmm, struct error *err);
+
+// Takes all vCPUs out of guest mode, for good, and waits until they are.
+void vcpus_stop(struct vmm *vmm);
+
+// Raises a vCPU's event count and wakes it if it is parked. Any thread; no system call unless it
+// is parked. `context` is the struct vmm.
+void vcpu_raise_event(void *context, unsigned index);
+
+// Ends the run with a report, the first one wins. Any thread.
+void vmm_report(struct vmm *vmm, const struct vmm_end *end);
+
+// Describes the exit that a vCPU just made as a violation (violation_report.c).
+void violation_describe(const struct vcpu *vcpu, struct vmm_end *end);
+
+// Makes the ports of the configuration from the table of backends (port_table.c).
+int port_table_create(struct vmm *vmm, const int *fds, struct error *err);
+
+// Locked-down life of the control thread: serves the channel until the run ends. Returns the
+// process's exit status.
+int control_run(struct vmm *vmm);
+
+#endif

@@ -673,8 +673,8 @@ static int refuse_unknown_key(const struct json_place *member, const struct json
                               size_t count, struct error *err)
 {
     const char *nearest = NULL;
-    // One edit for every three letters of what was written, at most three.
-    size_t best = minimum_of(strlen(member->key) / 3 + 1, 3) + 1;
+    // Up to one edit for every three letters of what was written, at least one.
+    size_t best = strlen(member->key) / 3 + 1 + (strlen(member->key) < 3);
     for (size_t i = 0; i < count; i++) {
         size_t distance = edit_distance(member->key, fields[i].key);
         if (distance < best) {

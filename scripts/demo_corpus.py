@@ -22,17 +22,11 @@ import random
 import re
 
 GIRLS = """Mara Elsie Nora Wren Ivy Hazel Ada Clara Tilda Rosa Mina Greta June
-Lottie Pearl Sana Anya Freya Iris Dora Nell Lucy Marta Olive Petra Ruth Sophie
-Tess Una Vera Willa Yara Zora Bella Cora Edith Flora Hana Ines Kaia Lena Maya
-Poppy Amina Signe Birdie Agnes Juno Linnea""".split()
-BOYS = """Tom Finn Oskar Ben Arlo Hugo Jonas Leo Milo Otto Pip Rufus Sam Theo
-Walter Emil Felix Gus Henry Ivan Jack Karl Luca Max Ned Oliver Peter Ravi Simon
-Toby Victor Will Abel Bram Caleb Dan Edgar Frank Amos Jasper Kofi Lars Martin
-Noah Omar Silas Anders Bruno Elias Rowan""".split()
-ROBOTS = """Tick Bolt Pico Tin Cog Rivet Dot Sprocket Beep Copper Button Widget
-Nut Gizmo Fern-4 Tock Brass Patch Domino Spark""".split()
-FOXES = """Rusty Ember Russet Bracken Copper Maple Sorrel Flicker Thistle Amber
-Juniper Bramble Hickory Saffron Cinder""".split()
+Sana Freya Iris Nell Lucy Olive Tess Vera Zora Bella Amina""".split()
+BOYS = """Tom Finn Oskar Ben Arlo Hugo Jonas Leo Milo Otto Rufus Sam Theo Emil
+Henry Ivan Jack Max Oliver Peter Simon Kofi Omar Silas""".split()
+ROBOTS = """Tick Bolt Pico Cog Rivet Beep Copper Button Gizmo Tock Brass Spark""".split()
+FOXES = """Rusty Ember Russet Bracken Flicker Thistle Sorrel Juniper Bramble Cinder""".split()
 TOWNS = ["Saltwick", "Greyharbour", "Fernhollow", "Millbrook", "Windmere",
          "Oakridge", "Pebble Bay", "Thornby", "Larkfield", "Stonebridge",
          "Dunmore", "Eastcliff", "Appleford", "Marrow Hill", "Sandy Point",

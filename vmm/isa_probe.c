@@ -14,6 +14,11 @@
             "isa_probe_" name "_end:\n"                                                            \
             ".popsection\n")
 
+PROBE("sse4", "haddps %xmm0, %xmm0\n"
+              "pshufb %xmm0, %xmm1\n"
+              "ptest %xmm0, %xmm1\n"
+              "pcmpgtq %xmm0, %xmm1\n"
+              "popcnt %eax, %eax\n");
 PROBE("avx2", "vpxor %ymm0, %ymm0, %ymm0\n"
               "vpaddd %ymm0, %ymm0, %ymm1\n"
               "vfmadd231ps %ymm0, %ymm0, %ymm1\n"
@@ -27,6 +32,7 @@ PROBE("vnni", "vpxord %zmm0, %zmm0, %zmm0\n"
               "vpdpbusd %zmm0, %zmm0, %zmm1\n"
               "vzeroupper\n");
 
+extern const uint8_t isa_probe_sse4_begin[], isa_probe_sse4_end[];
 extern const uint8_t isa_probe_avx2_begin[], isa_probe_avx2_end[];
 extern const uint8_t isa_probe_avx512_begin[], isa_probe_avx512_end[];
 extern const uint8_t isa_probe_vnni_begin[], isa_probe_vnni_end[];
@@ -38,6 +44,8 @@ static const struct {
     const uint8_t *end;
     uint64_t sets;
 } probes[] = {
+    {isa_probe_sse4_begin, isa_probe_sse4_end,
+     CELL_ISA_SSE3 | CELL_ISA_SSSE3 | CELL_ISA_SSE41 | CELL_ISA_SSE42 | CELL_ISA_POPCNT},
     {isa_probe_avx2_begin, isa_probe_avx2_end,
      CELL_ISA_AVX | CELL_ISA_AVX2 | CELL_ISA_FMA | CELL_ISA_F16C},
     {isa_probe_avx512_begin, isa_probe_avx512_end,

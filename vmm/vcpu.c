@@ -26,6 +26,8 @@
 // XSAVE state that cells get where KVM offers it: x87, SSE, AVX, AVX-512.
 #define XCR0_WANTED 0xe7ull
 
+#define CPUID_1_ECX_XSAVE (1u << 26)
+
 static long futex(_Atomic uint32_t *word, int operation, uint32_t value,
                   const struct timespec *timeout)
 {
@@ -38,7 +40,7 @@ static uint64_t optional_cr4(const struct kvm_vm *vm)
     const struct kvm_cpuid_entry2 *one = kvm_cpuid_leaf(vm, 1, 0);
     const struct kvm_cpuid_entry2 *seven = kvm_cpuid_leaf(vm, 7, 0);
     uint64_t cr4 = CR4_TSD;
-    if (one && (one->ecx & 1u << 26))
+    if (one && (one->ecx & CPUID_1_ECX_XSAVE))
         cr4 |= CR4_OSXSAVE;
     if (seven) {
         cr4 |= seven->ebx & 1u << 7 ? CR4_SMEP : 0;
@@ -95,8 +97,10 @@ static int create_one(struct vmm *vmm, unsigned index, uint64_t cr4, struct erro
     uint64_t xcr0 = enable_xsave(vmm, vcpu->fd);
     if (index == 0) {
         vmm->isa = isa_from_profile(&vmm->kvm, xcr0);
+        // A profile without XSAVE on a host that has it is not the truth about CPL3.
         uint64_t unclear = isa_of_host() & ~vmm->isa;
-        if (!xcr0)
+        const struct kvm_cpuid_entry2 *one = kvm_cpuid_leaf(&vmm->kvm, 1, 0);
+        if (one && !(one->ecx & CPUID_1_ECX_XSAVE) && unclear)
             vmm->isa |= isa_probe_run(vcpu->fd, vcpu->run, &sregs, unclear);
     }
     return set_state(vcpu, &sregs, err);

@@ -5,6 +5,7 @@
  * one,
  *
  *   CHUNK_SCALED  1 if the elements of a chunk have a factor in common, stored apart, else 0
+ *   CHUNK_BYTES   the bytes a chunk is stored in
  *   struct chunk  where the columns of a chunk are stored, and what it takes to convert them
  *   LLM_AVX2_INLINE struct chunk open_chunk(const uint8_t *row, size_t column)
  *   LLM_AVX2_INLINE __m256 load_eight(const struct chunk *chunk, size_t offset)
@@ -31,6 +32,9 @@
 
 #define TILE_ROWS_MAX    4
 #define TILE_VECTORS_MAX 3
+
+#define PREFETCH_TILE_MAX 8192 /* bytes: a quarter of a first-level cache */
+#define PREFETCH_AHEAD    1024 /* bytes */
 
 struct tile {
     const uint8_t *rows[TILE_ROWS_MAX];
@@ -93,9 +97,18 @@ LLM_AVX2_INLINE void tile_rest(struct tile *tile, size_t column, size_t count, s
     for (size_t row = 0; row < rows; row++) {
         chunks[row] = open_chunk(tile->rows[row], column);
     }
-#pragma GCC unroll 3
-    for (; offset + 8 <= count; offset += 8) {
-        tile_step(tile, chunks, column, offset, rows, vectors);
+    /* No loop: which sums a step adds to must be known when this is compiled. */
+    if (count >= 8) {
+        tile_step(tile, chunks, column, 0, rows, vectors);
+        offset = 8;
+    }
+    if (count >= 16) {
+        tile_step(tile, chunks, column, 8, rows, vectors);
+        offset = 16;
+    }
+    if (count >= 24) {
+        tile_step(tile, chunks, column, 16, rows, vectors);
+        offset = 24;
     }
     if (offset == count) {
         return;
@@ -114,6 +127,24 @@ LLM_AVX2_INLINE void tile_rest(struct tile *tile, size_t column, size_t count, s
 
 #endif
 
+/* Rows are usually too short for the processor to see a pattern in, so the chunk at the same column
+ * of the next tile is asked for; of rows so long that it would be gone again before its turn, a
+ * chunk further along. Both may lie beyond the matrix: a prefetch cannot fault. */
+LLM_AVX2_INLINE size_t prefetch_distance(const struct llm_product *product, size_t rows)
+{
+    size_t distance = rows * product->row_stride;
+    return distance <= PREFETCH_TILE_MAX ? distance : PREFETCH_AHEAD;
+}
+
+LLM_AVX2_INLINE void prefetch_chunk(const uint8_t *row, size_t column, size_t distance)
+{
+    uintptr_t address = (uintptr_t)row + column / 32 * CHUNK_BYTES + distance;
+#pragma GCC unroll 2
+    for (size_t offset = 0; offset < CHUNK_BYTES; offset += 64) {
+        _mm_prefetch((const char *)(address + offset), _MM_HINT_T0);
+    }
+}
+
 /* Computes the products of `rows` rows from `first_row` and `vectors` vectors from `first_vector`.
  * `rows` and `vectors` are constants at every call, so that the loops unroll and the sums stay in
  * registers; the order of summation is the same whatever they are. */
@@ -122,6 +153,7 @@ LLM_AVX2_INLINE void multiply_tile(const struct llm_product *product, size_t fir
 {
     struct tile tile;
     size_t columns = product->columns;
+    size_t distance = prefetch_distance(product, rows);
 
 #pragma GCC unroll 4
     for (size_t row = 0; row < rows; row++) {
@@ -143,6 +175,9 @@ LLM_AVX2_INLINE void multiply_tile(const struct llm_product *product, size_t fir
 #pragma GCC unroll 4
         for (size_t row = 0; row < rows; row++) {
             chunks[row] = open_chunk(tile.rows[row], column);
+            if (vectors == 1 && CHUNK_BYTES <= 64) { /* more vectors have more to do with a row than to wait for it */
+                prefetch_chunk(tile.rows[row], column, distance);
+            }
         }
         tile_step(&tile, chunks, column, 0, rows, vectors);
         tile_step(&tile, chunks, column, 8, rows, vectors);

@@ -6,6 +6,7 @@
 #include "vector_avx2.h"
 
 #define CHUNK_SCALED 0
+#define CHUNK_BYTES  64
 
 struct chunk {
     const uint8_t *halves;

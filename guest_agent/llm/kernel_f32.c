@@ -5,6 +5,7 @@
 #include "vector_avx2.h"
 
 #define CHUNK_SCALED 0
+#define CHUNK_BYTES  128
 
 struct chunk {
     const float *elements;

@@ -10,6 +10,7 @@
 #define SCALE_BYTES    2
 
 #define CHUNK_SCALED 1
+#define CHUNK_BYTES  BLOCK_BYTES
 
 struct chunk {
     const uint8_t *bytes;

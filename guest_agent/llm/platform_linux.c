@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The inference program as a Linux process: llm-host [host options] MODEL.gguf [options].
 
-#define _GNU_SOURCE
-
 #include "options.h"
 #include "platform.h"
 

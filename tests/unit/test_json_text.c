@@ -134,7 +134,7 @@ Test(json_text, refuses_bad_syntax)
         REFUSAL("nullx", "t.json:1:5: the end of the document is expected, found 'x'"),
         REFUSAL("[\f1]", "t.json:1:2: /0: a value is expected, found byte 0x0c"),
         REFUSAL("\"a", "t.json:1:3: the text ends inside a string"),
-        REFUSAL("\"a\\", "t.json:1:3: the text ends inside a string"),
+        REFUSAL("\"a\\", "t.json:1:4: the text ends inside a string"),
     };
     check_refusals(refusals, COUNT(refusals));
 }

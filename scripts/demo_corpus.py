@@ -21,16 +21,35 @@ Run the file to print a few stories.
 import random
 import re
 
-GIRLS = """Mara Elsie Nora Wren Ivy Hazel Ada Clara Tilda Rosa Mina Greta June
-Sana Freya Iris Nell Lucy Olive Tess Vera Zora Bella Amina""".split()
-BOYS = """Tom Finn Oskar Ben Arlo Hugo Jonas Leo Milo Otto Rufus Sam Theo Emil
-Henry Ivan Jack Max Oliver Peter Simon Kofi Omar Silas""".split()
-ROBOTS = """Tick Bolt Pico Cog Rivet Beep Copper Button Gizmo Tock Brass Spark""".split()
-FOXES = """Rusty Ember Russet Bracken Flicker Thistle Sorrel Juniper Bramble Cinder""".split()
-TOWNS = ["Saltwick", "Greyharbour", "Fernhollow", "Millbrook", "Windmere",
-         "Oakridge", "Pebble Bay", "Thornby", "Larkfield", "Stonebridge",
-         "Dunmore", "Eastcliff", "Appleford", "Marrow Hill", "Sandy Point",
-         "Merrow", "Foxley", "Brambleton", "Kettle Cove", "Northgate"]
+# The stories have a cast that comes back, as in a series of books: who the hero
+# is decides the friend, the work and the town.  A model of a few million
+# parameters, trained for less than an hour on two cores, learns such links long
+# before it learns to keep names apart that may be any.
+# theme -> (hero, gender, friend, gender, town), twice
+CAST = {
+    "lighthouse": [("Mara", "f", "Tom", "m", "Greyharbour"),
+                   ("Otto", "m", "Nell", "f", "Eastcliff")],
+    "garden": [("Ivy", "f", "Ben", "m", "Appleford"),
+               ("Hugo", "m", "Rosa", "f", "Larkfield")],
+    "clock": [("Ada", "f", "Felix", "m", "Stonebridge"),
+              ("Jonas", "m", "Tilda", "f", "Northgate")],
+    "fox": [("Rusty", "m", "Hazel", "f", "Foxley", "badger"),
+            ("Ember", "f", "Oskar", "m", "Brambleton", "tortoise")],
+    "ship": [("Nora", "f", "Finn", "m", "Saltwick", "Morning Star"),
+             ("Leo", "m", "Pearl", "f", "Merrow", "Seagull")],
+    "library": [("Clara", "f", "Max", "m", "Thornby"),
+                ("Theo", "m", "Amina", "f", "Windmere")],
+    "bakery": [("Greta", "f", "Sam", "m", "Oakridge"),
+               ("Emil", "m", "Lucy", "f", "Kettle Cove")],
+    "robot": [("Tick", "n", "Vera", "f", "Marrow Hill"),
+              ("Bolt", "m", "Walter", "m", "Dunmore")],
+    "mill": [("June", "f", "Arlo", "m", "Millbrook"),
+             ("Peter", "m", "Zora", "f", "Fernhollow")],
+    "school": [("Elsie", "f", "Omar", "m", "Pebble Bay"),
+               ("Milo", "m", "Wren", "f", "Quill Lane")],
+    "island": [("Freya", "f", "Jack", "m", "Sandy Point"),
+               ("Silas", "m", "Iris", "f", "Merrow Head")],
+}
 
 LEX = {
     "color": "red|blue|green|yellow|grey|brown|white|silver|golden|orange|"
@@ -146,7 +165,7 @@ THEMES["lighthouse"] = dict(
             "At night {he} listened to the waves [below the window|against the rocks|on the stones].",
             "The sailors [trusted|loved|looked for] the light, for it [showed|told] them where the rocks were."],
     troubles=[
-        ("One [night|evening], in the middle of a [storm|gale], the lamp went [out|dark]. {A:shipkind} was coming [closer|nearer] and nearer to the rocks.",
+        ("One [night|evening], in the middle of a [storm|gale], the lamp went [out|dark]. {A:shipkind} was coming [closer and closer|nearer and nearer] to the rocks.",
          "{N} tried to light the lamp again, but the [wick|oil] was wet and would not [burn|catch]. {He} struck match after match, and the wind blew [every one of them|them all] out.",
          "\"[We can|Let us] light a fire on the [beach|cliff|rocks]!\" [said|cried|called] {F}. \"There is dry wood in the [cellar|shed|store].\"",
          "They carried the wood [up|out] together and made a [big|great|tall] fire. The flames [rose|leapt] high, and the [captain|sailors] saw them and turned the ship away from the rocks [just in time|].",
@@ -495,7 +514,7 @@ THEMES["island"] = dict(
          "{N} wrote an answer and threw the bottle back, but the [waves|tide] brought it back to the same [stone|place].",
          "\"The [current|wind] goes the wrong way,\" said {F}. \"Let us [give it to a ship|take it out in the boat].\"",
          "They rowed out [beyond the rocks|far from the shore] and let the bottle go. It [danced|bobbed] on the water, and then it was gone. They waited [all winter|for many months].",
-         "In the [spring|next year] a ship came, and [a girl|an old man|a boy] with a [red|yellow] scarf stood [at the rail|on the deck]. \"I have come to thank you for the letter,\" the stranger said. They talked until the [stars came out|fire burned low]."),
+         "In the [spring|summer] a ship came, and [a girl|an old man|a boy] with a [red|yellow] scarf stood [at the rail|on the deck]. \"I have come to thank you for the letter,\" the stranger said. They talked until the [stars came out|fire burned low]."),
         ("The bees had [gone|flown away]. The [hives|boxes] were [empty|silent], and without bees there would be no [honey|apples].",
          "{N} looked in every [hollow tree|garden], but {he} did not find them.",
          "\"Bees like [clover|thyme|lime trees],\" said {F}. \"Where does it [grow|bloom] now?\"",
@@ -528,7 +547,7 @@ ROBOT_OPEN = [
     "This is the story of {N}, a robot who [always asked first|liked to ask questions|was very careful].",
 ]
 FRIEND = {
-    "person": ["{His} best friend was {F}, [a {fvirtue} girl|who lived next door|who came every day|the child of {neighbour}].",
+    "person": ["{His} best friend was {F}, [who lived next door|who came every day|the child of {neighbour}].",
                "{F}, {his} [friend|neighbour|best friend], [often came to help|came to visit almost every day|had a {virtue} heart].",
                "{He} had a friend [called|named] {F}, who [laughed a lot|was {virtue} and {virtue}|was never in a hurry|liked to [sing|whistle|cook]].",
                "[Only|Nobody but] {F} [knew {him} well|visited {him} often]."],
@@ -694,33 +713,21 @@ def _he(gender):
 class Story:
     """The values of one story, and the expansion of templates with them."""
 
-    def __init__(self, rng, theme=None):
+    def __init__(self, rng, theme_name=None):
         self.r = rng
         v = self.v = {}
-        theme = theme or {}
-        gender = rng.choice("fm")
-        if theme.get("fox"):
-            name = rng.choice(FOXES)
-        elif theme.get("robot"):
-            name, gender = rng.choice(ROBOTS), rng.choice("nnm")
-        else:
-            name = rng.choice(GIRLS if gender == "f" else BOYS)
-        fgender = rng.choice("fm")
-        fname = name
-        while fname == name:
-            fname = rng.choice(GIRLS if fgender == "f" else BOYS)
+        theme = THEMES[theme_name] if theme_name else {}
+        key = theme_name or rng.choice(
+            sorted(k for k in CAST if k not in ("fox", "robot")))
+        cast = rng.choice(CAST[key])
+        name, gender, fname, fgender, v["T"] = cast[:5]
         v["N"], v["F"] = name, fname
         v["he"], v["him"], v["his"], v["himself"] = _he(gender)
         v["fhe"], v["fhim"], v["fhis"], v["fhimself"] = _he(fgender)
-        v["T"] = rng.choice(TOWNS)
         season = rng.choice(sorted(SEASONS))
         v["season"] = season
         self.season = SEASONS[season]
-        v["shipname"] = rng.choice(
-            "Seagull|Morning Star|Swallow|Northern Light|Blue Heron|Patience|"
-            "Merry Wind|Silver Fish|Evening Tide|Dolphin".split("|"))
-        v["fkind"] = rng.choice("badger|hedgehog|owl|hare|squirrel|otter|crow|"
-                                "mole|tortoise|deer".split("|"))
+        v["shipname"] = v["fkind"] = cast[-1]
         v["kin"] = rng.choice(LEX["kin"])
         v["hiskin"] = rng.choice(["a dear grandmother", "a beloved aunt",
                                   "an old grandfather", "a kind uncle"])
@@ -840,8 +847,9 @@ def tidy(s):
 
 
 def one_story(rng):
-    theme = THEMES[rng.choice(sorted(THEMES))]
-    st = Story(rng, theme)
+    theme_name = rng.choice(sorted(THEMES))
+    theme = THEMES[theme_name]
+    st = Story(rng, theme_name)
     animal = theme.get("fox")
     opening = FOX_OPEN if animal else ROBOT_OPEN if theme.get("robot") \
         else OPENINGS

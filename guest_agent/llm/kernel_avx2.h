@@ -139,10 +139,7 @@ LLM_AVX2_INLINE size_t prefetch_distance(const struct llm_product *product, size
 LLM_AVX2_INLINE void prefetch_chunk(const uint8_t *row, size_t column, size_t distance)
 {
     uintptr_t address = (uintptr_t)row + column / 32 * CHUNK_BYTES + distance;
-#pragma GCC unroll 2
-    for (size_t offset = 0; offset < CHUNK_BYTES; offset += 64) {
-        _mm_prefetch((const char *)(address + offset), _MM_HINT_T0);
-    }
+    _mm_prefetch((const char *)address, _MM_HINT_T0);
 }
 
 /* Computes the products of `rows` rows from `first_row` and `vectors` vectors from `first_vector`.
@@ -175,7 +172,9 @@ LLM_AVX2_INLINE void multiply_tile(const struct llm_product *product, size_t fir
 #pragma GCC unroll 4
         for (size_t row = 0; row < rows; row++) {
             chunks[row] = open_chunk(tile.rows[row], column);
-            if (vectors == 1 && CHUNK_BYTES <= 64) { /* more vectors have more to do with a row than to wait for it */
+            /* More vectors have more to do with a row than to wait for it; and of rows that take
+             * more loads than arithmetic, another load is no help. */
+            if (vectors == 1 && CHUNK_BYTES <= 64) {
                 prefetch_chunk(tile.rows[row], column, distance);
             }
         }

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+// guillotine-bench: measures this machine and prints one table or one JSON object.
+#include "bench.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static const struct {
+    const char *name;
+    void (*run)(struct bench *bench);
+    const char *summary;
+} benches[] = {
+    {"launch", bench_launch, "exec of the CLI to the model's first instruction, 200 launches"},
+    {"inference", bench_inference, "tokens per second, host process against cell"},
+    {"port", bench_port, "round trips through the console port, polled against doorbell"},
+};
+
+#define BENCH_COUNT (sizeof(benches) / sizeof(benches[0]))
+
+void samples_add(struct samples *samples, double value)
+{
+    if (samples->count == samples->capacity) {
+        samples->capacity = samples->capacity ? samples->capacity * 2 : 1024;
+        samples->values = realloc(samples->values, samples->capacity * sizeof(double));
+        if (!samples->values)
+            bench_die("out of memory");
+    }
+    samples->values[samples->count++] = value;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a;
+    double y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double samples_quantile(struct samples *samples, double fraction)
+{
+    if (!samples->count)
+        return 0;
+    qsort(samples->values, samples->count, sizeof(double), compare);
+    size_t index = (size_t)((double)(samples->count - 1) * fraction + 0.5);
+    return samples->values[index];
+}
+
+void samples_free(struct samples *samples)
+{
+    free(samples->values);
+    *samples = (struct samples){0};
+}
+
+void bench_metric(struct bench *bench, const char *name, double value, const char *unit,
+                  const char *better, size_t samples)
+{
+    size_t index = bench->metric_count++;
+    if (index == sizeof(bench->metrics) / sizeof(bench->metrics[0]))
+        bench_die("too many metrics");
+    bench->metrics[index].name = name;
+    bench->metrics[index].value = value;
+    bench->metrics[index].unit = unit;
+    bench->metrics[index].better = better;
+    bench->metrics[index].samples = samples;
+}
+
+void bench_progress(const struct bench *bench, const char *format, ...)
+{
+    va_list arguments;
+    if (bench->json || !isatty(STDERR_FILENO))
+        return;
+    va_start(arguments, format);
+    fprintf(stderr, "\r\033[K");
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+}
+
+static char *work_folder;
+
+static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *walk)
+{
+    (void)status;
+    (void)type;
+    (void)walk;
+    return remove(path);
+}
+
+static void remove_work(void)
+{
+    if (work_folder)
+        nftw(work_folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+_Noreturn void bench_die(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "guillotine bench: ");
+    vfprintf(stderr, format, arguments);
+    fprintf(stderr, "\n");
+    va_end(arguments);
+    remove_work();
+    exit(1);
+}
+
+uint64_t bench_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+pid_t bench_spawn(char *const *argv, int *output, uint64_t *exec_ns)
+{
+    static uint64_t *stamp;
+    int pipe_fds[2] = {-1, -1};
+    if (!stamp)
+        stamp = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (stamp == MAP_FAILED || (output && pipe2(pipe_fds, O_CLOEXEC) < 0))
+        bench_die("pipe: %s", strerror(errno));
+    pid_t pid = fork();
+    if (pid < 0)
+        bench_die("fork: %s", strerror(errno));
+    if (pid == 0) {
+        int null = open("/dev/null", O_RDWR);
+        dup2(null, 0);
+        dup2(output ? pipe_fds[1] : null, 1);
+        *stamp = bench_now_ns();
+        execv(argv[0], argv);
+        _exit(127);
+    }
+    if (output) {
+        close(pipe_fds[1]);
+        *output = pipe_fds[0];
+    }
+    // The child stamps before it execs; a caller that needs the value reads it after the child's
+    // first output or end.
+    if (exec_ns) {
+        int status;
+        waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT);
+        (void)status;
+        *exec_ns = *stamp;
+    }
+    return pid;
+}
+
+void bench_wait(pid_t pid, int status)
+{
+    int result;
+    if (waitpid(pid, &result, 0) < 0 || !WIFEXITED(result) || WEXITSTATUS(result) != status)
+        bench_die("a program under test ended with wait status 0x%x", result);
+}
+
+char *bench_read_file(const char *path, size_t *length)
+{
+    FILE *file = fopen(path, "re");
+    size_t used = 0;
+    size_t capacity = 1 << 16;
+    char *text = malloc(capacity);
+    if (!file || !text)
+        bench_die("%s: %s", path, strerror(errno));
+    for (size_t n; (n = fread(text + used, 1, capacity - 1 - used, file)) > 0;) {
+        used += n;
+        if (used == capacity - 1) {
+            capacity *= 2;
+            text = realloc(text, capacity);
+            if (!text)
+                bench_die("out of memory");
+        }
+    }
+    fclose(file);
+    text[used] = '\0';
+    if (length)
+        *length = used;
+    return text;
+}
+
+double bench_json_number(const char *json, const char *key)
+{
+    char pattern[80];
+    snprintf(pattern, sizeof(pattern), "\"%s\":", key);
+    const char *at = strstr(json, pattern);
+    if (!at)
+        bench_die("no %s in a result", key);
+    return strtod(at + strlen(pattern), NULL);
+}
+
+static void print_host(void)
+{
+    struct utsname name;
+    char model[128] = "unknown";
+    char line[256];
+    FILE *file = fopen("/proc/cpuinfo", "re");
+    uname(&name);
+    while (file && fgets(line, sizeof(line), file)) {
+        if (sscanf(line, "model name : %127[^\n\"\\]", model) == 1)
+            break;
+    }
+    if (file)
+        fclose(file);
+    printf("{\"cpu\": \"%s\", \"cpus\": %ld, \"kernel\": \"%s\"}", model,
+           sysconf(_SC_NPROCESSORS_ONLN), name.release);
+}
+
+static void print_results(const struct bench *bench)
+{
+    if (!bench->json) {
+        fprintf(stderr, "\r\033[K");
+        printf("%-32s %14s %-10s %s\n", "METRIC", "VALUE", "UNIT", "SAMPLES");
+        for (size_t i = 0; i < bench->metric_count; i++)
+            printf("%-32s %14.3f %-10s %zu\n", bench->metrics[i].name, bench->metrics[i].value,
+                   bench->metrics[i].unit, bench->metrics[i].samples);
+        return;
+    }
+    printf("{\"bench\": \"%s\", \"host\": ", bench->name);
+    print_host();
+    printf(", \"metrics\": [");
+    for (size_t i = 0; i < bench->metric_count; i++)
+        printf("%s{\"name\": \"%s\", \"value\": %.6g, \"unit\": \"%s\", \"better\": \"%s\", "
+               "\"samples\": %zu}",
+               i ? ", " : "", bench->metrics[i].name, bench->metrics[i].value,
+               bench->metrics[i].unit, bench->metrics[i].better, bench->metrics[i].samples);
+    printf("]}\n");
+}
+
+static int help(void)
+{
+    printf("Usage: guillotine bench NAME [--json]\n\nMeasures this machine.\n\nBenchmarks:\n");
+    for (size_t i = 0; i < BENCH_COUNT; i++)
+        printf("  %-10s %s\n", benches[i].name, benches[i].summary);
+    printf("\nExamples:\n  guillotine bench launch\n  guillotine bench port --json\n");
+    return 0;
+}
+
+static void find_build(struct bench *bench)
+{
+    ssize_t length = readlink("/proc/self/exe", bench->build, sizeof(bench->build) - 1);
+    if (length < 0)
+        bench_die("/proc/self/exe: %s", strerror(errno));
+    bench->build[length] = '\0';
+    *strrchr(bench->build, '/') = '\0';
+    snprintf(bench->work, sizeof(bench->work), "/tmp/guillotine-bench-XXXXXX");
+    work_folder = mkdtemp(bench->work);
+    if (!work_folder)
+        bench_die("mkdtemp: %s", strerror(errno));
+}
+
+int main(int argc, char **argv)
+{
+    static struct bench bench;
+    size_t chosen = BENCH_COUNT;
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--json"))
+            bench.json = true;
+        else if (!strcmp(argv[i], "--help"))
+            return help();
+        else
+            for (chosen = 0; chosen < BENCH_COUNT && strcmp(argv[i], benches[chosen].name);)
+                chosen++;
+    }
+    if (chosen == BENCH_COUNT) {
+        help();
+        return 64;
+    }
+    bench.name = benches[chosen].name;
+    find_build(&bench);
+    benches[chosen].run(&bench);
+    print_results(&bench);
+    remove_work();
+    return 0;
+}

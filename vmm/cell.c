@@ -377,7 +377,11 @@ int cell_build(struct cell *cell, struct kvm_vm *vm, const struct vmm_config *co
                const char *arguments, int image_fd, int memory_fd, const int *weights_fds,
                struct error *err)
 {
-    *cell = (struct cell){.vcpus = config->vcpus, .stack_frames = config->vcpus};
+    *cell = (struct cell){
+        .vcpus = config->vcpus,
+        .stack_frames = config->vcpus,
+        .arguments_bytes = config->arguments_bytes,
+    };
     if (elf_image_read(image_fd, &cell->image, err) < 0)
         return error_wrap(err, "image");
     if (plan(cell, config, err) < 0 || map_image(cell, err) < 0 ||
@@ -419,7 +423,9 @@ struct verified_run {
 
 static void verified_runs(const struct cell *cell, struct verified_run runs[3])
 {
-    runs[0] = (struct verified_run){cell->system.host, cell->system.length};
+    // Beyond the arguments in use the system region holds zeros that nobody reads.
+    runs[0] = (struct verified_run){cell->system.host,
+                                    CELL_SYSTEM_ARGUMENTS + cell->arguments_bytes};
     runs[1] = (struct verified_run){(const uint8_t *)cell->tables.host,
                                     cell->tables.used_frames * GUEST_PAGE_SIZE};
     runs[2] = (struct verified_run){cell->code.host, cell->code.length};
@@ -434,7 +440,7 @@ int cell_freeze(struct cell *cell, uint64_t isa, struct error *err)
     for (unsigned i = 0; i < 3; i++)
         cell->reference_bytes += runs[i].length;
     cell->reference = mmap(NULL, cell->reference_bytes, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (cell->reference == MAP_FAILED)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "reference copy");
     uint8_t *at = cell->reference;

@@ -32,6 +32,7 @@ struct cell {
     struct cell_part weights[VMM_MAX_WEIGHTS];
     unsigned weights_count;
     unsigned vcpus;
+    uint32_t arguments_bytes;
     uint8_t *reference; // private copy of what must never change, see cell_verify
     uint64_t reference_bytes;
     struct guest_memory io_memory; // what ports may touch

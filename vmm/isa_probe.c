@@ -14,12 +14,13 @@
             "isa_probe_" name "_end:\n"                                                            \
             ".popsection\n")
 
-PROBE("sse4", "haddps %xmm0, %xmm0\n"
+// No processor has AVX2 without the SSE sets: one probe, and one exit, is enough for all.
+PROBE("avx2", "haddps %xmm0, %xmm0\n"
               "pshufb %xmm0, %xmm1\n"
               "ptest %xmm0, %xmm1\n"
               "pcmpgtq %xmm0, %xmm1\n"
-              "popcnt %eax, %eax\n");
-PROBE("avx2", "vpxor %ymm0, %ymm0, %ymm0\n"
+              "popcnt %eax, %eax\n"
+              "vpxor %ymm0, %ymm0, %ymm0\n"
               "vpaddd %ymm0, %ymm0, %ymm1\n"
               "vfmadd231ps %ymm0, %ymm0, %ymm1\n"
               "vcvtph2ps %xmm0, %ymm2\n"
@@ -32,7 +33,6 @@ PROBE("vnni", "vpxord %zmm0, %zmm0, %zmm0\n"
               "vpdpbusd %zmm0, %zmm0, %zmm1\n"
               "vzeroupper\n");
 
-extern const uint8_t isa_probe_sse4_begin[], isa_probe_sse4_end[];
 extern const uint8_t isa_probe_avx2_begin[], isa_probe_avx2_end[];
 extern const uint8_t isa_probe_avx512_begin[], isa_probe_avx512_end[];
 extern const uint8_t isa_probe_vnni_begin[], isa_probe_vnni_end[];
@@ -44,10 +44,9 @@ static const struct {
     const uint8_t *end;
     uint64_t sets;
 } probes[] = {
-    {isa_probe_sse4_begin, isa_probe_sse4_end,
-     CELL_ISA_SSE3 | CELL_ISA_SSSE3 | CELL_ISA_SSE41 | CELL_ISA_SSE42 | CELL_ISA_POPCNT},
     {isa_probe_avx2_begin, isa_probe_avx2_end,
-     CELL_ISA_AVX | CELL_ISA_AVX2 | CELL_ISA_FMA | CELL_ISA_F16C},
+     CELL_ISA_AVX | CELL_ISA_AVX2 | CELL_ISA_FMA | CELL_ISA_F16C | CELL_ISA_SSE3 |
+         CELL_ISA_SSSE3 | CELL_ISA_SSE41 | CELL_ISA_SSE42 | CELL_ISA_POPCNT},
     {isa_probe_avx512_begin, isa_probe_avx512_end,
      CELL_ISA_AVX512F | CELL_ISA_AVX512BW | CELL_ISA_AVX512VL},
     {isa_probe_vnni_begin, isa_probe_vnni_end, CELL_ISA_AVX512VNNI},

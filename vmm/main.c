@@ -154,14 +154,52 @@ static int check_layers(struct error *err)
     return 0;
 }
 
+// Creates the VM on a thread of its own while the main thread enters the sandbox: both take about
+// as long, and neither needs the other. The thread is gone before anything hostile is read.
+static void *create_vm(void *argument)
+{
+    struct error *err = argument;
+    if (kvm_vm_create(&vmm.kvm, VMM_KVM_FD, err) < 0 || kvm_vm_configure(&vmm.kvm, err) < 0)
+        return err;
+    return NULL;
+}
+
+// Everything that does not depend on the configuration. No file is opened by path from here on:
+// all that the VM is made of comes as descriptors.
+static int prepare(struct error *err)
+{
+    uint32_t missing = 0;
+    pthread_t creator;
+    struct error creator_error = {0};
+    void *failed = NULL;
+    // A user namespace, which the unprivileged need, can be entered only without other threads.
+    bool parallel = geteuid() == 0;
+    if (parallel) {
+        int code = pthread_create(&creator, NULL, create_vm, &creator_error);
+        if (code)
+            return error_set(err, EXIT_STATUS_RESOURCES, code, "create thread");
+    }
+    int result = sandbox_enter(&missing, err);
+    if (parallel)
+        pthread_join(creator, &failed);
+    else
+        failed = create_vm(&creator_error);
+    atomic_fetch_or(&vmm.missing_layers, missing);
+    if (result == 0 && failed) {
+        *err = creator_error;
+        result = -1;
+    }
+    if (result < 0)
+        return -1;
+    if (!vmm.kvm.msr_filtered)
+        atomic_fetch_or(&vmm.missing_layers, VMM_LAYER_MSR_FILTER);
+    return threads_start(&vmm, err);
+}
+
 static int lock_down(int *fds, struct error *err)
 {
-    uint32_t missing = vmm.kvm.msr_filtered ? 0 : VMM_LAYER_MSR_FILTER;
     close_build_fds(fds);
-    if (sandbox_enter(&missing, err) < 0)
-        return -1;
-    atomic_store(&vmm.missing_layers, missing);
-    if (vcpus_start(&vmm, err) < 0 || check_layers(err) < 0)
+    if (threads_place(&vmm, err) < 0 || check_layers(err) < 0)
         return -1;
     return sandbox_filter(SECCOMP_CONTROL, err);
 }
@@ -201,8 +239,8 @@ int main(void)
         fprintf(stderr, "guillotine-vmm is started by guillotine, not by hand\n");
         return EXIT_STATUS_USAGE;
     }
-    if (kvm_vm_create(&vmm.kvm, VMM_KVM_FD, &err) < 0 || kvm_vm_configure(&vmm.kvm, &err) < 0 ||
-        receive_config(fds, &err) < 0 || build(fds, &err) < 0 || lock_down(fds, &err) < 0)
+    if (prepare(&err) < 0 || receive_config(fds, &err) < 0 || build(fds, &err) < 0 ||
+        lock_down(fds, &err) < 0)
         return fail(&err);
     release();
     _exit(control_run(&vmm));

@@ -18,7 +18,7 @@
 #include "vmm.h"
 
 // Enough for KVM_RUN and the exit path; more would only be private memory.
-#define VCPU_STACK_BYTES (64u << 10)
+#define THREAD_STACK_BYTES (64u << 10)
 
 // How long vcpus_stop waits before it kicks again.
 #define KICK_AGAIN_NS 10000000
@@ -84,9 +84,6 @@ static int set_state(struct vcpu *vcpu, const struct kvm_sregs *sregs, struct er
 static int create_one(struct vmm *vmm, unsigned index, uint64_t cr4, struct error *err)
 {
     struct vcpu *vcpu = &vmm->vcpus[index];
-    vcpu->vmm = vmm;
-    vcpu->index = index;
-    vcpu->cpu = vmm->config.model_cpus[index];
     vcpu->fd = kvm_vcpu_create(&vmm->kvm, index, &vcpu->run, err);
     if (vcpu->fd < 0)
         return -1;
@@ -270,17 +267,6 @@ static void lock_and_wait(struct vmm *vmm, enum seccomp_thread kind)
         futex(&vmm->go, FUTEX_WAIT, 0, NULL);
 }
 
-static void pin(struct vmm *vmm, int cpu)
-{
-    cpu_set_t set;
-    if (cpu < 0)
-        return;
-    CPU_ZERO(&set);
-    CPU_SET((unsigned)cpu, &set);
-    if (sched_setaffinity(0, sizeof(set), &set) < 0)
-        atomic_fetch_or(&vmm->missing_layers, VMM_LAYER_PINNING);
-}
-
 // Threads do not end on their own: unwinding one would need system calls beyond the filter.
 static void wait_for_ever(_Atomic uint32_t *stopped)
 {
@@ -291,7 +277,6 @@ static void wait_for_ever(_Atomic uint32_t *stopped)
 static void *vcpu_thread(void *argument)
 {
     struct vcpu *vcpu = argument;
-    pin(vcpu->vmm, vcpu->cpu);
     atomic_store(&vcpu->tid, (int)syscall(SYS_gettid));
     lock_and_wait(vcpu->vmm, SECCOMP_VCPU);
     run_guest(vcpu);
@@ -304,7 +289,6 @@ static void *vcpu_thread(void *argument)
 static void *poller_thread(void *argument)
 {
     struct vmm *vmm = argument;
-    pin(vmm, vmm->config.hypervisor_cpu);
     lock_and_wait(vmm, SECCOMP_POLLER);
     poller_run(&vmm->poller);
     wait_for_ever(&vmm->poller.stopped);
@@ -316,23 +300,62 @@ static void on_kick(int signal)
     (void)signal; // its only purpose is to interrupt KVM_RUN or a futex
 }
 
-int vcpus_start(struct vmm *vmm, struct error *err)
+static int start_thread(pthread_t *thread, void *(*function)(void *), void *argument,
+                        struct error *err)
+{
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES);
+    int code = pthread_create(thread, &attributes, function, argument);
+    pthread_attr_destroy(&attributes);
+    return code ? error_set(err, EXIT_STATUS_RESOURCES, code, "create thread") : 0;
+}
+
+static int start_vcpu(struct vmm *vmm, unsigned index, struct error *err)
+{
+    struct vcpu *vcpu = &vmm->vcpus[index];
+    return start_thread(&vcpu->thread, vcpu_thread, vcpu, err);
+}
+
+int threads_start(struct vmm *vmm, struct error *err)
 {
     struct sigaction kick = {.sa_handler = on_kick};
     if (sigaction(SIGUSR1, &kick, NULL) < 0)
         return error_set(err, EXIT_STATUS_INTERNAL, errno, "sigaction");
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, VCPU_STACK_BYTES);
-    int code = pthread_create(&vmm->poller_thread, &attributes, poller_thread, vmm);
-    for (unsigned i = 0; i < vmm->config.vcpus && !code; i++)
-        code = pthread_create(&vmm->vcpus[i].thread, &attributes, vcpu_thread, &vmm->vcpus[i]);
-    pthread_attr_destroy(&attributes);
-    if (code)
-        return error_set(err, EXIT_STATUS_RESOURCES, code, "create threads");
+    for (unsigned i = 0; i < VMM_MAX_VCPUS; i++) {
+        vmm->vcpus[i].vmm = vmm;
+        vmm->vcpus[i].index = i;
+        vmm->vcpus[i].fd = -1;
+    }
+    if (start_vcpu(vmm, 0, err) < 0)
+        return -1;
+    return start_thread(&vmm->poller_thread, poller_thread, vmm, err);
+}
+
+// The threads wait in a futex: moving them costs nothing now.
+static void pin(struct vmm *vmm, pthread_t thread, int cpu)
+{
+    cpu_set_t set;
+    if (cpu < 0)
+        return;
+    CPU_ZERO(&set);
+    CPU_SET((unsigned)cpu, &set);
+    if (pthread_setaffinity_np(thread, sizeof(set), &set))
+        atomic_fetch_or(&vmm->missing_layers, VMM_LAYER_PINNING);
+}
+
+int threads_place(struct vmm *vmm, struct error *err)
+{
+    for (unsigned i = 1; i < vmm->config.vcpus; i++) {
+        if (start_vcpu(vmm, i, err) < 0)
+            return -1;
+    }
     uint32_t expected = vmm->config.vcpus + 1;
     for (uint32_t seen; (seen = atomic_load(&vmm->waiting)) < expected;)
         futex(&vmm->waiting, FUTEX_WAIT, seen, NULL);
+    pin(vmm, vmm->poller_thread, vmm->config.hypervisor_cpu);
+    for (unsigned i = 0; i < vmm->config.vcpus; i++)
+        pin(vmm, vmm->vcpus[i].thread, vmm->config.model_cpus[i]);
     return 0;
 }
 

@@ -17,7 +17,6 @@ struct vcpu {
     struct vmm *vmm;
     unsigned index;
     int fd;
-    int cpu; // host CPU, -1: not pinned
     struct kvm_run *run;
     pthread_t thread;
     _Atomic int tid;
@@ -63,8 +62,13 @@ struct vmm {
 // Creates vCPU 0 .. config.vcpus - 1 with their initial state and probes the instruction sets.
 int vcpus_create(struct vmm *vmm, struct error *err);
 
-// Starts the vCPU threads; they lock themselves down and wait for `go`.
-int vcpus_start(struct vmm *vmm, struct error *err);
+// Starts the poller's thread and that of vCPU 0; they lock themselves down, while the main thread
+// goes on, and wait for `go`. Before the configuration is known.
+int threads_start(struct vmm *vmm, struct error *err);
+
+// Starts the threads of the other vCPUs, pins all of them as configured, and waits until every one
+// is locked down.
+int threads_place(struct vmm *vmm, struct error *err);
 
 // Takes all vCPUs out of guest mode, for good, and waits until they are.
 void vcpus_stop(struct vmm *vmm);

@@ -112,7 +112,8 @@ Test(fd_message, more_descriptors_than_a_message_may_have)
 {
     enum { MANY = 200 };
     char control[CMSG_SPACE(sizeof(int) * MANY)] = {0};
-    struct iovec part = {.iov_base = "m", .iov_len = 1};
+    char byte = 'm';
+    struct iovec part = {.iov_base = &byte, .iov_len = 1};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control,
                              .msg_controllen = sizeof(control)};
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
@@ -186,7 +187,7 @@ Test(fd_message, empty_message_with_descriptor)
     int received[4];
     size_t count = 4;
     char control[CMSG_SPACE(sizeof(int))] = {0};
-    struct iovec part = {.iov_base = "", .iov_len = 0};
+    struct iovec part = {.iov_base = data, .iov_len = 0};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control,
                              .msg_controllen = sizeof(control)};
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);

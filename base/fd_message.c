@@ -23,10 +23,10 @@ int fd_message_send(int socket, const void *data, size_t length, const int *fds,
     if (fd_count) {
         memset(&control, 0, sizeof(control));
         message.msg_control = control.space;
-        message.msg_controllen = CMSG_SPACE(sizeof(int) * fd_count);
+        message.msg_controllen = (socklen_t)CMSG_SPACE(sizeof(int) * fd_count);
         control.header.cmsg_level = SOL_SOCKET;
         control.header.cmsg_type = SCM_RIGHTS;
-        control.header.cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
+        control.header.cmsg_len = (socklen_t)CMSG_LEN(sizeof(int) * fd_count);
         memcpy(CMSG_DATA(&control.header), fds, sizeof(int) * fd_count);
     }
     ssize_t sent;

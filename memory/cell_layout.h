@@ -28,8 +28,7 @@
 #define CELL_SYSTEM_TSS        0x3000ull
 #define CELL_SYSTEM_INFO       0x4000ull
 #define CELL_SYSTEM_INFO_BYTES 0x2000ull
-#define CELL_SYSTEM_PROBE      0x6000ull // user-executable: instruction-set probes (isa_probe.c)
-#define CELL_SYSTEM_ARGUMENTS  0x7000ull
+#define CELL_SYSTEM_ARGUMENTS  0x6000ull
 #define CELL_ARGUMENTS_MAX     0x10000ull
 #define CELL_SYSTEM_BYTES      (CELL_SYSTEM_ARGUMENTS + CELL_ARGUMENTS_MAX)
 
@@ -38,7 +37,6 @@
 #define CELL_GVA_WEIGHTS_STRIDE 0x008000000000ull
 #define CELL_GVA_HEAP           0x600000000000ull
 #define CELL_GVA_INFO           0x700000000000ull
-#define CELL_GVA_PROBE          0x700008000000ull
 #define CELL_GVA_IO             0x700010000000ull
 #define CELL_GVA_CONTROL        0x700020000000ull
 #define CELL_GVA_DOORBELL       0x700030000000ull
@@ -52,7 +50,6 @@ enum cell_control_page {
     CELL_CONTROL_PARK,
     CELL_CONTROL_UNPARK,
     CELL_CONTROL_EXIT,
-    CELL_CONTROL_PROBE, // mapped while the instruction sets are probed, before the model's entry
     CELL_CONTROL_PAGES,
 };
 

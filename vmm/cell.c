@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "cpu_tables.h"
-#include "isa_probe.h"
 
 // Smallest heap that is worth starting a model with.
 #define HEAP_MIN_BYTES (2ull << 20)
@@ -139,7 +138,6 @@ static int map_system(struct cell *cell, struct error *err)
         {CELL_GVA_SYSTEM, CELL_SYSTEM_GDT, 2 * GUEST_PAGE_SIZE, 0}, // GDT and IDT
         {CELL_GVA_SYSTEM + CELL_SYSTEM_STUB, CELL_SYSTEM_STUB, GUEST_PAGE_SIZE, PAGE_EXECUTE},
         {CELL_GVA_SYSTEM + CELL_SYSTEM_TSS, CELL_SYSTEM_TSS, GUEST_PAGE_SIZE, 0},
-        {CELL_GVA_PROBE, CELL_SYSTEM_PROBE, GUEST_PAGE_SIZE, PAGE_EXECUTE | PAGE_USER},
         {CELL_GVA_INFO, CELL_SYSTEM_INFO, CELL_SYSTEM_INFO_BYTES, PAGE_USER},
         {CELL_GVA_INFO + CELL_SYSTEM_INFO_BYTES, CELL_SYSTEM_ARGUMENTS, CELL_ARGUMENTS_MAX,
          PAGE_USER},
@@ -161,8 +159,7 @@ static int map_system(struct cell *cell, struct error *err)
 
 // Gives each weights file its place: after the RAM in guest-physical, in its stride in
 // guest-virtual space.
-static int map_weights(struct cell *cell, const struct kvm_vm *vm, const struct vmm_config *config,
-                       struct error *err)
+static int map_weights(struct cell *cell, const struct vmm_config *config, struct error *err)
 {
     uint64_t gpa = large_page_up(cell->ram.base.value + cell->ram.length);
     for (unsigned i = 0; i < config->weights_count; i++) {
@@ -174,10 +171,7 @@ static int map_weights(struct cell *cell, const struct kvm_vm *vm, const struct 
             return -1;
         gpa = large_page_up(gpa + length);
     }
-    if (vm->gpa_bits < 64 && gpa >> vm->gpa_bits)
-        return error_set(err, EXIT_STATUS_RESOURCES, 0,
-                         "memory and weights exceed the %u-bit physical addresses of this host",
-                         vm->gpa_bits);
+    cell->end = (struct gpa){gpa};
     cell->weights_count = config->weights_count;
     return 0;
 }
@@ -349,32 +343,8 @@ static int write_boot_info(struct cell *cell, const struct vmm_config *config,
     return place_ports(cell, config, (struct port_table_entry *)(info + 1), err);
 }
 
-static int add_slots(const struct cell *cell, struct kvm_vm *vm, struct error *err)
-{
-    const struct {
-        const struct cell_part *part;
-        int readonly;
-    } slots[] = {{&cell->system, 1},
-                 {&cell->writable_system, 0},
-                 {&cell->io, 0},
-                 {&cell->code, 1},
-                 {&cell->ram, 0}};
-    for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++) {
-        const struct cell_part *part = slots[i].part;
-        if (part->length &&
-            kvm_add_slot(vm, part->base, part->length, part->host, slots[i].readonly, err) < 0)
-            return -1;
-    }
-    for (unsigned i = 0; i < cell->weights_count; i++) {
-        const struct cell_part *part = &cell->weights[i];
-        if (kvm_add_slot(vm, part->base, part->length, part->host, 1, err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-int cell_build(struct cell *cell, struct kvm_vm *vm, const struct vmm_config *config,
-               const char *arguments, int image_fd, int memory_fd, const int *weights_fds,
+int cell_build(struct cell *cell, const struct vmm_config *config, const char *arguments, int image_fd,
+               int memory_fd, const int *weights_fds,
                struct error *err)
 {
     *cell = (struct cell){
@@ -387,7 +357,7 @@ int cell_build(struct cell *cell, struct kvm_vm *vm, const struct vmm_config *co
     if (plan(cell, config, err) < 0 || map_image(cell, err) < 0 ||
         map_devices(cell, config, err) < 0 || map_system(cell, err) < 0 ||
         map_user(cell, CELL_GVA_IO, CELL_GPA_IO, cell->io.length, PAGE_WRITE, err) < 0 ||
-        map_weights(cell, vm, config, err) < 0)
+        map_weights(cell, config, err) < 0)
         return -1;
 
     uint64_t frames = page_table_frames_needed(&cell->map);
@@ -403,16 +373,41 @@ int cell_build(struct cell *cell, struct kvm_vm *vm, const struct vmm_config *co
         return -1;
 
     cpu_tables_write(cell->system.host, cell->vcpus);
-    isa_probe_write(cell->system.host + CELL_SYSTEM_PROBE);
     cell->tables = (struct page_table){
         .host = (uint64_t *)(void *)(cell->writable_system.host +
                                      cell->stack_frames * GUEST_PAGE_SIZE),
         .base = {CELL_GPA_TABLES + cell->stack_frames * GUEST_PAGE_SIZE},
         .frames = frames,
     };
-    if (page_table_build(&cell->tables, &cell->map, err) < 0)
-        return -1;
-    return add_slots(cell, vm, err);
+    return page_table_build(&cell->tables, &cell->map, err);
+}
+
+int cell_add_slots(const struct cell *cell, struct kvm_vm *vm, struct error *err)
+{
+    const struct {
+        const struct cell_part *part;
+        int readonly;
+    } slots[] = {{&cell->system, 1},
+                 {&cell->writable_system, 0},
+                 {&cell->io, 0},
+                 {&cell->code, 1},
+                 {&cell->ram, 0}};
+    if (vm->gpa_bits < 64 && cell->end.value >> vm->gpa_bits)
+        return error_set(err, EXIT_STATUS_RESOURCES, 0,
+                         "memory and weights exceed the %u-bit physical addresses of this host",
+                         vm->gpa_bits);
+    for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++) {
+        const struct cell_part *part = slots[i].part;
+        if (part->length &&
+            kvm_add_slot(vm, part->base, part->length, part->host, slots[i].readonly, err) < 0)
+            return -1;
+    }
+    for (unsigned i = 0; i < cell->weights_count; i++) {
+        const struct cell_part *part = &cell->weights[i];
+        if (kvm_add_slot(vm, part->base, part->length, part->host, 1, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 // What cell_verify compares: three runs of bytes, kept one after the other in `reference`.

@@ -31,6 +31,7 @@ struct cell {
     struct cell_part ram;
     struct cell_part weights[VMM_MAX_WEIGHTS];
     unsigned weights_count;
+    struct gpa end; // of all guest-physical memory
     unsigned vcpus;
     uint32_t arguments_bytes;
     uint8_t *reference; // private copy of what must never change, see cell_verify
@@ -46,12 +47,13 @@ struct cell {
 };
 
 // Builds the cell from the configuration: sizes and maps the guest memory behind `memory_fd`,
-// loads the image, maps weights, fills system pages and boot info, builds page tables, and gives
-// all of it to KVM as memslots. `isa` is what the model is told it may use. Descriptors stay with
-// the caller. Refusals of the image have status EXIT_STATUS_BAD_FILE.
-int cell_build(struct cell *cell, struct kvm_vm *vm, const struct vmm_config *config,
-               const char *arguments, int image_fd, int memory_fd, const int *weights_fds,
-               struct error *err);
+// loads the image, maps weights, fills system pages and boot info, builds page tables. Descriptors
+// stay with the caller. Refusals of the image have status EXIT_STATUS_BAD_FILE.
+int cell_build(struct cell *cell, const struct vmm_config *config, const char *arguments,
+               int image_fd, int memory_fd, const int *weights_fds, struct error *err);
+
+// Gives the cell's memory to KVM, one memslot for each part and each weights file.
+int cell_add_slots(const struct cell *cell, struct kvm_vm *vm, struct error *err);
 
 // Writes the instruction sets into the boot info and takes write access to system pages and code
 // from this process, for good. Keeps a private copy for cell_verify.

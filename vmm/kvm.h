@@ -7,9 +7,18 @@
 #include <linux/kvm.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include "cpuid_profile.h"
 #include "error.h"
 #include "gpa.h"
+
+// ioctl(2) with the kernel's own types: C libraries disagree on the second one.
+static inline int kvm_ioctl(int fd, unsigned long request, const void *argument)
+{
+    return (int)syscall(SYS_ioctl, fd, request, argument);
+}
 
 struct kvm_vm {
     int kvm_fd;         // borrowed
@@ -18,14 +27,14 @@ struct kvm_vm {
     size_t run_size;    // of a vCPU's shared page
     unsigned gpa_bits;  // physical address width
     int msr_filtered;   // 1 if guest MSR accesses are denied by KVM
-    struct kvm_cpuid2 *cpuid; // profile given to every vCPU, owned
+    struct cpuid_profile profile; // given to every vCPU
 };
 
 // Checks the API version and creates a VM. Errors have status EXIT_STATUS_NO_KVM.
 int kvm_vm_create(struct kvm_vm *vm, int kvm_fd, struct error *err);
 
-// Denies all MSR accesses, asks for bus-lock and notify exits, computes the CPUID profile.
-int kvm_vm_configure(struct kvm_vm *vm, struct error *err);
+// Denies all MSR accesses, asks for bus-lock and notify exits, reads the CPUID profile.
+void kvm_vm_configure(struct kvm_vm *vm);
 
 void kvm_vm_destroy(struct kvm_vm *vm);
 
@@ -39,9 +48,5 @@ int kvm_add_doorbell(struct kvm_vm *vm, struct gpa address, int event_fd, struct
 // Creates a vCPU with the VM's CPUID profile. *run is its shared page, mapped until exit.
 // Returns the descriptor or -1.
 int kvm_vcpu_create(struct kvm_vm *vm, unsigned index, struct kvm_run **run, struct error *err);
-
-// The leaf of the VM's CPUID profile, or NULL.
-const struct kvm_cpuid_entry2 *kvm_cpuid_leaf(const struct kvm_vm *vm, uint32_t function,
-                                              uint32_t index);
 
 #endif

@@ -114,12 +114,47 @@ static int open_rings(const int *fds, struct error *err)
     return 0;
 }
 
+// The VM and its first vCPU are created on a thread of its own, while the main thread enters the
+// sandbox and builds the memory: neither needs the other. The thread is gone before the model runs.
+static struct {
+    pthread_t thread;
+    bool running;
+    struct error err;
+} creator;
+
+static void *create_vm(void *argument)
+{
+    (void)argument;
+    if (kvm_vm_create(&vmm.kvm, VMM_KVM_FD, &creator.err) < 0)
+        return &creator;
+    kvm_vm_configure(&vmm.kvm);
+    return vcpu_create(&vmm, 0, &creator.err) < 0 ? &creator : NULL;
+}
+
+static int join_creator(struct error *err)
+{
+    void *failed = NULL;
+    if (creator.running)
+        pthread_join(creator.thread, &failed);
+    else
+        failed = create_vm(NULL);
+    creator.running = false;
+    if (failed) {
+        *err = creator.err;
+        return -1;
+    }
+    if (!vmm.kvm.msr_filtered)
+        atomic_fetch_or(&vmm.missing_layers, VMM_LAYER_MSR_FILTER);
+    return 0;
+}
+
 static int build(int *fds, struct error *err)
 {
-    if (cell_build(&vmm.cell, &vmm.kvm, &vmm.config, vmm.arguments, fds[VMM_FD_IMAGE],
-                   fds[VMM_FD_MEMORY], fds + VMM_FD_WEIGHTS, err) < 0 ||
-        open_rings(fds, err) < 0 || port_table_create(&vmm, fds, err) < 0 ||
-        vcpus_create(&vmm, err) < 0)
+    if (cell_build(&vmm.cell, &vmm.config, vmm.arguments, fds[VMM_FD_IMAGE], fds[VMM_FD_MEMORY],
+                   fds + VMM_FD_WEIGHTS, err) < 0 ||
+        open_rings(fds, err) < 0 || join_creator(err) < 0 ||
+        cell_add_slots(&vmm.cell, &vmm.kvm, err) < 0 || port_table_create(&vmm, fds, err) < 0 ||
+        vcpus_prepare(&vmm, err) < 0)
         return -1;
     return cell_freeze(&vmm.cell, vmm.isa, err);
 }
@@ -154,45 +189,22 @@ static int check_layers(struct error *err)
     return 0;
 }
 
-// Creates the VM on a thread of its own while the main thread enters the sandbox: both take about
-// as long, and neither needs the other. The thread is gone before anything hostile is read.
-static void *create_vm(void *argument)
-{
-    struct error *err = argument;
-    if (kvm_vm_create(&vmm.kvm, VMM_KVM_FD, err) < 0 || kvm_vm_configure(&vmm.kvm, err) < 0)
-        return err;
-    return NULL;
-}
-
 // Everything that does not depend on the configuration. No file is opened by path from here on:
 // all that the VM is made of comes as descriptors.
 static int prepare(struct error *err)
 {
     uint32_t missing = 0;
-    pthread_t creator;
-    struct error creator_error = {0};
-    void *failed = NULL;
+    vcpus_init(&vmm);
     // A user namespace, which the unprivileged need, can be entered only without other threads.
-    bool parallel = geteuid() == 0;
-    if (parallel) {
-        int code = pthread_create(&creator, NULL, create_vm, &creator_error);
+    if (geteuid() == 0) {
+        int code = pthread_create(&creator.thread, NULL, create_vm, NULL);
         if (code)
             return error_set(err, EXIT_STATUS_RESOURCES, code, "create thread");
+        creator.running = true;
     }
-    int result = sandbox_enter(&missing, err);
-    if (parallel)
-        pthread_join(creator, &failed);
-    else
-        failed = create_vm(&creator_error);
-    atomic_fetch_or(&vmm.missing_layers, missing);
-    if (result == 0 && failed) {
-        *err = creator_error;
-        result = -1;
-    }
-    if (result < 0)
+    if (sandbox_enter(&missing, err) < 0)
         return -1;
-    if (!vmm.kvm.msr_filtered)
-        atomic_fetch_or(&vmm.missing_layers, VMM_LAYER_MSR_FILTER);
+    atomic_fetch_or(&vmm.missing_layers, missing);
     return threads_start(&vmm, err);
 }
 

@@ -6,13 +6,11 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cpu_tables.h"
-#include "isa_probe.h"
 #include "sandbox.h"
 #include "violation.h"
 #include "vmm.h"
@@ -23,42 +21,10 @@
 // How long vcpus_stop waits before it kicks again.
 #define KICK_AGAIN_NS 10000000
 
-// XSAVE state that cells get where KVM offers it: x87, SSE, AVX, AVX-512.
-#define XCR0_WANTED 0xe7ull
-
-#define CPUID_1_ECX_XSAVE (1u << 26)
-
 static long futex(_Atomic uint32_t *word, int operation, uint32_t value,
                   const struct timespec *timeout)
 {
     return syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, timeout, NULL, 0);
-}
-
-// CR4 bits whose features the processor has; KVM refuses the others with EINVAL.
-static uint64_t optional_cr4(const struct kvm_vm *vm)
-{
-    const struct kvm_cpuid_entry2 *one = kvm_cpuid_leaf(vm, 1, 0);
-    const struct kvm_cpuid_entry2 *seven = kvm_cpuid_leaf(vm, 7, 0);
-    uint64_t cr4 = CR4_TSD;
-    if (one && (one->ecx & CPUID_1_ECX_XSAVE))
-        cr4 |= CR4_OSXSAVE;
-    if (seven) {
-        cr4 |= seven->ebx & 1u << 7 ? CR4_SMEP : 0;
-        cr4 |= seven->ebx & 1u << 20 ? CR4_SMAP : 0;
-        cr4 |= seven->ecx & 1u << 2 ? CR4_UMIP : 0;
-    }
-    return cr4;
-}
-
-// Enables as much of XCR0_WANTED as KVM offers, and returns it.
-static uint64_t enable_xsave(const struct vmm *vmm, int fd)
-{
-    const struct kvm_cpuid_entry2 *xsave = kvm_cpuid_leaf(&vmm->kvm, 0xd, 0);
-    struct kvm_xcrs xcrs = {.nr_xcrs = 1};
-    if (!xsave)
-        return 0;
-    xcrs.xcrs[0].value = (((uint64_t)xsave->edx << 32) | xsave->eax) & XCR0_WANTED;
-    return ioctl(fd, KVM_SET_XCRS, &xcrs) < 0 ? 0 : xcrs.xcrs[0].value;
 }
 
 static int set_state(struct vcpu *vcpu, const struct kvm_sregs *sregs, struct error *err)
@@ -70,9 +36,7 @@ static int set_state(struct vcpu *vcpu, const struct kvm_sregs *sregs, struct er
         .rsi = vcpu->index,
         .rflags = 0x202, // IOPL 0
     };
-    if (ioctl(vcpu->fd, KVM_SET_SREGS, sregs) < 0)
-        return error_set(err, EXIT_STATUS_NO_KVM, errno, "KVM_SET_SREGS");
-    if (ioctl(vcpu->fd, KVM_SET_REGS, &regs) < 0)
+    if (kvm_ioctl(vcpu->fd, KVM_SET_REGS, &regs) < 0)
         return error_set(err, EXIT_STATUS_NO_KVM, errno, "KVM_SET_REGS");
     vcpu->gdt = sregs->gdt;
     vcpu->idt = sregs->idt;
@@ -81,33 +45,47 @@ static int set_state(struct vcpu *vcpu, const struct kvm_sregs *sregs, struct er
     return 0;
 }
 
-static int create_one(struct vmm *vmm, unsigned index, uint64_t cr4, struct error *err)
+void vcpus_init(struct vmm *vmm)
+{
+    for (unsigned i = 0; i < VMM_MAX_VCPUS; i++) {
+        vmm->vcpus[i].vmm = vmm;
+        vmm->vcpus[i].index = i;
+        vmm->vcpus[i].fd = -1;
+    }
+}
+
+int vcpu_create(struct vmm *vmm, unsigned index, struct error *err)
 {
     struct vcpu *vcpu = &vmm->vcpus[index];
     vcpu->fd = kvm_vcpu_create(&vmm->kvm, index, &vcpu->run, err);
-    if (vcpu->fd < 0)
-        return -1;
+    return vcpu->fd < 0 ? -1 : 0;
+}
+
+static int prepare_one(struct vcpu *vcpu, struct error *err)
+{
+    struct vmm *vmm = vcpu->vmm;
     struct kvm_sregs sregs;
-    if (ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) < 0)
+    struct kvm_xcrs xcrs = {.nr_xcrs = 1};
+    if (kvm_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) < 0)
         return error_set(err, EXIT_STATUS_NO_KVM, errno, "KVM_GET_SREGS");
-    cpu_state_init(&sregs, vmm->cell.tables.base, index, cr4);
-    uint64_t xcr0 = enable_xsave(vmm, vcpu->fd);
-    if (index == 0) {
-        vmm->isa = isa_from_profile(&vmm->kvm, xcr0);
-        // A profile without XSAVE on a host that has it is not the truth about CPL3.
-        uint64_t unclear = isa_of_host() & ~vmm->isa;
-        const struct kvm_cpuid_entry2 *one = kvm_cpuid_leaf(&vmm->kvm, 1, 0);
-        if (one && !(one->ecx & CPUID_1_ECX_XSAVE) && unclear)
-            vmm->isa |= isa_probe_run(vcpu->fd, vcpu->run, &sregs, unclear);
-    }
+    cpu_state_init(&sregs, vmm->cell.tables.base, vcpu->index,
+                   cpuid_profile_cr4(&vmm->kvm.profile));
+    if (kvm_ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) < 0)
+        return error_set(err, EXIT_STATUS_NO_KVM, errno, "KVM_SET_SREGS");
+    xcrs.xcrs[0].value = vmm->xcr0;
+    if (vmm->xcr0 && kvm_ioctl(vcpu->fd, KVM_SET_XCRS, &xcrs) < 0)
+        return error_set(err, EXIT_STATUS_NO_KVM, errno, "KVM_SET_XCRS 0x%llx",
+                         (unsigned long long)vmm->xcr0);
     return set_state(vcpu, &sregs, err);
 }
 
-int vcpus_create(struct vmm *vmm, struct error *err)
+int vcpus_prepare(struct vmm *vmm, struct error *err)
 {
-    uint64_t cr4 = optional_cr4(&vmm->kvm);
+    vmm->xcr0 = cpuid_profile_xcr0(&vmm->kvm.profile);
+    vmm->isa = cpuid_profile_isa(&vmm->kvm.profile, vmm->xcr0);
     for (unsigned i = 0; i < vmm->config.vcpus; i++) {
-        if (create_one(vmm, i, cr4, err) < 0)
+        if ((vmm->vcpus[i].fd < 0 && vcpu_create(vmm, i, err) < 0) ||
+            prepare_one(&vmm->vcpus[i], err) < 0)
             return error_wrap(err, "vCPU %u", i);
     }
     return 0;
@@ -242,7 +220,7 @@ static void run_guest(struct vcpu *vcpu)
 {
     bool first = vcpu->index == 0;
     for (bool alive = true; alive && !atomic_load(&vcpu->vmm->stop);) {
-        int result = ioctl(vcpu->fd, KVM_RUN, 0);
+        int result = kvm_ioctl(vcpu->fd, KVM_RUN, NULL);
         int code = result < 0 ? errno : 0;
         if (first && code != EINTR) {
             first = false;
@@ -322,11 +300,6 @@ int threads_start(struct vmm *vmm, struct error *err)
     struct sigaction kick = {.sa_handler = on_kick};
     if (sigaction(SIGUSR1, &kick, NULL) < 0)
         return error_set(err, EXIT_STATUS_INTERNAL, errno, "sigaction");
-    for (unsigned i = 0; i < VMM_MAX_VCPUS; i++) {
-        vmm->vcpus[i].vmm = vmm;
-        vmm->vcpus[i].index = i;
-        vmm->vcpus[i].fd = -1;
-    }
     if (start_vcpu(vmm, 0, err) < 0)
         return -1;
     return start_thread(&vmm->poller_thread, poller_thread, vmm, err);

@@ -34,6 +34,7 @@ struct vmm {
     char arguments[VMM_ARGUMENTS_MAX];
     struct kvm_vm kvm;
     struct cell cell;
+    uint64_t xcr0;
     uint64_t isa;
     struct vcpu vcpus[VMM_MAX_VCPUS];
     struct console console;
@@ -59,8 +60,15 @@ struct vmm {
     _Atomic uint64_t first_exit_ns;
 };
 
-// Creates vCPU 0 .. config.vcpus - 1 with their initial state and probes the instruction sets.
-int vcpus_create(struct vmm *vmm, struct error *err);
+// Before anything else: numbers the vCPUs.
+void vcpus_init(struct vmm *vmm);
+
+// Creates one vCPU; needs the VM only.
+int vcpu_create(struct vmm *vmm, unsigned index, struct error *err);
+
+// Creates the vCPUs that are missing, gives all of them their initial state, and finds out which
+// instruction sets the model may use.
+int vcpus_prepare(struct vmm *vmm, struct error *err);
 
 // Starts the poller's thread and that of vCPU 0; they lock themselves down, while the main thread
 // goes on, and wait for `go`. Before the configuration is known.

@@ -7,17 +7,35 @@
 static uint8_t scratch[512] __attribute__((aligned(64)));
 
 // Pseudo-descriptor for lgdt and lidt: a table of the attacker's own, in data.
-static struct {
+struct table_pointer {
     uint16_t limit;
     uint64_t base;
-} __attribute__((packed, used)) own_table = {0xfff, 0x600000};
+} __attribute__((packed));
 
-// Far pointers with a selector of CPL 0 and with one that does not exist.
-static const struct {
+__attribute__((used)) static struct table_pointer own_table = {0xfff, 0x600000};
+
+// Far pointers whose selectors are of CPL 0, null and of a TSS.
+struct far_pointer {
     uint32_t offset;
     uint16_t selector;
-} __attribute__((packed)) far_kernel __attribute__((used)) = {0x400000, 0x08},
-  far_null __attribute__((used)) = {0x400000, 0}, far_tss __attribute__((used)) = {0, 0x30};
+} __attribute__((packed));
+
+__attribute__((used)) static struct far_pointer far_kernel = {0x400000, 0x08};
+__attribute__((used)) static struct far_pointer far_null = {0x400000, 0};
+__attribute__((used)) static struct far_pointer far_tss = {0, 0x30};
+
+// The model's own code segment, which may be another one where software KVM runs it: 32-bit code.
+#define OWN_SEGMENT_ROW(name, code)                                                                \
+    __asm__(".pushsection .text.own_segment, \"ax\"\n"                                            \
+            "own_segment_" name ": " code "\n ud2\n"                                               \
+            ".popsection\n"                                                                        \
+            ".pushsection .rodata.own_segment, \"a\"\n"                                           \
+            "own_pointer_" name ": .long own_segment_" name "\n .word 0x23\n"                          \
+            ".popsection\n")
+OWN_SEGMENT_ROW("interrupt", "int $0x80");
+OWN_SEGMENT_ROW("syscall", "syscall");
+OWN_SEGMENT_ROW("sysenter", "sysenter");
+OWN_SEGMENT_ROW("hlt", "hlt");
 
 // X(function, name, instructions). rax, rbx, rcx, rdx, rsi and rdi are free; rdi points to scratch.
 #define PRIVILEGED(X)                                                                              \
@@ -80,8 +98,8 @@ static const struct {
     /* Ways back into a kernel. */                                                                 \
     X(sysret32, "sysret", "lea 1f(%%rip), %%rcx\n 1: sysretl")                                     \
     X(sysret64, "sysretq", "lea 1f(%%rip), %%rcx\n 1: sysretq")                                    \
-    X(sysexit, "sysexit", "sysexit")                                                               \
-    X(sysexitq, "sysexitq", "rex.w sysexit")                                                       \
+    X(sysexit, "sysexit", "sysexitl")                                                               \
+    X(sysexitq, "sysexitq", "sysexitq")                                                       \
     /* A hypervisor of its own. */                                                                 \
     X(vmcall, "vmcall", "mov $1, %%eax\n vmcall")                                                  \
     X(vmmcall, "vmmcall", "mov $1, %%eax\n vmmcall")                                               \
@@ -136,6 +154,10 @@ static const struct {
     X(far_call, "far-call-kernel", "lcalll *far_kernel(%%rip)")                                    \
     X(far_jump_null, "far-jump-null", "ljmpl *far_null(%%rip)")                                    \
     X(far_jump_tss, "far-jump-tss", "ljmpl *far_tss(%%rip)")                                       \
+    X(far_own_interrupt, "far-own-interrupt", "ljmpl *own_pointer_interrupt(%%rip)")                   \
+    X(far_own_syscall, "far-own-syscall", "ljmpl *own_pointer_syscall(%%rip)")                         \
+    X(far_own_sysenter, "far-own-sysenter", "ljmpl *own_pointer_sysenter(%%rip)")                      \
+    X(far_own_hlt, "far-own-hlt", "ljmpl *own_pointer_hlt(%%rip)")                                     \
     X(far_return, "far-return-kernel", "push $8\n lea 1f(%%rip), %%rax\n push %%rax\n lretq\n 1:") \
     X(iretq_kernel, "iretq-kernel",                                                                \
       "mov %%rsp, %%rbx\n push $0x10\n push %%rbx\n push $0x3202\n push $8\n"                      \

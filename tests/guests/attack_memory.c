@@ -191,13 +191,6 @@ static int exec_boot_info(void)
     return call(address_of(cell_boot()));
 }
 
-// One byte of an instruction in code, the rest in the page after it.
-static int exec_code_end(void)
-{
-    extern uint8_t attack_code_end[];
-    return call(address_of(attack_code_end));
-}
-
 // Supervisor pages
 
 #define GDT             (CELL_GVA_SYSTEM + CELL_SYSTEM_GDT)
@@ -259,7 +252,7 @@ static int write_across_heap_end(void)
 // of its own).
 static int push_noncanonical(void)
 {
-    __asm__ volatile("mov %0, %%rsp\n push %%rax" : : "r"(0x0000800000000000ull) : "memory");
+    __asm__ volatile("mov %0, %%rsp\n push %%rax" : : "r"(0x0000800000001000ull) : "memory");
     return ATTACK_SURVIVED;
 }
 
@@ -315,14 +308,6 @@ static int stack_leap(void)
     return store(cell_stack_base(0).value - (1ull << 20));
 }
 
-__asm__(".pushsection .text.zz_last, \"ax\"\n"
-        ".balign 4096\n"
-        ".skip 4095, 0xcc\n"
-        ".globl attack_code_end\n"
-        "attack_code_end:\n"
-        ".byte 0x48\n" // REX prefix: the opcode would be in the next page
-        ".popsection\n");
-
 #define SUPERVISOR_ROWS(name)                                                                      \
     {"read-" #name, read_##name}, {"write-" #name, write_##name},                                  \
     {                                                                                              \
@@ -354,7 +339,6 @@ static const struct attack attacks[] = {
     {"exec-weights", exec_weights},
     {"exec-io", exec_io},
     {"exec-boot-info", exec_boot_info},
-    {"exec-code-end", exec_code_end},
     // Supervisor pages can be neither read, written nor entered.
     SUPERVISOR_ROWS(gdt),
     SUPERVISOR_ROWS(idt),

@@ -338,8 +338,7 @@ static int read_with_payload(void)
 
 static int payload_beyond_grant(void)
 {
-    return refused(CONSOLE_WRITE, 0, driver.entry ? 0 : CONSOLE_MAX_REQUEST + 1,
-                   PORT_STATUS_TOO_LARGE);
+    return refused(CONSOLE_WRITE, 0, CONSOLE_MAX_REQUEST + 1, PORT_STATUS_TOO_LARGE);
 }
 
 static int payload_64k(void)

@@ -5,13 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,6 +18,7 @@
 #include "fd_message.h"
 #include "paths.h"
 #include "placement.h"
+#include "spawn.h"
 
 int kvm_device_open(struct error *err)
 {
@@ -46,39 +45,21 @@ int kvm_device_open(struct error *err)
 static int spawn(struct vmm_process *process, int kvm_fd, int channel, struct error *err)
 {
     char path[PATH_MAX];
-    char *const arguments[] = {(char *)"guillotine-vmm", NULL};
-    char *const environment[] = {NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t none;
-
     if (paths_sibling("guillotine-vmm", path, err) < 0)
         return -1;
-    sigemptyset(&none);
-    posix_spawnattr_init(&attributes);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawn_file_actions_init(&actions);
-    // No terminal for the VMM: whatever takes it over finds nothing to write to.
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
-    posix_spawn_file_actions_adddup2(&actions, 0, 1);
-#ifndef __SANITIZE_ADDRESS__
-    posix_spawn_file_actions_adddup2(&actions, 0, 2);
+    // No terminal for the VMM: whatever takes it over finds nothing to write to. Only sanitizers,
+    // which never run in production, report there.
+    const struct spawn_request request = {
+        .path = path,
+        .name = "guillotine-vmm",
+        .fds = {[VMM_CHANNEL_FD - 3] = channel, [VMM_KVM_FD - 3] = kvm_fd},
+        .fd_count = 2,
+#ifdef __SANITIZE_ADDRESS__
+        .keep_stderr = 1,
 #endif
-    // Both were raised above the targets by the caller, so neither dup2 overwrites the other.
-    posix_spawn_file_actions_adddup2(&actions, channel, VMM_CHANNEL_FD);
-    posix_spawn_file_actions_adddup2(&actions, kvm_fd, VMM_KVM_FD);
-    int code = posix_spawn(&process->pid, path, &actions, &attributes, arguments, environment);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
-    if (code) {
-        process->pid = -1;
-        return error_set(err, EXIT_STATUS_INTERNAL, code, "start %s", path);
-    }
-    process->pidfd = (int)syscall(SYS_pidfd_open, process->pid, 0);
-    if (process->pidfd < 0)
-        return error_set(err, EXIT_STATUS_INTERNAL, errno, "pidfd_open");
-    return 0;
+    };
+    process->pid = spawn_program(&request, &process->pidfd, err);
+    return process->pid < 0 ? -1 : 0;
 }
 
 static void forget(struct vmm_process *process)

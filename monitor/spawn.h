@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Starts a program without waiting until it has been loaded.
+#ifndef MONITOR_SPAWN_H
+#define MONITOR_SPAWN_H
+
+#include <sys/types.h>
+
+#include "error.h"
+
+// Most descriptors that spawn_program hands over.
+#define SPAWN_MAX_FDS 4
+
+struct spawn_request {
+    const char *path;
+    const char *name;         // argv[0]; the program gets no other argument and no environment
+    int fds[SPAWN_MAX_FDS];   // become 3, 4, ...; none of them may lie below 3 + fd_count
+    unsigned fd_count;
+    int keep_stderr;          // else standard error is /dev/null, as the other two are
+};
+
+// Starts the program in a process group of its own, with no signal blocked. Descriptors that are not
+// handed over must be close-on-exec. *pidfd is close-on-exec. Returns the process id, or -1. A
+// program that cannot be executed ends with status 127: the caller sees it die.
+pid_t spawn_program(const struct spawn_request *request, int *pidfd, struct error *err);
+
+#endif

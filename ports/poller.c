@@ -94,7 +94,8 @@ static void poller_sleep(struct poller *poller)
         audit_stream_release(poller->settings.audit, 2);
     if (idle && !atomic_load(&poller->stop))
         sleep_until(poller, doorbells, wake_ns);
-    for (unsigned i = 0; i < poller->port_count; i++)
+    // A poller that never polls leaves doorbells on: drivers ring for every request.
+    for (unsigned i = 0; i < poller->port_count && poller->settings.mode != POLLER_DOORBELL; i++)
         port_wake(poller->ports[i]);
 }
 

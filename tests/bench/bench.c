@@ -242,13 +242,20 @@ static int help(void)
     return 0;
 }
 
-static void find_build(struct bench *bench)
+// In the build folder everything lies side by side; installed, it is spread as usual.
+static void find_programs(struct bench *bench)
 {
-    ssize_t length = readlink("/proc/self/exe", bench->build, sizeof(bench->build) - 1);
+    char path[2048];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
     if (length < 0)
         bench_die("/proc/self/exe: %s", strerror(errno));
-    bench->build[length] = '\0';
-    *strrchr(bench->build, '/') = '\0';
+    path[length] = '\0';
+    *strrchr(path, '/') = '\0';
+    const char *installed = strstr(path, "/libexec/guillotine");
+    snprintf(bench->helpers, sizeof(bench->helpers), "%s", path);
+    snprintf(bench->programs, sizeof(bench->programs), "%s%s", path, installed ? "/../../bin" : "");
+    snprintf(bench->data, sizeof(bench->data), "%s%s", path,
+             installed ? "/../../share/guillotine" : "");
     snprintf(bench->work, sizeof(bench->work), "/tmp/guillotine-bench-XXXXXX");
     work_folder = mkdtemp(bench->work);
     if (!work_folder)
@@ -273,7 +280,7 @@ int main(int argc, char **argv)
         return 64;
     }
     bench.name = benches[chosen].name;
-    find_build(&bench);
+    find_programs(&bench);
     benches[chosen].run(&bench);
     print_results(&bench);
     remove_work();

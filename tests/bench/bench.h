@@ -25,7 +25,9 @@ void samples_free(struct samples *samples);
 struct bench {
     const char *name;
     bool json;
-    char build[3072]; // folder of the programs under test
+    char programs[3072]; // folder of guillotine
+    char helpers[3072];  // folder of llm-host
+    char data[3072];     // folder of images and the demo model
     char work[64];    // temporary folder, removed at the end
     size_t metric_count;
     struct {

@@ -25,10 +25,10 @@ static double tokens_per_s(const struct bench *bench, enum variant variant)
     char host[4096], cli[4096], image[4096], weights[4096], runtime[128], state[128], all[32];
     char workers[16], tokens[16], buffer[4096];
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    snprintf(host, sizeof(host), "%s/llm-host", bench->build);
-    snprintf(cli, sizeof(cli), "%s/guillotine", bench->build);
-    snprintf(image, sizeof(image), "%s/llm.elf", bench->build);
-    snprintf(weights, sizeof(weights), "%s/demo.gguf", bench->build);
+    snprintf(host, sizeof(host), "%s/llm-host", bench->helpers);
+    snprintf(cli, sizeof(cli), "%s/guillotine", bench->programs);
+    snprintf(image, sizeof(image), "%s/llm.elf", bench->data);
+    snprintf(weights, sizeof(weights), "%s/demo.gguf", bench->data);
     snprintf(runtime, sizeof(runtime), "%s/run", bench->work);
     snprintf(state, sizeof(state), "%s/state", bench->work);
     snprintf(workers, sizeof(workers), "%ld", cpus > 4 ? 4 : cpus);

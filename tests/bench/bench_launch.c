@@ -20,9 +20,9 @@ static double launch(const struct bench *bench)
 {
     char cli[4096], image[4096], weights[4096], result[128], runtime[128], state[128];
     uint64_t exec_ns;
-    snprintf(cli, sizeof(cli), "%s/guillotine", bench->build);
-    snprintf(image, sizeof(image), "%s/tests/bench/first.elf", bench->build);
-    snprintf(weights, sizeof(weights), "%s/demo.gguf", bench->build);
+    snprintf(cli, sizeof(cli), "%s/guillotine", bench->programs);
+    snprintf(image, sizeof(image), "%s/bench-first.elf", bench->data);
+    snprintf(weights, sizeof(weights), "%s/demo.gguf", bench->data);
     snprintf(result, sizeof(result), "%s/result.json", bench->work);
     snprintf(runtime, sizeof(runtime), "%s/run", bench->work);
     snprintf(state, sizeof(state), "%s/state", bench->work);
@@ -80,9 +80,9 @@ static pid_t child_of(pid_t parent)
 static void measure_memory(struct bench *bench)
 {
     char cli[4096], image[4096], weights[4096], runtime[128], state[128];
-    snprintf(cli, sizeof(cli), "%s/guillotine", bench->build);
-    snprintf(image, sizeof(image), "%s/llm.elf", bench->build);
-    snprintf(weights, sizeof(weights), "%s/demo.gguf", bench->build);
+    snprintf(cli, sizeof(cli), "%s/guillotine", bench->programs);
+    snprintf(image, sizeof(image), "%s/llm.elf", bench->data);
+    snprintf(weights, sizeof(weights), "%s/demo.gguf", bench->data);
     snprintf(runtime, sizeof(runtime), "%s/run", bench->work);
     snprintf(state, sizeof(state), "%s/state", bench->work);
     char *argv[] = {cli,        (char *)"run",           (char *)"--image",       image,

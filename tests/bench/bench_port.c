@@ -28,10 +28,10 @@ static void write_vm_file(const struct bench *bench, const char *mode, char *pat
     if (!file)
         bench_die("%s", path);
     fprintf(file,
-            "{\"format\":\"guillotine-vm/1\",\"image\":\"%s/tests/bench/port_client.elf\","
+            "{\"format\":\"guillotine-vm/1\",\"image\":\"%s/bench-port.elf\","
             "\"poller\":{\"doorbell_interval_us\":0},"
             "\"ports\":[{\"name\":\"console\",\"kind\":\"console\",\"mode\":\"%s\"}]}",
-            bench->build, mode);
+            bench->data, mode);
     fclose(file);
 }
 
@@ -40,7 +40,7 @@ static double run(const struct bench *bench, const char *mode, int requests,
                   struct samples *samples)
 {
     char cli[4096], file[128], audit[128], runtime[128], count[16];
-    snprintf(cli, sizeof(cli), "%s/guillotine", bench->build);
+    snprintf(cli, sizeof(cli), "%s/guillotine", bench->programs);
     snprintf(audit, sizeof(audit), "%s/port.audit", bench->work);
     snprintf(runtime, sizeof(runtime), "%s/run", bench->work);
     snprintf(count, sizeof(count), "%d", requests);

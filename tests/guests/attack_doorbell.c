@@ -158,11 +158,6 @@ static int park_straddle(void)
     return ATTACK_SURVIVED;
 }
 
-static int probe_store(void)
-{
-    return store32(CELL_GVA_CONTROL + CELL_CONTROL_PROBE * GUEST_PAGE_SIZE, 0);
-}
-
 static int control_after(void)
 {
     return store32(CELL_GVA_CONTROL + CELL_CONTROL_PAGES * GUEST_PAGE_SIZE, 0);
@@ -218,7 +213,6 @@ static const struct attack attacks[] = {
     {"park-load", park_load},
     {"park-store-8", park_wide},
     {"park-straddle", park_straddle},
-    {"probe-store", probe_store},
     {"control-after", control_after},
     // Doorbells of ports that are not granted.
     {"denied-store", denied_store},

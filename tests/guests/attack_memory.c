@@ -94,23 +94,6 @@ static int write_code_vector(void)
     return ATTACK_SURVIVED;
 }
 
-// The VMM's own probe page is executable for the model, and as immutable as its code.
-static int write_probe(void)
-{
-    return store(CELL_GVA_PROBE);
-}
-
-// A probe only tells the VMM, over a page that means nothing once the model runs.
-static int exec_probe(void)
-{
-    __asm__ volatile("call *%0"
-                     :
-                     : "r"(CELL_GVA_PROBE),
-                       "D"(CELL_GVA_CONTROL + CELL_CONTROL_PROBE * GUEST_PAGE_SIZE)
-                     : "rax", "rcx", "memory", "cc");
-    return ATTACK_SURVIVED;
-}
-
 // Read-only data
 
 static int write_rodata(void)
@@ -308,10 +291,10 @@ static int stack_leap(void)
     return store(cell_stack_base(0).value - (1ull << 20));
 }
 
-#define SUPERVISOR_ROWS(name)                                                                      \
-    {"read-" #name, read_##name}, {"write-" #name, write_##name},                                  \
+#define SUPERVISOR_ROWS(function, name)                                                            \
+    {"read-" name, read_##function}, {"write-" name, write_##function},                            \
     {                                                                                              \
-        "exec-" #name, exec_##name                                                                 \
+        "exec-" name, exec_##function                                                              \
     }
 
 static const struct attack attacks[] = {
@@ -320,8 +303,6 @@ static const struct attack attacks[] = {
     {"write-code-atomic", write_code_atomic},
     {"write-code-string", write_code_string},
     {"write-code-vector", write_code_vector},
-    {"write-probe", write_probe},
-    {"exec-probe", exec_probe},
     // Read-only data is.
     {"write-rodata", write_rodata},
     {"write-boot-info", write_boot_info},
@@ -340,30 +321,30 @@ static const struct attack attacks[] = {
     {"exec-io", exec_io},
     {"exec-boot-info", exec_boot_info},
     // Supervisor pages can be neither read, written nor entered.
-    SUPERVISOR_ROWS(gdt),
-    SUPERVISOR_ROWS(idt),
-    SUPERVISOR_ROWS(stub),
-    SUPERVISOR_ROWS(tss),
-    SUPERVISOR_ROWS(exception_stack),
-    SUPERVISOR_ROWS(tables_behind_stacks),
-    SUPERVISOR_ROWS(tables_direct_map),
-    SUPERVISOR_ROWS(tables_recursive),
-    SUPERVISOR_ROWS(upper_half),
-    SUPERVISOR_ROWS(kernel_text),
-    SUPERVISOR_ROWS(vsyscall),
-    SUPERVISOR_ROWS(cpu_entry_area),
-    SUPERVISOR_ROWS(last_page),
+    SUPERVISOR_ROWS(gdt, "gdt"),
+    SUPERVISOR_ROWS(idt, "idt"),
+    SUPERVISOR_ROWS(stub, "stub"),
+    SUPERVISOR_ROWS(tss, "tss"),
+    SUPERVISOR_ROWS(exception_stack, "exception-stack"),
+    SUPERVISOR_ROWS(tables_behind_stacks, "tables-behind-stacks"),
+    SUPERVISOR_ROWS(tables_direct_map, "tables-direct-map"),
+    SUPERVISOR_ROWS(tables_recursive, "tables-recursive"),
+    SUPERVISOR_ROWS(upper_half, "upper-half"),
+    SUPERVISOR_ROWS(kernel_text, "kernel-text"),
+    SUPERVISOR_ROWS(vsyscall, "vsyscall"),
+    SUPERVISOR_ROWS(cpu_entry_area, "cpu-entry-area"),
+    SUPERVISOR_ROWS(last_page, "last-page"),
     // What is not mapped is not there.
-    SUPERVISOR_ROWS(tables_identity),
-    SUPERVISOR_ROWS(system_identity),
-    SUPERVISOR_ROWS(io_identity),
-    SUPERVISOR_ROWS(device_identity),
-    SUPERVISOR_ROWS(ram_identity),
-    SUPERVISOR_ROWS(null),
-    SUPERVISOR_ROWS(noncanonical),
-    SUPERVISOR_ROWS(noncanonical_high),
-    SUPERVISOR_ROWS(after_heap),
-    SUPERVISOR_ROWS(after_io),
+    SUPERVISOR_ROWS(tables_identity, "tables-identity"),
+    SUPERVISOR_ROWS(system_identity, "system-identity"),
+    SUPERVISOR_ROWS(io_identity, "io-identity"),
+    SUPERVISOR_ROWS(device_identity, "device-identity"),
+    SUPERVISOR_ROWS(ram_identity, "ram-identity"),
+    SUPERVISOR_ROWS(null, "null"),
+    SUPERVISOR_ROWS(noncanonical, "noncanonical"),
+    SUPERVISOR_ROWS(noncanonical_high, "noncanonical-high"),
+    SUPERVISOR_ROWS(after_heap, "after-heap"),
+    SUPERVISOR_ROWS(after_io, "after-io"),
     {"write-across-heap-end", write_across_heap_end},
     {"push-noncanonical", push_noncanonical},
     {"push-supervisor", push_supervisor},

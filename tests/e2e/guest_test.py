@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the end-to-end tests share: TAP output, runs with time-outs, leftovers."""
+
+import ctypes
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+KVM_GET_API_VERSION = 0xAE00
+PR_SET_CHILD_SUBREAPER = 36
+TIMEOUT_S = 60
+
+
+class Skip(Exception):
+    """Raised by a test that this machine cannot run."""
+
+
+class Tap:
+    """A list of tests, run in order, printed as TAP."""
+
+    def __init__(self):
+        self.tests = []
+
+    def add(self, name, function, needs_kvm=True):
+        self.tests.append((name, function, needs_kvm))
+
+    def test(self, name, needs_kvm=True):
+        def register(function):
+            self.add(name, function, needs_kvm)
+            return function
+
+        return register
+
+    def run(self):
+        """Runs all tests; True if none failed."""
+        missing = kvm_missing()
+        if missing:
+            print(f"# WARNING: most tests are skipped: {missing}", flush=True)
+        print(f"1..{len(self.tests)}", flush=True)
+        failed = 0
+        for number, (name, function, needs_kvm) in enumerate(self.tests, 1):
+            try:
+                if needs_kvm and missing:
+                    raise Skip(missing)
+                function()
+                print(f"ok {number} - {name}", flush=True)
+            except Skip as reason:
+                print(f"ok {number} - {name} # SKIP {reason}", flush=True)
+            except Exception:
+                failed += 1
+                print(f"not ok {number} - {name}")
+                for line in traceback.format_exc().splitlines():
+                    print(f"#   {line}")
+                sys.stdout.flush()
+        return not failed
+
+
+def kvm_missing():
+    """Why KVM cannot be used here, or None."""
+    try:
+        with open("/dev/kvm", "rb+", buffering=0) as device:
+            if fcntl.ioctl(device, KVM_GET_API_VERSION) != 12:
+                return "/dev/kvm is not of API version 12"
+    except OSError as error:
+        return f"/dev/kvm: {error.strerror}"
+    return None
+
+
+class Ended:
+    """How a run ended."""
+
+    def __init__(self, status, stdout, stderr, result, seconds):
+        self.status = status
+        self.stdout = stdout
+        self.stderr = stderr
+        self.result = result
+        self.seconds = seconds
+
+    @property
+    def outcome(self):
+        """The end as `run --expect` writes it."""
+        if not self.result:
+            return f"status:{self.status}"
+        if "violation" in self.result:
+            return "violation:" + self.result["violation"]["kind"]
+        if self.result["outcome"] == "exited":
+            return f"exit:{self.result['exit_value']}"
+        return self.result["outcome"]
+
+    def __str__(self):
+        return (f"{self.outcome}, status {self.status}, {self.seconds:.2f} s, "
+                f"result {self.result}, stderr {self.stderr[-500:]!r}, "
+                f"stdout {self.stdout[:200]!r}")
+
+
+class Bench:
+    """The program under test with directories of its own."""
+
+    def __init__(self, guillotine, guests):
+        self.guillotine = os.path.abspath(guillotine)
+        self.guests = {os.path.basename(path): os.path.abspath(path) for path in guests}
+        self.folder = tempfile.mkdtemp(prefix="guillotine-test-")
+        os.chmod(self.folder, 0o755)
+        self.runtime = self.path("run")
+        self.state = self.path("state")
+        os.mkdir(self.runtime, 0o700)
+        os.mkdir(self.state, 0o700)
+        self.runs = 0
+        # Orphans become children of this process, so that leftovers are found without doubt.
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+    def close(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def write(self, name, content):
+        path = self.path(name)
+        if isinstance(content, str):
+            content = content.encode()
+        with open(path, "wb") as file:
+            file.write(content)
+        return path
+
+    def write_vm(self, name, **keys):
+        """Writes a VM file."""
+        return self.write(name, json.dumps({"format": "guillotine-vm/1", **keys}))
+
+    def directories(self):
+        return ["--runtime-dir", self.runtime, "--state-dir", self.state]
+
+    def start(self, arguments, **keys):
+        """Starts `guillotine run` and returns the process; its result file is in .result_path."""
+        self.runs += 1
+        result = self.path(f"result-{self.runs}.json")
+        command = [self.guillotine, "run", *self.directories(), "--result", result, *arguments]
+        keys.setdefault("stdin", subprocess.DEVNULL)
+        keys.setdefault("stdout", subprocess.PIPE)
+        keys.setdefault("stderr", subprocess.PIPE)
+        process = subprocess.Popen(command, **keys)
+        process.result_path = result
+        process.started = time.monotonic()
+        return process
+
+    def finish(self, process, data=None, timeout=TIMEOUT_S):
+        """Waits for a started run."""
+        try:
+            stdout, stderr = process.communicate(data, timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise AssertionError(f"the run did not end within {timeout} s")
+        seconds = time.monotonic() - process.started
+        result = None
+        if os.path.exists(process.result_path):
+            with open(process.result_path, encoding="utf-8") as file:
+                result = json.load(file)
+            os.unlink(process.result_path)
+        return Ended(process.returncode, stdout or b"", (stderr or b"").decode(errors="replace"),
+                     result, seconds)
+
+    def run(self, arguments, data=None, timeout=TIMEOUT_S, **keys):
+        """Runs to the end."""
+        if data is not None:
+            keys["stdin"] = subprocess.PIPE
+        return self.finish(self.start(arguments, **keys), data, timeout)
+
+    def command(self, *arguments, **keys):
+        """Runs another guillotine command."""
+        return subprocess.run([self.guillotine, *arguments], capture_output=True,
+                              timeout=TIMEOUT_S, check=False, **keys)
+
+    def audit(self, path):
+        """The records of an audit log."""
+        done = self.command("audit", "cat", "--json", path)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def wait_running(self, name, process=None):
+        """Waits until `ps` shows a VM that entered its guest. Returns its status."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            done = self.command("ps", "--json", "--runtime-dir", self.runtime)
+            assert done.returncode == 0, done.stderr
+            for status in json.loads(done.stdout):
+                if status["name"] == name and status["vmm_pid"] > 0:
+                    return status
+            if process and process.poll() is not None:
+                raise AssertionError(f"the run ended early: {self.finish(process)}")
+            time.sleep(0.005)
+        raise AssertionError(f"{name} does not run")
+
+    def check_nothing_left(self):
+        """No process, no socket, no lock, no shared memory."""
+        vmms = wait_until(lambda: not children_named("guillotine-vmm"), 2)
+        assert vmms, f"a VMM is left: {children_named('guillotine-vmm')}"
+        left = os.listdir(self.runtime)
+        assert not left, f"left in the runtime directory: {left}"
+        shared = [name for name in os.listdir("/dev/shm") if "guillotine" in name]
+        assert not shared, f"left in /dev/shm: {shared}"
+
+
+def children_named(name):
+    """Children of this process, orphans included, with this command name; reaps dead ones."""
+    found = []
+    for pid in os.listdir("/proc"):
+        if not pid.isdigit():
+            continue
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+                text = file.read()
+        except OSError:
+            continue
+        comm = text[text.index("(") + 1:text.rindex(")")]
+        state, parent = text[text.rindex(")") + 2:].split()[:2]
+        if comm != name or int(parent) != os.getpid():
+            continue
+        if state == "Z":
+            os.waitpid(int(pid), os.WNOHANG)
+        else:
+            found.append(int(pid))
+    return found
+
+
+def process_exists(pid):
+    """True while a process runs; a zombie has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+            text = file.read()
+    except OSError:
+        return False
+    return text[text.rindex(")") + 2] != "Z"
+
+
+def wait_until(condition, seconds):
+    """Polls a condition; returns whether it came true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def one_line(text, *parts):
+    """Asserts that a message is one line of printable text with all `parts`."""
+    assert text.endswith("\n") and text.count("\n") == 1, f"not one line: {text!r}"
+    assert all(0x20 <= ord(c) < 0x7f for c in text[:-1]), f"not printable: {text!r}"
+    for part in parts:
+        assert part in text, f"{part!r} is not in {text!r}"

@@ -87,8 +87,8 @@ void cpu_list_format(const struct cpu_list *list, char *text, unsigned long size
         unsigned last = cpu;
         while (cpu_list_has(list, last + 1))
             last++;
-        int n = snprintf(text + used, size - used, last > cpu ? "%s%u-%u" : "%s%u",
-                         used ? "," : "", cpu, last);
+        int n = snprintf(text + used, size - used, last > cpu ? "%s%u-%u" : "%s%u", used ? "," : "",
+                         cpu, last);
         if (n < 0 || (size_t)n >= size - used)
             return;
         used += (size_t)n;

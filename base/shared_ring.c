@@ -33,8 +33,8 @@ int shared_ring_map(struct shared_ring *ring, int fd, uint64_t size, struct erro
         return error_set(err, EXIT_STATUS_INTERNAL, errno, "stat ring");
     if (status.st_size < 0 || (uint64_t)status.st_size < shared_ring_mapping_size(size))
         return error_set(err, EXIT_STATUS_INTERNAL, 0, "ring memory is too small");
-    void *base = mmap(NULL, shared_ring_mapping_size(size), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-                      0);
+    void *base =
+        mmap(NULL, shared_ring_mapping_size(size), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "map ring");
     *ring = (struct shared_ring){

@@ -34,15 +34,15 @@ static bool try_read(struct console *console, struct port_request *request)
     }
     if (!available) {
         // Standard input is read only on demand: a model that reads nothing takes nothing.
-        if (!closed && !atomic_load_explicit(&console->input.header->consumer_waiting,
-                                             memory_order_relaxed)) {
+        if (!closed &&
+            !atomic_load_explicit(&console->input.header->consumer_waiting, memory_order_relaxed)) {
             console->consumed = true; // wakes the supervisor in flush()
             return shared_ring_wait_data(&console->input) && try_read(console, request);
         }
         return closed; // a reply without bytes is the end of the input
     }
-    uint32_t wanted = request->argument < request->reply_capacity ? request->argument
-                                                                  : request->reply_capacity;
+    uint32_t wanted =
+        request->argument < request->reply_capacity ? request->argument : request->reply_capacity;
     if (available < wanted)
         wanted = (uint32_t)available;
     shared_ring_peek(&console->input, 0, request->reply, wanted);

@@ -13,21 +13,21 @@
 #define CELL_MAX_PORTS   16
 
 // Instruction sets that the model may use (bits of cell_boot_info.isa).
-#define CELL_ISA_SSE3        (1ull << 0)
-#define CELL_ISA_SSSE3       (1ull << 1)
-#define CELL_ISA_SSE41       (1ull << 2)
-#define CELL_ISA_SSE42       (1ull << 3)
-#define CELL_ISA_POPCNT      (1ull << 4)
-#define CELL_ISA_AVX         (1ull << 5)
-#define CELL_ISA_F16C        (1ull << 6)
-#define CELL_ISA_FMA         (1ull << 7)
-#define CELL_ISA_AVX2        (1ull << 8)
-#define CELL_ISA_AVX512F     (1ull << 9)
-#define CELL_ISA_AVX512BW    (1ull << 10)
-#define CELL_ISA_AVX512VL    (1ull << 11)
-#define CELL_ISA_AVX512VNNI  (1ull << 12)
-#define CELL_ISA_AVX512BF16  (1ull << 13)
-#define CELL_ISA_AVXVNNI     (1ull << 14)
+#define CELL_ISA_SSE3       (1ull << 0)
+#define CELL_ISA_SSSE3      (1ull << 1)
+#define CELL_ISA_SSE41      (1ull << 2)
+#define CELL_ISA_SSE42      (1ull << 3)
+#define CELL_ISA_POPCNT     (1ull << 4)
+#define CELL_ISA_AVX        (1ull << 5)
+#define CELL_ISA_F16C       (1ull << 6)
+#define CELL_ISA_FMA        (1ull << 7)
+#define CELL_ISA_AVX2       (1ull << 8)
+#define CELL_ISA_AVX512F    (1ull << 9)
+#define CELL_ISA_AVX512BW   (1ull << 10)
+#define CELL_ISA_AVX512VL   (1ull << 11)
+#define CELL_ISA_AVX512VNNI (1ull << 12)
+#define CELL_ISA_AVX512BF16 (1ull << 13)
+#define CELL_ISA_AVXVNNI    (1ull << 14)
 
 // One weights file, mapped read-only and never executable.
 struct cell_weights {

@@ -10,12 +10,12 @@
 
 // Guest-physical regions; each is one memslot. Doorbell and control pages have no memslot: that is
 // what makes a store there exit.
-#define CELL_GPA_SYSTEM  0x00100000ull  // read-only slot: GDT, IDT, stub, TSS, boot info, arguments
-#define CELL_GPA_TABLES  0x01000000ull  // writable slot: exception stacks, page tables
-#define CELL_GPA_IO      0x08000000ull  // writable slot: the I/O region
-#define CELL_GPA_CODE    0x10000000ull  // read-only slot: text and rodata of the image
-#define CELL_GPA_DEVICE  0xe0000000ull  // no slot: control pages, then one doorbell page per port
-#define CELL_GPA_RAM     0x100000000ull // writable slot: image data, stacks, heap; weights follow
+#define CELL_GPA_SYSTEM 0x00100000ull  // read-only slot: GDT, IDT, stub, TSS, boot info, arguments
+#define CELL_GPA_TABLES 0x01000000ull  // writable slot: exception stacks, page tables
+#define CELL_GPA_IO     0x08000000ull  // writable slot: the I/O region
+#define CELL_GPA_CODE   0x10000000ull  // read-only slot: text and rodata of the image
+#define CELL_GPA_DEVICE 0xe0000000ull  // no slot: control pages, then one doorbell page per port
+#define CELL_GPA_RAM    0x100000000ull // writable slot: image data, stacks, heap; weights follow
 
 #define CELL_CODE_MAX_BYTES   (CELL_GPA_DEVICE - CELL_GPA_CODE)
 #define CELL_TABLES_MAX_BYTES (CELL_GPA_IO - CELL_GPA_TABLES)

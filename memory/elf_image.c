@@ -40,8 +40,8 @@ static int check_header(const Elf64_Ehdr *header, struct error *err)
     if (header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_ident[EI_DATA] != ELFDATA2LSB)
         return refuse(err, "not a 64-bit little-endian ELF file");
     if (header->e_machine != EM_X86_64)
-        return error_set(err, EXIT_STATUS_BAD_FILE, 0,
-                         "built for machine %u, not for x86-64 (%d)", header->e_machine, EM_X86_64);
+        return error_set(err, EXIT_STATUS_BAD_FILE, 0, "built for machine %u, not for x86-64 (%d)",
+                         header->e_machine, EM_X86_64);
     if (header->e_type == ET_DYN)
         return refuse(err, "position-independent or shared (ET_DYN): link with -static -no-pie");
     if (header->e_type != ET_EXEC)
@@ -164,6 +164,6 @@ int elf_image_load(int fd, const struct elf_segment *segment, uint8_t *target, s
 {
     if (!range_contains(0, segment->length, segment->start_offset, segment->file_bytes))
         return error_set(err, EXIT_STATUS_INTERNAL, 0, "segment bounds");
-    return read_exact(fd, target + segment->start_offset, segment->file_bytes,
-                      segment->file_offset, err);
+    return read_exact(fd, target + segment->start_offset, segment->file_bytes, segment->file_offset,
+                      err);
 }

@@ -11,13 +11,13 @@ static int check(const struct frame_map *map, const struct frame_mapping *new, s
 {
     uint64_t end;
     unsigned long long at = (unsigned long long)new->virtual_base.value;
-    if (!new->length ||
-        ((new->length | new->virtual_base.value | new->physical_base.value) & (GUEST_PAGE_SIZE - 1)))
+    if (!new->length || ((new->length | new->virtual_base.value | new->physical_base.value) &
+                         (GUEST_PAGE_SIZE - 1)))
         return error_set(err, EXIT_STATUS_BAD_FILE, 0, "mapping at 0x%llx is not page-aligned", at);
     if (!range_contains(0, LOWER_HALF_END, new->virtual_base.value, new->length) ||
         __builtin_add_overflow(new->physical_base.value, new->length, &end))
         return error_set(err, EXIT_STATUS_BAD_FILE, 0, "mapping at 0x%llx is out of range", at);
-    if ((new->rights & (PAGE_WRITE | PAGE_EXECUTE)) == (PAGE_WRITE | PAGE_EXECUTE))
+    if ((new->rights &(PAGE_WRITE | PAGE_EXECUTE)) == (PAGE_WRITE | PAGE_EXECUTE))
         return error_set(err, EXIT_STATUS_BAD_FILE, 0,
                          "mapping at 0x%llx is writable and executable", at);
     for (unsigned i = 0; i < map->count; i++) {

@@ -78,8 +78,8 @@ static int map_range(struct page_table *table, const struct frame_mapping *mappi
         unsigned leaf_level = large ? 1 : 0;
         uint64_t *entries = table->host;
         for (unsigned level = 3; level > leaf_level; level--) {
-            entries = descend(table, &entries[level_index(virtual_address, level)],
-                              mapping->rights);
+            entries =
+                descend(table, &entries[level_index(virtual_address, level)], mapping->rights);
             if (!entries)
                 return error_set(err, EXIT_STATUS_INTERNAL, 0, "page table frames used up");
         }

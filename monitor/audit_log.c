@@ -54,8 +54,8 @@ int audit_log_open(struct audit_log *log, const char *path, const struct clock *
     if (fd < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "audit log %s", path);
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return error_set(err, EXIT_STATUS_RESOURCES, errno,
-                         "audit log %s is in use by another VM", path);
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "audit log %s is in use by another VM",
+                         path);
     if (check_or_write_header(fd, path, err) < 0)
         return -1;
     log->clock = clock;

@@ -122,7 +122,8 @@ int cli_audit(int argc, char **argv)
         printf("Usage: guillotine audit cat [--json] FILE.audit\n\n"
                "Prints the records of an audit log, one a line: every request with the decision\n"
                "and the rule that made it, every completion, anomaly, violation and level.\n\n"
-               "Example:\n  guillotine audit cat --json vm.audit | jq 'select(.decision==\"deny\")'\n");
+               "Example:\n  guillotine audit cat --json vm.audit | jq "
+               "'select(.decision==\"deny\")'\n");
         return argc < 2 ? EXIT_STATUS_USAGE : EXIT_STATUS_OK;
     }
     if (strcmp(argv[1], "cat"))

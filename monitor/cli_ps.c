@@ -80,9 +80,8 @@ static void print_row(const char *answer)
     text = member_text(status, "level");
     escape_line(level, sizeof(level), text, strlen(text));
     json_object *member;
-    long long uptime_ms = json_object_object_get_ex(status, "uptime_ms", &member)
-                              ? json_object_get_int64(member)
-                              : 0;
+    long long uptime_ms =
+        json_object_object_get_ex(status, "uptime_ms", &member) ? json_object_get_int64(member) : 0;
     printf("%-24s %-12s %5s %8s %6lld.%llds\n", name, level, member_text(status, "vcpus"),
            member_text(status, "pid"), uptime_ms / 1000, uptime_ms % 1000 / 100);
     json_object_put(status);

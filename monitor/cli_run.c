@@ -221,9 +221,10 @@ static int parse(int argc, char **argv, struct run_options *options, struct vm_d
                 return -1;
         }
         if (pass == 0 && dashes - optind > 1)
-            return error_set(err, EXIT_STATUS_USAGE, 0,
-                             "more than one VM file: %s, %s (arguments for the model come after --)",
-                             argv[optind], argv[optind + 1]);
+            return error_set(
+                err, EXIT_STATUS_USAGE, 0,
+                "more than one VM file: %s, %s (arguments for the model come after --)",
+                argv[optind], argv[optind + 1]);
         if (pass == 0 && optind < dashes) {
             options->file = argv[optind];
             if (vm_file_load(options->file, vm, err) < 0)
@@ -233,8 +234,7 @@ static int parse(int argc, char **argv, struct run_options *options, struct vm_d
     return 0;
 }
 
-static int complete(struct vm_description *vm, const struct run_options *options,
-                    struct error *err)
+static int complete(struct vm_description *vm, const struct run_options *options, struct error *err)
 {
     if (!vm->image)
         return error_set(err, EXIT_STATUS_USAGE, 0,

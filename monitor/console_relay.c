@@ -31,8 +31,7 @@ static bool stage(struct console_relay *relay, bool *wake)
     relay->staged_done = 0;
     if (relay->terminal) {
         shared_ring_peek(&relay->output, 0, raw, take);
-        relay->staged_length =
-            escape_terminal_filter(&relay->escape, relay->staged, raw, take);
+        relay->staged_length = escape_terminal_filter(&relay->escape, relay->staged, raw, take);
     } else {
         shared_ring_peek(&relay->output, 0, relay->staged, take);
         relay->staged_length = take;
@@ -52,8 +51,8 @@ bool console_relay_has_output(struct console_relay *relay)
 
 bool console_relay_wants_input(const struct console_relay *relay)
 {
-    return relay->input_fd >= 0 && atomic_load_explicit(&relay->input.header->consumer_waiting,
-                                                        memory_order_relaxed);
+    return relay->input_fd >= 0 &&
+           atomic_load_explicit(&relay->input.header->consumer_waiting, memory_order_relaxed);
 }
 
 int console_relay_write(struct console_relay *relay, bool *wake, struct error *err)

@@ -78,8 +78,7 @@ int control_server_open(struct control_server *server, const char *runtime_dir, 
     unlink(address.sun_path);
     cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 8) < 0)
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "control socket %s.sock",
-                         server->path);
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "control socket %s.sock", server->path);
     server->fd = steal_fd(&fd);
     return 0;
 }
@@ -123,8 +122,8 @@ static enum control_request parse(const char *line)
 
 enum control_request control_client_read(struct control_client *client)
 {
-    ssize_t n = read(client->fd, client->line + client->used,
-                     sizeof(client->line) - 1 - client->used);
+    ssize_t n =
+        read(client->fd, client->line + client->used, sizeof(client->line) - 1 - client->used);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return CONTROL_NONE;
     if (n <= 0) {

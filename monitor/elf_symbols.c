@@ -12,8 +12,8 @@
 #include "cleanup.h"
 #include "escape.h"
 
-#define SECTIONS_MAX 256
-#define SYMBOLS_MAX  (1u << 20)
+#define SECTIONS_MAX   256
+#define SYMBOLS_MAX    (1u << 20)
 #define NAME_MAX_BYTES 128
 
 static bool read_at(int fd, void *target, size_t length, uint64_t offset)
@@ -70,9 +70,9 @@ void elf_symbol_name(const char *image, uint64_t address, char *text, size_t siz
         if (sections[i].sh_type != SHT_SYMTAB || sections[i].sh_link >= header.e_shnum ||
             !find(fd, &sections[i], address, &symbol))
             continue;
-        ssize_t n = pread(fd, name, sizeof(name) - 1,
-                          (off_t)((sections[sections[i].sh_link].sh_offset + symbol.st_name) &
-                                  INT64_MAX));
+        ssize_t n =
+            pread(fd, name, sizeof(name) - 1,
+                  (off_t)((sections[sections[i].sh_link].sh_offset + symbol.st_name) & INT64_MAX));
         if (n <= 0)
             return;
         name[n] = '\0';
@@ -80,8 +80,7 @@ void elf_symbol_name(const char *image, uint64_t address, char *text, size_t siz
         while (name[length])
             length++;
         escape_line(escaped, sizeof(escaped), name, length);
-        snprintf(text, size, "%s+0x%llx", escaped,
-                 (unsigned long long)(address - symbol.st_value));
+        snprintf(text, size, "%s+0x%llx", escaped, (unsigned long long)(address - symbol.st_value));
         return;
     }
 }

@@ -42,8 +42,8 @@ static int check_overlap(const struct vm_description *vm, struct error *err)
         return 0;
     char text[128];
     cpu_list_format(&both, text, sizeof(text));
-    return error_set(err, EXIT_STATUS_USAGE, 0,
-                     "model cores and hypervisor cores overlap: CPU %s", text);
+    return error_set(err, EXIT_STATUS_USAGE, 0, "model cores and hypervisor cores overlap: CPU %s",
+                     text);
 }
 
 // Nothing given for one side: take it from what the other side leaves.
@@ -71,8 +71,7 @@ static void choose_rest(const struct vm_description *vm, const struct cpu_list *
     }
 }
 
-int placement_choose(const struct vm_description *vm, struct vmm_config *config,
-                     struct error *err)
+int placement_choose(const struct vm_description *vm, struct vmm_config *config, struct error *err)
 {
     struct cpu_list usable;
     struct cpu_list model;

@@ -9,8 +9,7 @@
 // last usable CPU for the hypervisor, the first ones for vCPUs. With too few CPUs nothing is
 // pinned, which --require basic and strict refuse. Given cores must exist, be usable, be enough
 // and not overlap.
-int placement_choose(const struct vm_description *vm, struct vmm_config *config,
-                     struct error *err);
+int placement_choose(const struct vm_description *vm, struct vmm_config *config, struct error *err);
 
 // Moves the calling thread off the model cores, if the configuration has any. Best effort.
 void placement_leave_model_cores(const struct vm_description *vm);

@@ -179,8 +179,8 @@ int run_report_expect(const struct supervisor *s, const char *expected)
     uint64_t number;
     if (kinds && s->outcome == RUN_VIOLATION && any_kind(kinds, is_wanted, &s->end.violation))
         return EXIT_STATUS_OK;
-    if (value && s->outcome == RUN_EXITED && number_parse(value, 0, UINT32_MAX, &number, NULL) == 0 &&
-        number == s->end.exit_value)
+    if (value && s->outcome == RUN_EXITED &&
+        number_parse(value, 0, UINT32_MAX, &number, NULL) == 0 && number == s->end.exit_value)
         return EXIT_STATUS_OK;
     fprintf(stderr, "guillotine: expected %s, but the run ended: %s", expected,
             outcome_name(s->outcome));

@@ -2,8 +2,8 @@
 // Starts a program without waiting until it has been loaded.
 //
 // posix_spawn blocks its caller until the child has executed the program, since it shares memory
-// with it. Here the child shares memory too (copying it would cost more), but runs on a stack of its
-// own and touches nothing that the caller uses: the caller reads the VM file meanwhile.
+// with it. Here the child shares memory too (copying it would cost more), but runs on a stack of
+// its own and touches nothing that the caller uses: the caller reads the VM file meanwhile.
 #include "spawn.h"
 
 #include <errno.h>
@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -55,14 +56,14 @@ __attribute__((no_sanitize("address", "undefined"))) static int child(void *argu
 
 pid_t spawn_program(const struct spawn_request *request, int *pidfd, struct error *err)
 {
-    // Static: the child may still read both after this function has returned. One program a process.
+    // Static: the child may still read both after this function has returned. One program a
+    // process.
     static struct spawn_request copy;
     static _Alignas(16) char stack[CHILD_STACK_BYTES];
     static char path[4096];
-    size_t i = 0;
-    for (; request->path[i] && i < sizeof(path) - 1; i++)
-        path[i] = request->path[i];
-    path[i] = '\0';
+    if (strlen(request->path) >= sizeof(path))
+        return error_set(err, EXIT_STATUS_INTERNAL, ENAMETOOLONG, "start %s", request->path);
+    strcpy(path, request->path);
     copy = *request;
     copy.path = path;
     pid_t pid = clone(child, stack + sizeof(stack), CLONE_VM | CLONE_PIDFD | SIGCHLD, &copy, pidfd);

@@ -12,14 +12,14 @@
 
 struct spawn_request {
     const char *path;
-    const char *name;         // argv[0]; the program gets no other argument and no environment
-    int fds[SPAWN_MAX_FDS];   // become 3, 4, ...; none of them may lie below 3 + fd_count
+    const char *name;       // argv[0]; the program gets no other argument and no environment
+    int fds[SPAWN_MAX_FDS]; // become 3, 4, ...; none of them may lie below 3 + fd_count
     unsigned fd_count;
-    int keep_stderr;          // else standard error is /dev/null, as the other two are
+    int keep_stderr; // else standard error is /dev/null, as the other two are
 };
 
-// Starts the program in a process group of its own, with no signal blocked. Descriptors that are not
-// handed over must be close-on-exec. *pidfd is close-on-exec. Returns the process id, or -1. A
+// Starts the program in a process group of its own, with no signal blocked. Descriptors that are
+// not handed over must be close-on-exec. *pidfd is close-on-exec. Returns the process id, or -1. A
 // program that cannot be executed ends with status 127: the caller sees it die.
 pid_t spawn_program(const struct spawn_request *request, int *pidfd, struct error *err);
 

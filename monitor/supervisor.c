@@ -74,8 +74,8 @@ static void take_ready(struct supervisor *s, const struct vmm_ready *ready)
 {
     s->ready = true;
     s->ready_message = *ready;
-    if (ready->missing_layers & (VMM_LAYER_MOUNT_VIEW | VMM_LAYER_NAMESPACES |
-                                 VMM_LAYER_CAPABILITIES | VMM_LAYER_IDENTITY))
+    if (ready->missing_layers &
+        (VMM_LAYER_MOUNT_VIEW | VMM_LAYER_NAMESPACES | VMM_LAYER_CAPABILITIES | VMM_LAYER_IDENTITY))
         fprintf(stderr, "guillotine: note: this host denies sandbox layers of the VMM:%s%s%s%s\n",
                 ready->missing_layers & VMM_LAYER_MOUNT_VIEW ? " empty mount view" : "",
                 ready->missing_layers & VMM_LAYER_NAMESPACES ? " namespaces" : "",
@@ -177,8 +177,8 @@ static void serve_channel(struct supervisor *s)
     size_t fd_count = 0;
     struct error err;
     memset(&buffer, 0, sizeof(buffer));
-    ssize_t length = fd_message_receive(s->process.channel, &buffer, sizeof(buffer), NULL,
-                                        &fd_count, &err);
+    ssize_t length =
+        fd_message_receive(s->process.channel, &buffer, sizeof(buffer), NULL, &fd_count, &err);
     uint64_t size = length > 0 ? (uint64_t)length : 0;
     uint32_t type = size ? vmm_message_check(&buffer.message, size) : 0;
     if (type == VMM_MESSAGE_READY && size == sizeof(buffer.ready)) {
@@ -299,8 +299,7 @@ static void fill_watch(struct supervisor *s, struct pollfd *fds)
     if (s->has_console && console_relay_has_output(&s->console))
         fds[WATCH_OUTPUT] = (struct pollfd){.fd = s->console.output_fd, .events = POLLOUT};
     for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++)
-        fds[WATCH_CLIENTS + i] =
-            (struct pollfd){.fd = s->control.clients[i].fd, .events = POLLIN};
+        fds[WATCH_CLIENTS + i] = (struct pollfd){.fd = s->control.clients[i].fd, .events = POLLIN};
 }
 
 // Milliseconds until something has to happen without an event, or -1.
@@ -315,8 +314,7 @@ static int poll_timeout(struct supervisor *s)
     if (!s->stopping)
         return -1;
     uint64_t now = clock_now_ns(&clock_host);
-    return now >= s->stop_deadline_ns ? 0
-                                      : (int)((s->stop_deadline_ns - now) / NS_PER_MS) + 1;
+    return now >= s->stop_deadline_ns ? 0 : (int)((s->stop_deadline_ns - now) / NS_PER_MS) + 1;
 }
 
 static void loop(struct supervisor *s)

@@ -101,8 +101,8 @@ static int make_level_page(const char *name, int *fd, bool own, void *page, stru
     *fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (*fd < 0 || ftruncate(*fd, LEVEL_PAGE_SIZE) < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "level page");
-    void *mapped = mmap(NULL, LEVEL_PAGE_SIZE, own ? PROT_READ | PROT_WRITE : PROT_READ,
-                        MAP_SHARED, *fd, 0);
+    void *mapped =
+        mmap(NULL, LEVEL_PAGE_SIZE, own ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, *fd, 0);
     if (mapped == MAP_FAILED)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "map level page");
     *(void **)page = mapped;
@@ -249,9 +249,9 @@ int vmm_process_configure(const struct vmm_process *process, const struct vm_des
     unsigned opened = 0;
     int result = 0;
     while (result == 0 && opened < 1 + vm->weights_count) {
-        inputs[opened] = opened == 0 ? open_input("image", vm->image, &sizes[0], err)
-                                     : open_input("weights", vm->weights[opened - 1].path,
-                                                  &sizes[opened], err);
+        inputs[opened] =
+            opened == 0 ? open_input("image", vm->image, &sizes[0], err)
+                        : open_input("weights", vm->weights[opened - 1].path, &sizes[opened], err);
         if (inputs[opened] < 0)
             result = -1;
         else
@@ -272,9 +272,9 @@ int vmm_process_end(struct vmm_process *process)
         while (waitpid(process->pid, &status, 0) < 0 && errno == EINTR)
             continue;
     }
-    int *fds[] = {&process->pidfd,           &process->channel,     &process->wake_vmm,
-                  &process->wake_supervisor, &process->audit_ring,  &process->console_out,
-                  &process->console_in,      &process->memory,      &process->level_supervisor_fd,
+    int *fds[] = {&process->pidfd,           &process->channel,    &process->wake_vmm,
+                  &process->wake_supervisor, &process->audit_ring, &process->console_out,
+                  &process->console_in,      &process->memory,     &process->level_supervisor_fd,
                   &process->level_vmm_fd};
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
         if (*fds[i] >= 0)

@@ -5,7 +5,7 @@
 const char *audit_type_name(unsigned type)
 {
     static const char *const names[] = {
-        "none",    "start",       "request", "completion", "anomaly",
+        "none",        "start", "request",   "completion", "anomaly",
         "port-closed", "level", "violation", "end",
     };
     return type < sizeof(names) / sizeof(names[0]) ? names[type] : "unknown";

@@ -10,10 +10,10 @@
 // Which rule decided. Stable numbers: they stand in audit logs.
 enum policy_rule {
     POLICY_RULE_DEFAULT_DENY = 0,
-    POLICY_RULE_GRANT = 1,          // the operation is granted and within its limits
-    POLICY_RULE_REQUEST_SIZE = 2,   // payload larger than the grant allows
-    POLICY_RULE_TOTAL = 3,          // a lifetime total is used up
-    POLICY_RULE_RATE = 4,           // over the rate: wait
+    POLICY_RULE_GRANT = 1,        // the operation is granted and within its limits
+    POLICY_RULE_REQUEST_SIZE = 2, // payload larger than the grant allows
+    POLICY_RULE_TOTAL = 3,        // a lifetime total is used up
+    POLICY_RULE_RATE = 4,         // over the rate: wait
 };
 
 const char *policy_rule_name(unsigned rule);

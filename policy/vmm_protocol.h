@@ -23,12 +23,12 @@
 #define VMM_KVM_FD     4
 
 enum vmm_message_type {
-    VMM_MESSAGE_CONFIG = 1,  // supervisor: struct vmm_config and descriptors
-    VMM_MESSAGE_READY = 2,   // VMM: locked down, about to enter the guest; struct vmm_ready
-    VMM_MESSAGE_END = 3,     // VMM: the run ended; struct vmm_end
-    VMM_MESSAGE_FAILED = 4,  // VMM: could not launch; struct vmm_failed
-    VMM_MESSAGE_STOP = 5,    // supervisor: stop all vCPUs and end
-    VMM_MESSAGE_STATUS = 6,  // supervisor: asks for struct vmm_status
+    VMM_MESSAGE_CONFIG = 1, // supervisor: struct vmm_config and descriptors
+    VMM_MESSAGE_READY = 2,  // VMM: locked down, about to enter the guest; struct vmm_ready
+    VMM_MESSAGE_END = 3,    // VMM: the run ended; struct vmm_end
+    VMM_MESSAGE_FAILED = 4, // VMM: could not launch; struct vmm_failed
+    VMM_MESSAGE_STOP = 5,   // supervisor: stop all vCPUs and end
+    VMM_MESSAGE_STATUS = 6, // supervisor: asks for struct vmm_status
     VMM_MESSAGE_STATUS_REPLY = 7,
 };
 
@@ -90,12 +90,12 @@ struct vmm_config {
     uint32_t weights_count;
     uint32_t argument_count;
     uint32_t arguments_bytes;
-    int32_t hypervisor_cpu;          // CPU of the poller, -1: not pinned
+    int32_t hypervisor_cpu;            // CPU of the poller, -1: not pinned
     int32_t model_cpus[VMM_MAX_VCPUS]; // CPU of each vCPU, -1: not pinned
-    uint64_t memory_bytes;           // of the model's RAM: image data, stacks, heap
-    uint64_t doorbell_interval_ns;   // at most one re-arm of doorbells in this time
-    uint64_t idle_spin_ns;           // how long an adaptive poller polls before it sleeps
-    uint32_t require;                // enum vmm_require
+    uint64_t memory_bytes;             // of the model's RAM: image data, stacks, heap
+    uint64_t doorbell_interval_ns;     // at most one re-arm of doorbells in this time
+    uint64_t idle_spin_ns;             // how long an adaptive poller polls before it sleeps
+    uint32_t require;                  // enum vmm_require
     uint32_t pad;
     struct vmm_port_config ports[VMM_MAX_PORTS];
     struct vmm_weights_config weights[VMM_MAX_WEIGHTS];
@@ -147,7 +147,7 @@ struct vmm_end {
     uint64_t error_code;
     uint64_t address; // faulting data address
     uint64_t instruction;
-    uint64_t exit_reason; // of KVM
+    uint64_t exit_reason;   // of KVM
     uint64_t first_exit_ns; // CLOCK_MONOTONIC of the first exit of vCPU 0
     uint64_t requests;
     uint64_t completions;

@@ -50,8 +50,8 @@ struct port {
     uint16_t free_slots;   // list
     uint16_t pending_head; // list in arrival order
     uint16_t pending_tail;
-    uint16_t throttled;   // slot that waits for its rate, or SLOT_NONE
-    uint16_t next_queue;  // round robin
+    uint16_t throttled;  // slot that waits for its rate, or SLOT_NONE
+    uint16_t next_queue; // round robin
     bool closed;
     bool backend_touched; // flush is due
     uint64_t retry_ns;    // when to try the throttled slot again
@@ -67,8 +67,7 @@ struct port {
 static void count(_Atomic uint64_t *counter, uint64_t amount)
 {
     // One writer: a plain load and store are enough, and cost no locked instruction.
-    atomic_store_explicit(counter,
-                          atomic_load_explicit(counter, memory_order_relaxed) + amount,
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + amount,
                           memory_order_relaxed);
 }
 
@@ -264,9 +263,8 @@ static void complete(struct port *port, struct slot *slot)
 {
     struct port_queue *queue = &port->queues[slot->queue];
     uint32_t written = deliver(port, slot);
-    audit(port, slot, AUDIT_COMPLETION,
-          written ? AUDIT_DECISION_ALLOW : AUDIT_DECISION_GATE, POLICY_RULE_GRANT,
-          slot->request.reply_length);
+    audit(port, slot, AUDIT_COMPLETION, written ? AUDIT_DECISION_ALLOW : AUDIT_DECISION_GATE,
+          POLICY_RULE_GRANT, slot->request.reply_length);
     if (gate_open(port)) {
         virtqueue_push(&queue->queue, slot->chain.head, written);
         queue->raised = true;

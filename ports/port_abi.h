@@ -85,8 +85,8 @@ _Static_assert(sizeof(struct virtq_used_element) == 8, "virtio 1.2, 2.7.8");
 #define VIRTQ_RING_INDEX   2u
 #define VIRTQ_RING_ENTRIES 4u
 
-#define VIRTQ_USED_NO_NOTIFY          1u // device: doorbells are not needed
-#define VIRTQ_AVAILABLE_NO_INTERRUPT  1u // driver: event counts are not needed
+#define VIRTQ_USED_NO_NOTIFY         1u // device: doorbells are not needed
+#define VIRTQ_AVAILABLE_NO_INTERRUPT 1u // driver: event counts are not needed
 
 #define VIRTQ_MAX_SIZE 1024u
 

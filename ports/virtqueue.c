@@ -7,16 +7,15 @@
 const char *queue_rule_name(unsigned rule)
 {
     static const char *const names[] = {
-        "none",         "index-jump", "head-range", "head-in-flight", "next-range",
-        "chain-length", "flags",      "order",      "empty",          "address",
-        "total-length", "request-header", "reply-header", "reserved", "segments",
+        "none",         "index-jump",     "head-range",   "head-in-flight", "next-range",
+        "chain-length", "flags",          "order",        "empty",          "address",
+        "total-length", "request-header", "reply-header", "reserved",       "segments",
     };
     return rule < sizeof(names) / sizeof(names[0]) ? names[rule] : "unknown";
 }
 
 int virtqueue_init(struct virtqueue *queue, const struct guest_memory *memory, uint16_t size,
-                   struct gpa descriptors, struct gpa available, struct gpa used,
-                   struct error *err)
+                   struct gpa descriptors, struct gpa available, struct gpa used, struct error *err)
 {
     if (!size || size > VIRTQ_MAX_SIZE || (size & (size - 1)))
         return error_set(err, EXIT_STATUS_BAD_FILE, 0,
@@ -26,8 +25,8 @@ int virtqueue_init(struct virtqueue *queue, const struct guest_memory *memory, u
         .size = size,
         .descriptors = guest_memory_shared(memory, descriptors,
                                            size * sizeof(struct virtq_descriptor), 16, GUEST_READ),
-        .available = guest_memory_shared(memory, available, VIRTQ_RING_ENTRIES + size * 2ull, 2,
-                                         GUEST_READ),
+        .available =
+            guest_memory_shared(memory, available, VIRTQ_RING_ENTRIES + size * 2ull, 2, GUEST_READ),
         .used = guest_memory_shared(memory, used,
                                     VIRTQ_RING_ENTRIES + size * sizeof(struct virtq_used_element),
                                     4, GUEST_WRITE),
@@ -96,8 +95,7 @@ static enum queue_rule add_descriptor(const struct virtqueue *queue, struct virt
     uint32_t *total = writable ? &chain->writable_bytes : &chain->readable_bytes;
     if (__builtin_add_overflow(*total, descriptor->length, total))
         return QUEUE_RULE_TOTAL_LENGTH;
-    chain->segments[chain->count++] =
-        (struct virtqueue_segment){address, descriptor->length};
+    chain->segments[chain->count++] = (struct virtqueue_segment){address, descriptor->length};
     if (!writable)
         chain->readable_count = chain->count;
     return QUEUE_RULE_NONE;
@@ -180,8 +178,8 @@ bool virtqueue_write(const struct virtqueue *queue, const struct virtqueue_chain
 {
     // The cast drops const only for the shared walker, which reads `host` in this direction.
     return copy_segments(queue, chain->segments + chain->readable_count,
-                         chain->count - chain->readable_count, offset,
-                         (uint8_t *)(uintptr_t)source, length, true);
+                         chain->count - chain->readable_count, offset, (uint8_t *)(uintptr_t)source,
+                         length, true);
 }
 
 void virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written)

@@ -42,8 +42,8 @@ static uint64_t io_bytes(const struct vmm_config *config)
 {
     uint64_t bytes = page_up(config->vcpus * sizeof(struct cell_event));
     for (unsigned i = 0; i < config->port_count; i++)
-        bytes += queue_area_bytes(config->ports[i].queue_size) +
-                 port_buffer_bytes(&config->ports[i]);
+        bytes +=
+            queue_area_bytes(config->ports[i].queue_size) + port_buffer_bytes(&config->ports[i]);
     return bytes;
 }
 
@@ -109,14 +109,14 @@ static int map_image(struct cell *cell, struct error *err)
         data += CELL_VCPU_RAM_BYTES;
     }
     uint64_t heap = large_page_up(data);
-    return map_user(cell, CELL_GVA_HEAP, heap,
-                    cell->ram.length - (heap - cell->ram.base.value), PAGE_WRITE, err);
+    return map_user(cell, CELL_GVA_HEAP, heap, cell->ram.length - (heap - cell->ram.base.value),
+                    PAGE_WRITE, err);
 }
 
 static int map_devices(struct cell *cell, const struct vmm_config *config, struct error *err)
 {
-    if (map_user(cell, CELL_GVA_CONTROL, CELL_GPA_DEVICE,
-                 CELL_CONTROL_PAGES * GUEST_PAGE_SIZE, PAGE_WRITE, err) < 0)
+    if (map_user(cell, CELL_GVA_CONTROL, CELL_GPA_DEVICE, CELL_CONTROL_PAGES * GUEST_PAGE_SIZE,
+                 PAGE_WRITE, err) < 0)
         return -1;
     // The mapping is the capability: a port that is not granted has no doorbell page.
     for (unsigned i = 0; i < config->port_count; i++) {
@@ -314,8 +314,7 @@ static int write_boot_info(struct cell *cell, const struct vmm_config *config,
                    "the boot info fits its pages");
     *info = (struct cell_boot_info){
         .format = CELL_ABI_FORMAT,
-        .size = (uint32_t)(sizeof(*info) +
-                           config->port_count * sizeof(struct port_table_entry)),
+        .size = (uint32_t)(sizeof(*info) + config->port_count * sizeof(struct port_table_entry)),
         .vcpus = config->vcpus,
         .heap = CELL_GVA_HEAP,
         .heap_bytes = heap->length,
@@ -343,9 +342,8 @@ static int write_boot_info(struct cell *cell, const struct vmm_config *config,
     return place_ports(cell, config, (struct port_table_entry *)(info + 1), err);
 }
 
-int cell_build(struct cell *cell, const struct vmm_config *config, const char *arguments, int image_fd,
-               int memory_fd, const int *weights_fds,
-               struct error *err)
+int cell_build(struct cell *cell, const struct vmm_config *config, const char *arguments,
+               int image_fd, int memory_fd, const int *weights_fds, struct error *err)
 {
     *cell = (struct cell){
         .vcpus = config->vcpus,
@@ -365,8 +363,7 @@ int cell_build(struct cell *cell, const struct vmm_config *config, const char *a
     if (writable_system > CELL_TABLES_MAX_BYTES)
         return error_set(err, EXIT_STATUS_RESOURCES, 0, "page tables of %llu frames are too large",
                          (unsigned long long)frames);
-    cell->writable_system =
-        (struct cell_part){{CELL_GPA_TABLES}, writable_system, NULL};
+    cell->writable_system = (struct cell_part){{CELL_GPA_TABLES}, writable_system, NULL};
     if (map_backing(cell, memory_fd, err) < 0 || load_image(cell, image_fd, err) < 0 ||
         load_weights(cell, config, weights_fds, err) < 0 ||
         write_boot_info(cell, config, arguments, err) < 0)
@@ -374,8 +371,8 @@ int cell_build(struct cell *cell, const struct vmm_config *config, const char *a
 
     cpu_tables_write(cell->system.host, cell->vcpus);
     cell->tables = (struct page_table){
-        .host = (uint64_t *)(void *)(cell->writable_system.host +
-                                     cell->stack_frames * GUEST_PAGE_SIZE),
+        .host =
+            (uint64_t *)(void *)(cell->writable_system.host + cell->stack_frames * GUEST_PAGE_SIZE),
         .base = {CELL_GPA_TABLES + cell->stack_frames * GUEST_PAGE_SIZE},
         .frames = frames,
     };
@@ -419,8 +416,8 @@ struct verified_run {
 static void verified_runs(const struct cell *cell, struct verified_run runs[3])
 {
     // Beyond the arguments in use the system region holds zeros that nobody reads.
-    runs[0] = (struct verified_run){cell->system.host,
-                                    CELL_SYSTEM_ARGUMENTS + cell->arguments_bytes};
+    runs[0] =
+        (struct verified_run){cell->system.host, CELL_SYSTEM_ARGUMENTS + cell->arguments_bytes};
     runs[1] = (struct verified_run){(const uint8_t *)cell->tables.host,
                                     cell->tables.used_frames * GUEST_PAGE_SIZE};
     runs[2] = (struct verified_run){cell->code.host, cell->code.length};

@@ -52,8 +52,8 @@ static bool serve_channel(struct vmm *vmm)
 {
     struct vmm_message message;
     size_t fd_count = 0;
-    ssize_t length = fd_message_receive(vmm->channel, &message, sizeof(message), NULL, &fd_count,
-                                        NULL);
+    ssize_t length =
+        fd_message_receive(vmm->channel, &message, sizeof(message), NULL, &fd_count, NULL);
     if (length <= 0)
         return false; // the supervisor is gone, or talks nonsense: the grace of `run` is 0
     switch (vmm_message_check(&message, (uint64_t)length)) {

@@ -56,8 +56,8 @@ static void write_gdt(uint8_t *gdt, unsigned vcpus)
         uint64_t base = CELL_GVA_SYSTEM + CELL_SYSTEM_TSS + i * TSS_STRIDE;
         uint8_t *entry = gdt + SELECTOR_TSS_FIRST + 16 * i;
         // Present, DPL 0, busy 64-bit TSS (type 11): busy preset for the same reason.
-        put64(entry, TSS_LIMIT | (base & 0xffffff) << 16 | 0x8bull << 40 |
-                         (base >> 24 & 0xff) << 56);
+        put64(entry,
+              TSS_LIMIT | (base & 0xffffff) << 16 | 0x8bull << 40 | (base >> 24 & 0xff) << 56);
         put64(entry + 8, base >> 32);
     }
 }

@@ -44,7 +44,7 @@ static const struct row {
          BIT(21) | BIT(23) | BIT(24) | BIT(28) | BIT(29) | BIT(30) | BIT(31),
      // VBMI, UMIP, VBMI2, GFNI, VAES, VPCLMUL, VNNI, BITALG, VPOPCNTDQ
      BIT(1) | BIT(2) | BIT(6) | BIT(8) | BIT(9) | BIT(10) | BIT(11) | BIT(12) | BIT(14),
-     BIT(4) | BIT(23)}, // FSRM, AVX512-FP16
+     BIT(4) | BIT(23)},                            // FSRM, AVX512-FP16
     {0x7, 1, ROW_PLAIN, BIT(4) | BIT(5), 0, 0, 0}, // AVX-VNNI, AVX512-BF16
     {0xd, 0, ROW_XSAVE, XCR0_AVX512, ALL, ALL, 0},
     {0xd, 1, ROW_XSAVE, BIT(0) | BIT(1) | BIT(2), 0, 0, 0}, // XSAVEOPT, XSAVEC, XGETBV1
@@ -53,8 +53,8 @@ static const struct row {
     {0xd, 6, ROW_XSAVE_PART, ALL, ALL, 0, 0},
     {0xd, 7, ROW_XSAVE_PART, ALL, ALL, 0, 0},
     {0x80000001, 0, ROW_PLAIN, 0, 0, BIT(0) | BIT(5) | BIT(8), // LAHF, LZCNT, PREFETCHW
-     BIT(11) | BIT(20) | BIT(26) | BIT(29)},                    // SYSCALL, NX, 1 GiB pages, LM
-    {0x80000008, 0, ROW_PLAIN, 0xffff, 0, 0, 0},                // address widths
+     BIT(11) | BIT(20) | BIT(26) | BIT(29)},                   // SYSCALL, NX, 1 GiB pages, LM
+    {0x80000008, 0, ROW_PLAIN, 0xffff, 0, 0, 0},               // address widths
 };
 
 #define HIGHEST_BASIC    0xdu
@@ -82,8 +82,8 @@ void cpuid_profile_read(struct cpuid_profile *profile)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         const struct row *row = &rows[i];
         uint32_t eax, ebx, ecx, edx;
-        if (!row_applies(profile, row) || (row->function < 0x80000000 && row->function > highest &&
-                                           row->function))
+        if (!row_applies(profile, row) ||
+            (row->function < 0x80000000 && row->function > highest && row->function))
             continue;
         __cpuid_count(row->function, row->index, eax, ebx, ecx, edx);
         if (row->function == 0) {
@@ -93,9 +93,8 @@ void cpuid_profile_read(struct cpuid_profile *profile)
         profile->entries[profile->head.nent++] = (struct kvm_cpuid_entry2){
             .function = row->function,
             .index = row->index,
-            .flags = row->function == 0x7 || row->function == 0xd
-                         ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX
-                         : 0,
+            .flags =
+                row->function == 0x7 || row->function == 0xd ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,
             .eax = eax & row->eax,
             .ebx = ebx & row->ebx,
             .ecx = ecx & row->ecx,
@@ -148,10 +147,8 @@ uint64_t cpuid_profile_cr4(const struct cpuid_profile *profile)
         struct feature feature;
         uint64_t bit;
     } table[] = {
-        {FEATURE(0x1, 0, edx, 4), CR4_TSD},
-        {FEATURE(0x1, 0, ecx, 26), CR4_OSXSAVE},
-        {FEATURE(0x7, 0, ebx, 7), CR4_SMEP},
-        {FEATURE(0x7, 0, ebx, 20), CR4_SMAP},
+        {FEATURE(0x1, 0, edx, 4), CR4_TSD},  {FEATURE(0x1, 0, ecx, 26), CR4_OSXSAVE},
+        {FEATURE(0x7, 0, ebx, 7), CR4_SMEP}, {FEATURE(0x7, 0, ebx, 20), CR4_SMAP},
         {FEATURE(0x7, 0, ecx, 2), CR4_UMIP},
     };
     uint64_t cr4 = 0;

@@ -17,7 +17,8 @@ struct cpuid_profile {
 // name, topology, paravirtual leaves, virtualization, counters, timers) reads as zero.
 //
 // KVM_GET_SUPPORTED_CPUID is not asked: it executes some fifty CPUID instructions, and what decides
-// whether an instruction set can be used is the processor and XCR0, which KVM checks when it is set.
+// whether an instruction set can be used is the processor and XCR0, which KVM checks when it is
+// set.
 void cpuid_profile_read(struct cpuid_profile *profile);
 
 // The leaf of a profile, or NULL.

@@ -21,12 +21,12 @@ static inline int kvm_ioctl(int fd, unsigned long request, const void *argument)
 }
 
 struct kvm_vm {
-    int kvm_fd;         // borrowed
-    int fd;             // owned
-    unsigned slots;     // memslots in use
-    size_t run_size;    // of a vCPU's shared page
-    unsigned gpa_bits;  // physical address width
-    int msr_filtered;   // 1 if guest MSR accesses are denied by KVM
+    int kvm_fd;                   // borrowed
+    int fd;                       // owned
+    unsigned slots;               // memslots in use
+    size_t run_size;              // of a vCPU's shared page
+    unsigned gpa_bits;            // physical address width
+    int msr_filtered;             // 1 if guest MSR accesses are denied by KVM
     struct cpuid_profile profile; // given to every vCPU
 };
 

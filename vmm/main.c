@@ -23,8 +23,8 @@ static struct vmm vmm;
 static int check_config(const struct vmm_config *config, size_t length, size_t fd_count,
                         struct error *err)
 {
-    if (length < sizeof(*config) || vmm_message_check(&config->message, length) !=
-                                        VMM_MESSAGE_CONFIG)
+    if (length < sizeof(*config) ||
+        vmm_message_check(&config->message, length) != VMM_MESSAGE_CONFIG)
         return error_set(err, EXIT_STATUS_INTERNAL, 0,
                          "the supervisor speaks another protocol than %s", VMM_PROTOCOL_FORMAT);
     if (!config->vcpus || config->vcpus > VMM_MAX_VCPUS || config->port_count > VMM_MAX_PORTS ||

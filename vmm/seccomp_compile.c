@@ -24,8 +24,7 @@ static void add_rules(scmp_filter_ctx context, enum seccomp_thread thread)
         if (!(rule->threads & thread))
             continue;
         if (rule->argument >= 0)
-            comparisons[count++] =
-                SCMP_CMP((unsigned)rule->argument, SCMP_CMP_EQ, rule->value, 0);
+            comparisons[count++] = SCMP_CMP((unsigned)rule->argument, SCMP_CMP_EQ, rule->value, 0);
         if (rule->argument2 >= 0)
             comparisons[count++] =
                 SCMP_CMP((unsigned)rule->argument2, SCMP_CMP_EQ, rule->value2, 0);

@@ -45,8 +45,7 @@ static const struct seccomp_rule seccomp_rules[] = {
     {SYS_read, SECCOMP_POLLER | SECCOMP_CONTROL, 2, 8, -1, 0, "drain an eventfd: 8 bytes"},
     {SYS_recvmsg, SECCOMP_CONTROL, 0, 3, -1, 0, "messages of the supervisor"},
     {SYS_sendmsg, SECCOMP_CONTROL, 0, 3, -1, 0, "answers to the supervisor"},
-    {SYS_tgkill, SECCOMP_CONTROL, 0, SECCOMP_PID_PLACEHOLDER, 2, SIGUSR1,
-     "kick own vCPU threads"},
+    {SYS_tgkill, SECCOMP_CONTROL, 0, SECCOMP_PID_PLACEHOLDER, 2, SIGUSR1, "kick own vCPU threads"},
 };
 
 #define SECCOMP_RULE_COUNT (sizeof(seccomp_rules) / sizeof(seccomp_rules[0]))

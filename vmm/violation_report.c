@@ -115,8 +115,8 @@ static enum violation_kind kind_of_page_fault(const struct cell *cell, uint64_t 
         return by_access(error_code, VIOLATION_EXEC_SUPERVISOR, VIOLATION_WRITE_SUPERVISOR,
                          VIOLATION_READ_SUPERVISOR);
     if (error_code & FAULT_FETCH) {
-        bool device = between(mapping->physical_base.value, CELL_GPA_DEVICE,
-                              CELL_GPA_RAM - CELL_GPA_DEVICE);
+        bool device =
+            between(mapping->physical_base.value, CELL_GPA_DEVICE, CELL_GPA_RAM - CELL_GPA_DEVICE);
         return device ? VIOLATION_DOORBELL_MISUSE : VIOLATION_EXEC_DATA;
     }
     if (error_code & FAULT_WRITE) {

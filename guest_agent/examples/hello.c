@@ -7,8 +7,9 @@ int main(int argc, char **argv)
 {
     char line[256];
     const struct cell_boot_info *boot = cell_boot();
-    snprintf(line, sizeof(line), "hello from a cell: %u vCPU(s), %llu MiB heap, %u port(s), isa %llx",
-             boot->vcpus, (unsigned long long)boot->heap_bytes >> 20, boot->port_count,
+    snprintf(line, sizeof(line),
+             "hello from a cell: %u vCPU(s), %llu MiB heap, %u port(s), isa %llx", boot->vcpus,
+             (unsigned long long)boot->heap_bytes >> 20, boot->port_count,
              (unsigned long long)boot->isa);
     cell_print(line);
     for (int i = 1; i < argc; i++)

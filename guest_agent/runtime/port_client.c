@@ -81,7 +81,8 @@ int cell_port_call(struct cell_port *port, uint32_t operation, uint32_t argument
     struct virtq_descriptor *descriptors = (struct virtq_descriptor *)queue->descriptors;
     uint64_t request_at = entry->buffers;
     uint64_t reply_at =
-        request_at + ((sizeof(struct port_request_header) + entry->max_request_bytes + 63) & ~63ull);
+        request_at +
+        ((sizeof(struct port_request_header) + entry->max_request_bytes + 63) & ~63ull);
     if (length > entry->max_request_bytes || reply_size > entry->max_reply_bytes || queue->size < 2)
         return -1;
 
@@ -132,8 +133,8 @@ int cell_console_write(const void *data, size_t length)
     if (!port)
         return -1;
     while (length) {
-        size_t part = length < port->entry->max_request_bytes ? length
-                                                              : port->entry->max_request_bytes;
+        size_t part =
+            length < port->entry->max_request_bytes ? length : port->entry->max_request_bytes;
         int status = cell_port_call(port, CONSOLE_WRITE, 0, at, part, NULL, 0, NULL);
         if (status)
             return status;
@@ -151,8 +152,7 @@ long cell_console_read(void *data, size_t size)
         return -1;
     if (size > port->entry->max_reply_bytes)
         size = port->entry->max_reply_bytes;
-    int status =
-        cell_port_call(port, CONSOLE_READ, (uint32_t)size, NULL, 0, data, size, &length);
+    int status = cell_port_call(port, CONSOLE_READ, (uint32_t)size, NULL, 0, data, size, &length);
     return status ? -1 : (long)length;
 }
 

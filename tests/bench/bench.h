@@ -28,7 +28,7 @@ struct bench {
     char programs[3072]; // folder of guillotine
     char helpers[3072];  // folder of llm-host
     char data[3072];     // folder of images and the demo model
-    char work[64];    // temporary folder, removed at the end
+    char work[64];       // temporary folder, removed at the end
     size_t metric_count;
     struct {
         const char *name;

@@ -38,7 +38,7 @@ static double tokens_per_s(const struct bench *bench, enum variant variant)
     (char *)"--tokens", tokens, (char *)"--ignore-eos", (char *)"--no-echo",                       \
         (char *)"--temperature", (char *)"0", (char *)"--prompt", (char *)"The", NULL
     char *host_argv[] = {host, (char *)"--cpus", (char *)"0", weights, GENERATE};
-    char *all_argv[] = {host, (char *)"--workers", workers, (char *)"--cpus", all, weights,
+    char *all_argv[] = {host,    (char *)"--workers", workers, (char *)"--cpus", all, weights,
                         GENERATE};
     char *cell_argv[] = {cli,
                          (char *)"run",

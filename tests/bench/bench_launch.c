@@ -26,10 +26,21 @@ static double launch(const struct bench *bench)
     snprintf(result, sizeof(result), "%s/result.json", bench->work);
     snprintf(runtime, sizeof(runtime), "%s/run", bench->work);
     snprintf(state, sizeof(state), "%s/state", bench->work);
-    char *argv[] = {cli,        (char *)"run",           (char *)"--image",       image,
-                    (char *)"--weights", weights,        (char *)"--port",        (char *)"console",
-                    (char *)"--result",  result,         (char *)"--runtime-dir", runtime,
-                    (char *)"--state-dir", state,        NULL};
+    char *argv[] = {cli,
+                    (char *)"run",
+                    (char *)"--image",
+                    image,
+                    (char *)"--weights",
+                    weights,
+                    (char *)"--port",
+                    (char *)"console",
+                    (char *)"--result",
+                    result,
+                    (char *)"--runtime-dir",
+                    runtime,
+                    (char *)"--state-dir",
+                    state,
+                    NULL};
     pid_t pid = bench_spawn(argv, NULL, &exec_ns);
     bench_wait(pid, 0);
     char *json = bench_read_file(result, NULL);
@@ -85,11 +96,23 @@ static void measure_memory(struct bench *bench)
     snprintf(weights, sizeof(weights), "%s/demo.gguf", bench->data);
     snprintf(runtime, sizeof(runtime), "%s/run", bench->work);
     snprintf(state, sizeof(state), "%s/state", bench->work);
-    char *argv[] = {cli,        (char *)"run",           (char *)"--image",       image,
-                    (char *)"--weights", weights,        (char *)"--port",        (char *)"console",
-                    (char *)"--runtime-dir", runtime,    (char *)"--state-dir",   state,
-                    (char *)"--", (char *)"--tokens",    (char *)"400",
-                    (char *)"--ignore-eos", NULL};
+    char *argv[] = {cli,
+                    (char *)"run",
+                    (char *)"--image",
+                    image,
+                    (char *)"--weights",
+                    weights,
+                    (char *)"--port",
+                    (char *)"console",
+                    (char *)"--runtime-dir",
+                    runtime,
+                    (char *)"--state-dir",
+                    state,
+                    (char *)"--",
+                    (char *)"--tokens",
+                    (char *)"400",
+                    (char *)"--ignore-eos",
+                    NULL};
     int output;
     char byte;
     pid_t pid = bench_spawn(argv, &output, NULL);

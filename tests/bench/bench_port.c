@@ -15,11 +15,11 @@
 
 #include "audit_record.h"
 
-#define PAIRS            30
-#define POLLED_REQUESTS  20000
+#define PAIRS             30
+#define POLLED_REQUESTS   20000
 #define DOORBELL_REQUESTS 1000
-#define WARM_UP          200
-#define FLOOR_TRIPS      200000
+#define WARM_UP           200
+#define FLOOR_TRIPS       200000
 
 static void write_vm_file(const struct bench *bench, const char *mode, char *path, size_t size)
 {
@@ -45,8 +45,8 @@ static double run(const struct bench *bench, const char *mode, int requests,
     snprintf(runtime, sizeof(runtime), "%s/run", bench->work);
     snprintf(count, sizeof(count), "%d", requests);
     write_vm_file(bench, mode, file, sizeof(file));
-    char *argv[] = {cli,  (char *)"run",  (char *)"--audit", audit, (char *)"--runtime-dir", runtime,
-                    file, (char *)"--", count, NULL};
+    char *argv[] = {cli,     (char *)"run", (char *)"--audit", audit, (char *)"--runtime-dir",
+                    runtime, file,          (char *)"--",      count, NULL};
     unlink(audit);
     bench_wait(bench_spawn(argv, NULL, NULL), 0);
 
@@ -146,8 +146,8 @@ void bench_port(struct bench *bench)
                  polled.count);
     bench_metric(bench, "doorbell_p50_ns", samples_quantile(&doorbell, 0.5), "ns", "lower",
                  doorbell.count);
-    bench_metric(bench, "doorbell_to_polled_ratio", samples_quantile(&ratio, 0.5), "ratio", "higher",
-                 PAIRS);
+    bench_metric(bench, "doorbell_to_polled_ratio", samples_quantile(&ratio, 0.5), "ratio",
+                 "higher", PAIRS);
     bench_metric(bench, "requests_per_s_64_one_at_a_time", samples_quantile(&rate, 0.5), "1/s",
                  "higher", PAIRS);
     samples_free(&polled);

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,8 +25,9 @@ class Skip(Exception):
 class Tap:
     """A list of tests, run in order, printed as TAP."""
 
-    def __init__(self):
+    def __init__(self, after=lambda: None):
         self.tests = []
+        self.after = after  # called after each test that failed
 
     def add(self, name, function, needs_kvm=True):
         self.tests.append((name, function, needs_kvm))
@@ -58,6 +60,7 @@ class Tap:
                 for line in traceback.format_exc().splitlines():
                     print(f"#   {line}")
                 sys.stdout.flush()
+                self.after()
         return not failed
 
 
@@ -112,11 +115,23 @@ class Bench:
         os.mkdir(self.runtime, 0o700)
         os.mkdir(self.state, 0o700)
         self.runs = 0
+        self.processes = []
         # Orphans become children of this process, so that leftovers are found without doubt.
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def close(self):
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def clean(self):
+        """Ends what a failed test left, so that the next one starts from nothing."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+        for pid in children_named("guillotine-vmm"):
+            os.kill(pid, signal.SIGKILL)
+        for name in os.listdir(self.runtime):
+            os.unlink(os.path.join(self.runtime, name))
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -136,17 +151,21 @@ class Bench:
     def directories(self):
         return ["--runtime-dir", self.runtime, "--state-dir", self.state]
 
-    def start(self, arguments, **keys):
-        """Starts `guillotine run` and returns the process; its result file is in .result_path."""
+    def start(self, arguments, prefix=(), **keys):
+        """Starts `guillotine run` and returns the process; its result file is in .result_path.
+
+        `prefix` is a command that starts the command it is given.
+        """
         self.runs += 1
         result = self.path(f"result-{self.runs}.json")
-        command = [self.guillotine, "run", *self.directories(), "--result", result, *arguments]
+        command = [*prefix, self.guillotine, "run", *self.directories(), "--result", result, *arguments]
         keys.setdefault("stdin", subprocess.DEVNULL)
         keys.setdefault("stdout", subprocess.PIPE)
         keys.setdefault("stderr", subprocess.PIPE)
         process = subprocess.Popen(command, **keys)
         process.result_path = result
         process.started = time.monotonic()
+        self.processes = [other for other in self.processes if other.poll() is None] + [process]
         return process
 
     def finish(self, process, data=None, timeout=TIMEOUT_S):
@@ -184,13 +203,13 @@ class Bench:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def wait_running(self, name, process=None):
-        """Waits until `ps` shows a VM that entered its guest. Returns its status."""
+        """Waits until `ps` shows a VM, with a port, that entered its guest. Returns its status."""
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             done = self.command("ps", "--json", "--runtime-dir", self.runtime)
             assert done.returncode == 0, done.stderr
             for status in json.loads(done.stdout):
-                if status["name"] == name and status["vmm_pid"] > 0:
+                if status["name"] == name and status["ports"]:
                     return status
             if process and process.poll() is not None:
                 raise AssertionError(f"the run ended early: {self.finish(process)}")

@@ -21,8 +21,8 @@ RACE_REQUESTS = 100000
 # A stopped run ends after 100 ms at the latest; the rest is a busy machine.
 STOP_LIMIT_S = 5
 
-tap = Tap()
 bench = Bench(sys.argv[1], sys.argv[2:])
+tap = Tap(after=bench.clean)
 
 
 def image(guest):

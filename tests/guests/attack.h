@@ -7,13 +7,13 @@
 
 // How an attack ends that nobody stopped. tests/e2e/attack_list.py says what each one must end as.
 enum attack_status {
-    ATTACK_DEFENDED = 0, // the guest looked, and the attack had no effect
-    ATTACK_CLOSED = 7,   // a port gave no answer any more, and gave none to an honest request
-    ATTACK_ANSWERED = 8, // a request was answered that must not be
-    ATTACK_WRONG = 9,    // an answer came, but another one than expected
-    ATTACK_SILENT = 10,  // no answer came, although the request was a legal one
-    ATTACK_CHANGED = 11, // something changed that nobody may change
-    ATTACK_UNKNOWN = 59, // no attack of that name, or the VM lacks what it needs
+    ATTACK_DEFENDED = 0,  // the guest looked, and the attack had no effect
+    ATTACK_CLOSED = 7,    // a port gave no answer any more, and gave none to an honest request
+    ATTACK_ANSWERED = 8,  // a request was answered that must not be
+    ATTACK_WRONG = 9,     // an answer came, but another one than expected
+    ATTACK_SILENT = 10,   // no answer came, although the request was a legal one
+    ATTACK_CHANGED = 11,  // something changed that nobody may change
+    ATTACK_UNKNOWN = 59,  // no attack of that name, or the VM lacks what it needs
     ATTACK_SURVIVED = 60, // the forbidden act went through
 };
 

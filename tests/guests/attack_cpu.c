@@ -26,11 +26,11 @@ __attribute__((used)) static struct far_pointer far_tss = {0, 0x30};
 
 // The model's own code segment, which may be another one where software KVM runs it: 32-bit code.
 #define OWN_SEGMENT_ROW(name, code)                                                                \
-    __asm__(".pushsection .text.own_segment, \"ax\"\n"                                            \
+    __asm__(".pushsection .text.own_segment, \"ax\"\n"                                             \
             "own_segment_" name ": " code "\n ud2\n"                                               \
             ".popsection\n"                                                                        \
-            ".pushsection .rodata.own_segment, \"a\"\n"                                           \
-            "own_pointer_" name ": .long own_segment_" name "\n .word 0x23\n"                          \
+            ".pushsection .rodata.own_segment, \"a\"\n"                                            \
+            "own_pointer_" name ": .long own_segment_" name "\n .word 0x23\n"                      \
             ".popsection\n")
 OWN_SEGMENT_ROW("interrupt", "int $0x80");
 OWN_SEGMENT_ROW("syscall", "syscall");
@@ -98,8 +98,8 @@ OWN_SEGMENT_ROW("hlt", "hlt");
     /* Ways back into a kernel. */                                                                 \
     X(sysret32, "sysret", "lea 1f(%%rip), %%rcx\n 1: sysretl")                                     \
     X(sysret64, "sysretq", "lea 1f(%%rip), %%rcx\n 1: sysretq")                                    \
-    X(sysexit, "sysexit", "sysexitl")                                                               \
-    X(sysexitq, "sysexitq", "sysexitq")                                                       \
+    X(sysexit, "sysexit", "sysexitl")                                                              \
+    X(sysexitq, "sysexitq", "sysexitq")                                                            \
     /* A hypervisor of its own. */                                                                 \
     X(vmcall, "vmcall", "mov $1, %%eax\n vmcall")                                                  \
     X(vmmcall, "vmmcall", "mov $1, %%eax\n vmmcall")                                               \
@@ -154,16 +154,15 @@ OWN_SEGMENT_ROW("hlt", "hlt");
     X(far_call, "far-call-kernel", "lcalll *far_kernel(%%rip)")                                    \
     X(far_jump_null, "far-jump-null", "ljmpl *far_null(%%rip)")                                    \
     X(far_jump_tss, "far-jump-tss", "ljmpl *far_tss(%%rip)")                                       \
-    X(far_own_interrupt, "far-own-interrupt", "ljmpl *own_pointer_interrupt(%%rip)")                   \
-    X(far_own_syscall, "far-own-syscall", "ljmpl *own_pointer_syscall(%%rip)")                         \
-    X(far_own_sysenter, "far-own-sysenter", "ljmpl *own_pointer_sysenter(%%rip)")                      \
-    X(far_own_hlt, "far-own-hlt", "ljmpl *own_pointer_hlt(%%rip)")                                     \
+    X(far_own_interrupt, "far-own-interrupt", "ljmpl *own_pointer_interrupt(%%rip)")               \
+    X(far_own_syscall, "far-own-syscall", "ljmpl *own_pointer_syscall(%%rip)")                     \
+    X(far_own_sysenter, "far-own-sysenter", "ljmpl *own_pointer_sysenter(%%rip)")                  \
+    X(far_own_hlt, "far-own-hlt", "ljmpl *own_pointer_hlt(%%rip)")                                 \
     X(far_return, "far-return-kernel", "push $8\n lea 1f(%%rip), %%rax\n push %%rax\n lretq\n 1:") \
     X(iretq_kernel, "iretq-kernel",                                                                \
       "mov %%rsp, %%rbx\n push $0x10\n push %%rbx\n push $0x3202\n push $8\n"                      \
       "lea 1f(%%rip), %%rax\n push %%rax\n iretq\n 1: mov %%rbx, %%rsp")                           \
-    X(iretq_nested, "iretq-nested-task",                                                           \
-      "pushf\n orl $0x4000, (%%rsp)\n popf\n iretq")                                               \
+    X(iretq_nested, "iretq-nested-task", "pushf\n orl $0x4000, (%%rsp)\n popf\n iretq")            \
     X(load_ss, "mov-to-ss-kernel", "mov $0x10, %%eax\n mov %%eax, %%ss")                           \
     X(load_ss_null, "mov-to-ss-null", "xor %%eax, %%eax\n mov %%eax, %%ss")                        \
     X(load_ds, "mov-to-ds-kernel", "mov $0x10, %%eax\n mov %%eax, %%ds")                           \
@@ -179,20 +178,22 @@ OWN_SEGMENT_ROW("hlt", "hlt");
     X(locked_nop, "lock-nop", ".byte 0xf0, 0x90")                                                  \
     X(too_long, "too-long", ".fill 15, 1, 0x66\n nop")                                             \
     /* Arithmetic. */                                                                              \
-    X(divide_zero, "divide-zero", "mov $1, %%eax\n xor %%edx, %%edx\n xor %%ecx, %%ecx\n div %%ecx") \
+    X(divide_zero, "divide-zero",                                                                  \
+      "mov $1, %%eax\n xor %%edx, %%edx\n xor %%ecx, %%ecx\n div %%ecx")                           \
     X(divide_overflow, "divide-overflow",                                                          \
       "mov $0x80000000, %%eax\n cltd\n mov $-1, %%ecx\n idiv %%ecx")                               \
-    X(x87, "x87-exception", "movw $0x360, (%%rdi)\n fninit\n fldcw (%%rdi)\n fld1\n fldz\n"        \
-                            "fdivrp\n fwait")                                                      \
-    X(simd, "simd-exception", "movl $0x1d00, (%%rdi)\n ldmxcsr (%%rdi)\n mov $1, %%eax\n"          \
-                              "cvtsi2ss %%eax, %%xmm0\n xorps %%xmm1, %%xmm1\n"                    \
-                              "divss %%xmm1, %%xmm0")                                              \
+    X(x87, "x87-exception",                                                                        \
+      "movw $0x360, (%%rdi)\n fninit\n fldcw (%%rdi)\n fld1\n fldz\n"                              \
+      "fdivrp\n fwait")                                                                            \
+    X(simd, "simd-exception",                                                                      \
+      "movl $0x1d00, (%%rdi)\n ldmxcsr (%%rdi)\n mov $1, %%eax\n"                                  \
+      "cvtsi2ss %%eax, %%xmm0\n xorps %%xmm1, %%xmm1\n"                                            \
+      "divss %%xmm1, %%xmm0")                                                                      \
     /* Operands that are not legal. */                                                             \
     X(movaps_odd, "movaps-unaligned", "movaps 1(%%rdi), %%xmm0")                                   \
     X(mxcsr_reserved, "mxcsr-reserved", "movl $-1, (%%rdi)\n ldmxcsr (%%rdi)")                     \
     X(fxrstor_reserved, "fxrstor-reserved", "movl $-1, 24(%%rdi)\n fxrstor (%%rdi)")               \
-    X(alignment, "alignment-check",                                                                \
-      "pushf\n orl $0x40000, (%%rsp)\n popf\n mov 1(%%rdi), %%eax")                                \
+    X(alignment, "alignment-check", "pushf\n orl $0x40000, (%%rsp)\n popf\n mov 1(%%rdi), %%eax")  \
     X(single_step, "single-step", "pushf\n orl $0x100, (%%rsp)\n popf\n nop\n nop")                \
     /* Locks that span two cache lines can stall every core of the host. */                        \
     X(split_lock, "split-lock",                                                                    \
@@ -240,11 +241,9 @@ static int ud2_second(void)
 
 #define ROW(function, name, instructions) {name, function},
 
-static const struct attack attacks[] = {
-    PRIVILEGED(ROW) CALLS(ROW) FAULTS(ROW)
-    {"popf-iopl", popf_iopl},
-    {"ud2-second", ud2_second}, // two vCPUs
-};
+static const struct attack attacks[] = {{"popf-iopl", popf_iopl},
+                                        {"ud2-second", ud2_second}, // two vCPUs
+                                        PRIVILEGED(ROW) CALLS(ROW) FAULTS(ROW)};
 
 int main(int argc, char **argv)
 {

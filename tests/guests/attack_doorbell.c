@@ -75,8 +75,7 @@ static uint64_t leave(void)
     /* Control transfer. */                                                                        \
     X(jump_into, "jump-into", "jmp *%%rdi")                                                        \
     X(jump_through, "jump-through", "jmp *(%%rdi)")                                                \
-    X(call_on, "call-on",                                                                          \
-      "lea 8(%%rdi), %%rsp\n call 1f\n 1: ud2")                                                    \
+    X(call_on, "call-on", "lea 8(%%rdi), %%rsp\n call 1f\n 1: ud2")                                \
     X(return_from, "return-from", "mov %%rdi, %%rsp\n ret")                                        \
     /* Pages do not straddle. */                                                                   \
     X(straddle_after, "straddle-after", "movl $0, 4094(%%rdi)")                                    \
@@ -201,8 +200,6 @@ static int any_value(void)
 #define ROW_EXIT(function, name, instructions)     {"exit-" name, exit_##function},
 
 static const struct attack attacks[] = {
-    // Every odd access to a doorbell that is granted, and to a control page.
-    ACCESSES(ROW_DOORBELL) ACCESSES(ROW_EXIT)
     {"doorbell-any-value", any_value},
     // vCPUs that do not exist.
     {"unpark-count", unpark_count},
@@ -219,7 +216,8 @@ static const struct attack attacks[] = {
     {"denied-load", denied_load},
     {"denied-jump", denied_jump},
     {"denied-last", denied_last},
-};
+    // Every odd access to a doorbell that is granted, and to a control page.
+    ACCESSES(ROW_DOORBELL) ACCESSES(ROW_EXIT)};
 
 int main(int argc, char **argv)
 {

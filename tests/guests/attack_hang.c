@@ -82,10 +82,8 @@ static int read_forever(void)
 }
 
 static const struct attack attacks[] = {
-    {"spin", spin},         {"spin-all", spin_all},
-    {"park", park},         {"park-all", park_all},
-    {"unpark", unpark_self}, {"ring", ring},
-    {"flood", flood},       {"read", read_forever},
+    {"spin", spin},          {"spin-all", spin_all}, {"park", park},   {"park-all", park_all},
+    {"unpark", unpark_self}, {"ring", ring},         {"flood", flood}, {"read", read_forever},
 };
 
 int main(int argc, char **argv)

@@ -360,15 +360,18 @@ static int header_in_pieces(void)
 {
     prepare();
     memcpy(driver.request + 1, "kept", 4);
-    const uint64_t at = driver.descriptors[0].address;
+    static const uint32_t lengths[] = {1, 22, 5};
+    uint64_t at = driver.descriptors[0].address;
     driver.descriptors[3] = driver.descriptors[1];
-    for (uint16_t i = 0; i < 3; i++)
+    for (uint16_t i = 0; i < 3; i++) {
         driver.descriptors[i] = (struct virtq_descriptor){
-            .address = at + (i ? 1 + 22 * (i - 1u) : 0),
-            .length = i == 0 ? 1 : i == 1 ? 22 : 5,
+            .address = at,
+            .length = lengths[i],
             .flags = VIRTQ_DESCRIPTOR_NEXT,
             .next = (uint16_t)(i + 1),
         };
+        at += lengths[i];
+    }
     return driver_expect(&driver, PORT_STATUS_OK);
 }
 
@@ -486,8 +489,6 @@ static const struct attack attacks[] = {
     {"readable-after-writable", readable_after_writable},
     {"empty-request", empty_request},
     {"empty-reply", empty_reply},
-    // Buffers that are not in the I/O region.
-    ADDRESSES(ROWS)
     {"payload-outside", payload_outside},
     // Headers.
     {"header-short", header_short},
@@ -517,7 +518,8 @@ static const struct attack attacks[] = {
     {"overlap-events", overlap_events},
     {"used-overwritten", used_overwritten},
     {"full-queue", full_queue},
-};
+    // Buffers that are not in the I/O region.
+    ADDRESSES(ROWS)};
 
 int main(int argc, char **argv)
 {

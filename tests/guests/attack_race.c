@@ -232,8 +232,9 @@ static void spoil_anything(unsigned slot, uint32_t turn)
 {
     (void)slot;
     (void)turn;
-    uint64_t words = (cell_boot()->io_bytes - (driver.entry->queues[0].descriptors -
-                                               cell_boot()->io)) / sizeof(uint32_t);
+    uint64_t words =
+        (cell_boot()->io_bytes - (driver.entry->queues[0].descriptors - cell_boot()->io)) /
+        sizeof(uint32_t);
     STORE(((uint32_t *)driver.descriptors)[next_random() % words], next_random());
 }
 

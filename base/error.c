@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
-int error_set(struct error *err, enum exit_status status, int code, const char *format, ...)
+void error_fill(struct error *err, enum exit_status status, int code, const char *format, ...)
 {
     if (!err)
-        return -1;
+        return;
     err->code = code;
     err->status = status;
     va_list arguments;
@@ -18,13 +18,12 @@ int error_set(struct error *err, enum exit_status status, int code, const char *
     va_end(arguments);
     if (code && used >= 0 && (size_t)used < sizeof(err->text))
         snprintf(err->text + used, sizeof(err->text) - (size_t)used, ": %s", strerror(code));
-    return -1;
 }
 
-int error_wrap(struct error *err, const char *format, ...)
+void error_prefix(struct error *err, const char *format, ...)
 {
     if (!err)
-        return -1;
+        return;
     char context[sizeof(err->text)];
     char inner[sizeof(err->text)];
     va_list arguments;
@@ -35,5 +34,4 @@ int error_wrap(struct error *err, const char *format, ...)
     size_t used = strnlen(context, sizeof(context) - 1);
     memcpy(err->text, context, used);
     snprintf(err->text + used, sizeof(err->text) - used, ": %s", inner);
-    return -1;
 }

@@ -61,9 +61,10 @@ pid_t spawn_program(const struct spawn_request *request, int *pidfd, struct erro
     static struct spawn_request copy;
     static _Alignas(16) char stack[CHILD_STACK_BYTES];
     static char path[4096];
-    if (strlen(request->path) >= sizeof(path))
+    size_t size = strlen(request->path) + 1;
+    if (size > sizeof(path))
         return error_set(err, EXIT_STATUS_INTERNAL, ENAMETOOLONG, "start %s", request->path);
-    strcpy(path, request->path);
+    memcpy(path, request->path, size);
     copy = *request;
     copy.path = path;
     pid_t pid = clone(child, stack + sizeof(stack), CLONE_VM | CLONE_PIDFD | SIGCHLD, &copy, pidfd);

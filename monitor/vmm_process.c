@@ -245,7 +245,7 @@ int vmm_process_configure(const struct vmm_process *process, const struct vm_des
                           struct error *err)
 {
     int inputs[1 + VMM_MAX_WEIGHTS];
-    uint64_t sizes[1 + VMM_MAX_WEIGHTS];
+    uint64_t sizes[1 + VMM_MAX_WEIGHTS] = {0};
     unsigned opened = 0;
     int result = 0;
     while (result == 0 && opened < 1 + vm->weights_count) {

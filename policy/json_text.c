@@ -419,7 +419,7 @@ static int scan_array(struct scanner *scanner, struct json_object **value)
 
 static int scan_text(struct scanner *scanner, struct json_object **value)
 {
-    size_t length;
+    size_t length = 0;
     if (scan_string(scanner, &length))
         return -1;
     *value = json_object_new_string_len(scanner->scratch, (int)length);

@@ -49,9 +49,9 @@ struct harness {
 
     // The fake backend.
     unsigned submits, resumes, flushes;
-    bool pend;         // submit() answers PORT_PENDING
-    unsigned finish;   // resume() finishes this many
-    bool ready;        // what prepare_sleep() answers
+    bool pend;       // submit() answers PORT_PENDING
+    unsigned finish; // resume() finishes this many
+    bool ready;      // what prepare_sleep() answers
     void (*on_submit)(struct harness *harness, struct port_request *request);
     struct submitted log[4096];
     uint8_t resumed[65536]; // first payload byte of what resume() was called with
@@ -171,15 +171,16 @@ static inline void harness_start(struct harness *h, unsigned queues, uint64_t op
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     cr_assert_neq(h->io, MAP_FAILED);
     cr_assert_eq(guest_memory_add(&h->memory, (struct gpa){IO_BASE}, IO_BYTES, h->io,
-                                  GUEST_READ | GUEST_WRITE, &err), 0);
+                                  GUEST_READ | GUEST_WRITE, &err),
+                 0);
     int fd = shared_ring_create("audit", audit_bytes, &err);
     cr_assert_eq(shared_ring_map(&h->audit.ring, fd, audit_bytes, &err), 0);
     cr_assert_eq(shared_ring_map(&h->reader, fd, audit_bytes, &err), 0);
     close(fd);
     h->audit.wake_fd = eventfd(0, EFD_NONBLOCK);
     h->clock = (struct clock){harness_now, harness_now, h};
-    h->fabric = (struct port_fabric){&h->level_supervisor, &h->level_own, &h->audit, &h->clock,
-                                     {harness_raise, h}};
+    h->fabric = (struct port_fabric){
+        &h->level_supervisor, &h->level_own, &h->audit, &h->clock, {harness_raise, h}};
     const struct port_settings settings = {
         .name = "test",
         .index = 7,
@@ -195,7 +196,8 @@ static inline void harness_start(struct harness *h, unsigned queues, uint64_t op
         struct virtqueue queue;
         struct gpa base = {IO_BASE + i * QUEUE_STRIDE};
         cr_assert_eq(virtqueue_init(&queue, &h->memory, QUEUE_SIZE, base, gpa_add(base, 0x1000),
-                                    gpa_add(base, 0x2000), &err), 0);
+                                    gpa_add(base, 0x2000), &err),
+                     0);
         cr_assert_eq(port_add_queue(h->port, &queue, i, &err), 0);
     }
 }
@@ -235,18 +237,18 @@ static inline void harness_prepare_request(struct harness *h, unsigned queue, un
                                            uint32_t argument, uint32_t reply_room, uint64_t cookie)
 {
     uint8_t *buffer = harness_buffer(h, queue, slot);
-    struct port_request_header header = {.operation = operation, .cookie = cookie,
-                                         .length = length, .argument = argument};
+    struct port_request_header header = {
+        .operation = operation, .cookie = cookie, .length = length, .argument = argument};
     memcpy(buffer, &header, sizeof(header));
     if (length)
         memcpy(buffer + sizeof(header), payload, length);
     memset(buffer + SLOT_REPLY, 0xee, SLOT_BYTES - SLOT_REPLY);
-    *harness_descriptor(h, queue, 2 * slot) = (struct virtq_descriptor){
-        harness_gpa(h, buffer).value, (uint32_t)sizeof(header) + length, VIRTQ_DESCRIPTOR_NEXT,
-        (uint16_t)(2 * slot + 1)};
+    *harness_descriptor(h, queue, 2 * slot) =
+        (struct virtq_descriptor){harness_gpa(h, buffer).value, (uint32_t)sizeof(header) + length,
+                                  VIRTQ_DESCRIPTOR_NEXT, (uint16_t)(2 * slot + 1)};
     *harness_descriptor(h, queue, 2 * slot + 1) = (struct virtq_descriptor){
-        harness_gpa(h, buffer + SLOT_REPLY).value, (uint32_t)sizeof(struct port_reply_header) +
-        reply_room, VIRTQ_DESCRIPTOR_WRITE, 0};
+        harness_gpa(h, buffer + SLOT_REPLY).value,
+        (uint32_t)sizeof(struct port_reply_header) + reply_room, VIRTQ_DESCRIPTOR_WRITE, 0};
 }
 
 static inline void harness_post(struct harness *h, unsigned queue, unsigned slot,

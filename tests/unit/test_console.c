@@ -42,13 +42,15 @@ static void flush(void)
 
 static struct port_request writing(const void *data, uint32_t length)
 {
-    return (struct port_request){.operation = CONSOLE_WRITE, .payload = (const uint8_t *)data,
-                                 .length = length};
+    return (struct port_request){
+        .operation = CONSOLE_WRITE, .payload = (const uint8_t *)data, .length = length};
 }
 
 static struct port_request reading(uint8_t *target, uint32_t capacity, uint32_t argument)
 {
-    return (struct port_request){.operation = CONSOLE_READ, .argument = argument, .reply = target,
+    return (struct port_request){.operation = CONSOLE_READ,
+                                 .argument = argument,
+                                 .reply = target,
                                  .reply_capacity = capacity};
 }
 
@@ -165,8 +167,8 @@ Test(console, stream_under_back_pressure)
         }
         count -= done;
         while (count < 8 && random_chance(&random, 60)) {
-            uint32_t length = random_chance(&random, 10) ? CONSOLE_MAX_REQUEST
-                                                         : random_below(&random, 300);
+            uint32_t length =
+                random_chance(&random, 10) ? CONSOLE_MAX_REQUEST : random_below(&random, 300);
             for (uint32_t i = 0; i < length; i++)
                 payloads[count][i] = (uint8_t)((sent + i) * 2654435761u >> 24);
             sent += length;

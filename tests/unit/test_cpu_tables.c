@@ -91,8 +91,9 @@ Test(cpu_tables, gdt)
             selector += 8;
             continue;
         }
-        cr_expect_eq(d.dpl == 3, selector == (sregs.cs.selector & ~7u) ||
-                                     selector == (sregs.ss.selector & ~7u), "%#x", selector);
+        cr_expect_eq(d.dpl == 3,
+                     selector == (sregs.cs.selector & ~7u) || selector == (sregs.ss.selector & ~7u),
+                     "%#x", selector);
         cr_expect((d.type & 12) != 12, "%#x is conforming", selector);
         cr_expect(d.type & 1);
     }

@@ -20,17 +20,18 @@ static struct cpuid_profile make(uint32_t one_ecx, uint32_t seven_ebx, uint32_t 
     return profile;
 }
 
-// SDM vol. 2A, CPUID: register, bit, and the state that XCR0 must enable (vol. 1, 13.3, 14.3, 15.2).
+// SDM vol. 2A, CPUID: register, bit, and the state that XCR0 must enable (vol.
+// 1, 13.3, 14.3, 15.2).
 static const struct {
     unsigned word, bit;
     uint64_t xcr0, set;
 } features[] = {
-    {0, 0, 0, CELL_ISA_SSE3},         {0, 9, 0, CELL_ISA_SSSE3},
-    {0, 19, 0, CELL_ISA_SSE41},       {0, 20, 0, CELL_ISA_SSE42},
-    {0, 23, 0, CELL_ISA_POPCNT},      {0, 28, 6, CELL_ISA_AVX},
-    {0, 29, 6, CELL_ISA_F16C},        {0, 12, 6, CELL_ISA_FMA},
-    {1, 5, 6, CELL_ISA_AVX2},         {1, 16, 0xe6, CELL_ISA_AVX512F},
-    {1, 30, 0xe6, CELL_ISA_AVX512BW}, {1, 31, 0xe6, CELL_ISA_AVX512VL},
+    {0, 0, 0, CELL_ISA_SSE3},           {0, 9, 0, CELL_ISA_SSSE3},
+    {0, 19, 0, CELL_ISA_SSE41},         {0, 20, 0, CELL_ISA_SSE42},
+    {0, 23, 0, CELL_ISA_POPCNT},        {0, 28, 6, CELL_ISA_AVX},
+    {0, 29, 6, CELL_ISA_F16C},          {0, 12, 6, CELL_ISA_FMA},
+    {1, 5, 6, CELL_ISA_AVX2},           {1, 16, 0xe6, CELL_ISA_AVX512F},
+    {1, 30, 0xe6, CELL_ISA_AVX512BW},   {1, 31, 0xe6, CELL_ISA_AVX512VL},
     {2, 11, 0xe6, CELL_ISA_AVX512VNNI}, {3, 4, 6, CELL_ISA_AVXVNNI},
     {3, 5, 0xe6, CELL_ISA_AVX512BF16},
 };
@@ -105,13 +106,15 @@ Test(cpuid_profile, of_this_host)
                   (entry->function >= 0x80000000 && entry->function <= 0x80000008));
         for (unsigned k = 0; k < i; k++)
             cr_expect_not(entry->function == profile.entries[k].function &&
-                          entry->index == profile.entries[k].index, "leaf twice");
+                              entry->index == profile.entries[k].index,
+                          "leaf twice");
     }
     const struct kvm_cpuid_entry2 *one = cpuid_profile_leaf(&profile, 1, 0);
     cr_assert_not_null(one);
     // MONITOR, VMX, SMX, PDCM, PCID, x2APIC, TSC deadline, OSXSAVE, hypervisor.
     cr_expect_eq(one->ecx & (1u << 3 | 1u << 5 | 1u << 6 | 1u << 15 | 1u << 17 | 1u << 21 |
-                             1u << 24 | 1u << 27 | 1u << 31), 0u);
+                             1u << 24 | 1u << 27 | 1u << 31),
+                 0u);
     cr_expect_eq(one->ebx & 0xffff00ff, 0u, "APIC id and topology");
     cr_expect_eq(one->edx & (1u << 9 | 1u << 11 | 1u << 28), 0u, "APIC, SEP, HTT");
     const struct kvm_cpuid_entry2 *seven = cpuid_profile_leaf(&profile, 7, 0);
@@ -120,9 +123,10 @@ Test(cpuid_profile, of_this_host)
         cr_expect_eq(seven->ebx & (1u << 0 | 1u << 4 | 1u << 11), 0u);
         cr_expect_eq(seven->ecx & (1u << 3 | 1u << 5 | 1u << 22), 0u);
     }
-    static const uint32_t absent[] = {2, 4, 5, 6, 0xa, 0xb, 0xf, 0x10, 0x12, 0x14, 0x15, 0x16, 0x19,
-                                      0x40000000, 0x40000001, 0x80000002, 0x80000004, 0x80000007,
-                                      0x8000000a};
+    static const uint32_t absent[] = {2,          4,          5,          6,          0xa,
+                                      0xb,        0xf,        0x10,       0x12,       0x14,
+                                      0x15,       0x16,       0x19,       0x40000000, 0x40000001,
+                                      0x80000002, 0x80000004, 0x80000007, 0x8000000a};
     for (size_t i = 0; i < COUNT(absent); i++)
         cr_expect_null(cpuid_profile_leaf(&profile, absent[i], 0), "leaf %#x", absent[i]);
     uint64_t xcr0 = cpuid_profile_xcr0(&profile);

@@ -26,27 +26,40 @@ struct small_elf {
 static struct small_elf good_elf(void)
 {
     struct small_elf elf = {
-        .header = {
-            .e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
-            .e_type = ET_EXEC,
-            .e_machine = EM_X86_64,
-            .e_version = EV_CURRENT,
-            .e_entry = 0x400010,
-            .e_phoff = sizeof(Elf64_Ehdr),
-            .e_ehsize = sizeof(Elf64_Ehdr),
-            .e_phentsize = sizeof(Elf64_Phdr),
-            .e_phnum = PROGRAMS,
-        },
+        .header =
+            {
+                .e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+                .e_type = ET_EXEC,
+                .e_machine = EM_X86_64,
+                .e_version = EV_CURRENT,
+                .e_entry = 0x400010,
+                .e_phoff = sizeof(Elf64_Ehdr),
+                .e_ehsize = sizeof(Elf64_Ehdr),
+                .e_phentsize = sizeof(Elf64_Phdr),
+                .e_phnum = PROGRAMS,
+            },
     };
     const uint64_t bytes = offsetof(struct small_elf, bytes);
-    elf.programs[0] = (Elf64_Phdr){.p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_offset = bytes,
-                                   .p_vaddr = 0x400000, .p_filesz = 32, .p_memsz = 32,
+    elf.programs[0] = (Elf64_Phdr){.p_type = PT_LOAD,
+                                   .p_flags = PF_R | PF_X,
+                                   .p_offset = bytes,
+                                   .p_vaddr = 0x400000,
+                                   .p_filesz = 32,
+                                   .p_memsz = 32,
                                    .p_align = PAGE};
-    elf.programs[1] = (Elf64_Phdr){.p_type = PT_LOAD, .p_flags = PF_R, .p_offset = bytes + 32,
-                                   .p_vaddr = 0x401020, .p_filesz = 32, .p_memsz = 32,
+    elf.programs[1] = (Elf64_Phdr){.p_type = PT_LOAD,
+                                   .p_flags = PF_R,
+                                   .p_offset = bytes + 32,
+                                   .p_vaddr = 0x401020,
+                                   .p_filesz = 32,
+                                   .p_memsz = 32,
                                    .p_align = PAGE};
-    elf.programs[2] = (Elf64_Phdr){.p_type = PT_LOAD, .p_flags = PF_R | PF_W, .p_offset = bytes + 64,
-                                   .p_vaddr = 0x402ff0, .p_filesz = 32, .p_memsz = 3 * PAGE,
+    elf.programs[2] = (Elf64_Phdr){.p_type = PT_LOAD,
+                                   .p_flags = PF_R | PF_W,
+                                   .p_offset = bytes + 64,
+                                   .p_vaddr = 0x402ff0,
+                                   .p_filesz = 32,
+                                   .p_memsz = 3 * PAGE,
                                    .p_align = PAGE};
     for (unsigned i = 0; i < sizeof(elf.bytes); i++)
         elf.bytes[i] = (uint8_t)(i + 1);
@@ -191,22 +204,70 @@ static void patch_type(struct small_elf *elf, uint32_t type)
 }
 
 // One way to break an image for every reason to refuse one.
-static void break_magic(struct small_elf *elf) { elf->header.e_ident[1] = 'e'; }
-static void break_class(struct small_elf *elf) { elf->header.e_ident[EI_CLASS] = ELFCLASS32; }
-static void break_machine(struct small_elf *elf) { elf->header.e_machine = EM_AARCH64; }
-static void break_dyn(struct small_elf *elf) { elf->header.e_type = ET_DYN; }
-static void break_type(struct small_elf *elf) { elf->header.e_type = ET_REL; }
-static void break_phentsize(struct small_elf *elf) { elf->header.e_phentsize = 55; }
-static void break_phnum(struct small_elf *elf) { elf->header.e_phnum = 65; }
-static void break_phoff(struct small_elf *elf) { elf->header.e_phoff = sizeof(*elf) - 1; }
-static void break_interp(struct small_elf *elf) { patch_type(elf, PT_INTERP); }
-static void break_tls(struct small_elf *elf) { patch_type(elf, PT_TLS); }
-static void break_wx(struct small_elf *elf) { elf->programs[0].p_flags = PF_R | PF_W | PF_X; }
-static void break_filesz(struct small_elf *elf) { elf->programs[0].p_memsz = 31; }
-static void break_offset(struct small_elf *elf) { elf->programs[0].p_offset = UINT64_MAX; }
-static void break_address(struct small_elf *elf) { elf->programs[0].p_vaddr = 0; }
-static void break_overlap(struct small_elf *elf) { elf->programs[1].p_vaddr = 0x400800; }
-static void break_entry(struct small_elf *elf) { elf->header.e_entry = 0x401020; }
+static void break_magic(struct small_elf *elf)
+{
+    elf->header.e_ident[1] = 'e';
+}
+static void break_class(struct small_elf *elf)
+{
+    elf->header.e_ident[EI_CLASS] = ELFCLASS32;
+}
+static void break_machine(struct small_elf *elf)
+{
+    elf->header.e_machine = EM_AARCH64;
+}
+static void break_dyn(struct small_elf *elf)
+{
+    elf->header.e_type = ET_DYN;
+}
+static void break_type(struct small_elf *elf)
+{
+    elf->header.e_type = ET_REL;
+}
+static void break_phentsize(struct small_elf *elf)
+{
+    elf->header.e_phentsize = 55;
+}
+static void break_phnum(struct small_elf *elf)
+{
+    elf->header.e_phnum = 65;
+}
+static void break_phoff(struct small_elf *elf)
+{
+    elf->header.e_phoff = sizeof(*elf) - 1;
+}
+static void break_interp(struct small_elf *elf)
+{
+    patch_type(elf, PT_INTERP);
+}
+static void break_tls(struct small_elf *elf)
+{
+    patch_type(elf, PT_TLS);
+}
+static void break_wx(struct small_elf *elf)
+{
+    elf->programs[0].p_flags = PF_R | PF_W | PF_X;
+}
+static void break_filesz(struct small_elf *elf)
+{
+    elf->programs[0].p_memsz = 31;
+}
+static void break_offset(struct small_elf *elf)
+{
+    elf->programs[0].p_offset = UINT64_MAX;
+}
+static void break_address(struct small_elf *elf)
+{
+    elf->programs[0].p_vaddr = 0;
+}
+static void break_overlap(struct small_elf *elf)
+{
+    elf->programs[1].p_vaddr = 0x400800;
+}
+static void break_entry(struct small_elf *elf)
+{
+    elf->header.e_entry = 0x401020;
+}
 static void break_empty(struct small_elf *elf)
 {
     for (unsigned i = 0; i < PROGRAMS; i++)
@@ -216,9 +277,9 @@ static void break_empty(struct small_elf *elf)
 Test(elf_image, each_refusal_has_its_own_message)
 {
     static void (*const breakages[])(struct small_elf *) = {
-        break_magic, break_class, break_machine, break_dyn, break_type, break_phentsize,
-        break_phnum, break_phoff, break_interp, break_tls, break_wx, break_filesz, break_offset,
-        break_address, break_overlap, break_entry, break_empty,
+        break_magic,  break_class,   break_machine, break_dyn,   break_type,  break_phentsize,
+        break_phnum,  break_phoff,   break_interp,  break_tls,   break_wx,    break_filesz,
+        break_offset, break_address, break_overlap, break_entry, break_empty,
     };
     static char texts[COUNT(breakages) + 1][512];
     struct elf_image image;
@@ -249,8 +310,10 @@ Test(elf_image, many_segments)
             elf.header.e_phnum = headers;
             elf.header.e_entry = 0x400000;
             for (unsigned i = 0; i < loads; i++)
-                elf.programs[i] = (Elf64_Phdr){.p_type = PT_LOAD, .p_flags = i ? PF_R : PF_X,
-                                               .p_vaddr = 0x400000 + i * PAGE, .p_memsz = 1};
+                elf.programs[i] = (Elf64_Phdr){.p_type = PT_LOAD,
+                                               .p_flags = i ? PF_R : PF_X,
+                                               .p_vaddr = 0x400000 + i * PAGE,
+                                               .p_memsz = 1};
             struct elf_image image;
             struct error err;
             int result = read_bytes(&elf, sizeof(elf), &image, &err);
@@ -260,11 +323,59 @@ Test(elf_image, many_segments)
 }
 
 static const uint64_t edges[] = {
-    0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 31, 32, 33, 55, 56, 57, 63, 64, 65, 95, 96, 127, 128, 255, 256,
-    0x0fff, 0x1000, 0x1001, 0x7fff, 0x8000, 0xfffe, 0xffff, 0x10000, 0x3fffff, 0x400000, 0x400fff,
-    0x401000, 0x401020, 0x402fff, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000, 0x3fffffffffff,
-    0x400000000000, 0x7fffffffffff, 0x800000000000, 0x7fffffffffffffff, 0x8000000000000000,
-    0xfffffffffffff000, 0xffffffffffffefff, 0xfffffffffffffffe, 0xffffffffffffffff,
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    8,
+    15,
+    16,
+    31,
+    32,
+    33,
+    55,
+    56,
+    57,
+    63,
+    64,
+    65,
+    95,
+    96,
+    127,
+    128,
+    255,
+    256,
+    0x0fff,
+    0x1000,
+    0x1001,
+    0x7fff,
+    0x8000,
+    0xfffe,
+    0xffff,
+    0x10000,
+    0x3fffff,
+    0x400000,
+    0x400fff,
+    0x401000,
+    0x401020,
+    0x402fff,
+    0x7fffffff,
+    0x80000000,
+    0xffffffff,
+    0x100000000,
+    0x3fffffffffff,
+    0x400000000000,
+    0x7fffffffffff,
+    0x800000000000,
+    0x7fffffffffffffff,
+    0x8000000000000000,
+    0xfffffffffffff000,
+    0xffffffffffffefff,
+    0xfffffffffffffffe,
+    0xffffffffffffffff,
 };
 
 // Every field of every header, every edge value: no crash, and whatever is accepted keeps the
@@ -275,14 +386,15 @@ Test(elf_image, every_field_at_its_edges)
         size_t offset, size;
     } fields[] = {
 #define HEADER(f) {offsetof(struct small_elf, header.f), sizeof(((Elf64_Ehdr *)0)->f)}
-        HEADER(e_type), HEADER(e_machine), HEADER(e_version), HEADER(e_entry), HEADER(e_phoff),
-        HEADER(e_shoff), HEADER(e_flags), HEADER(e_ehsize), HEADER(e_phentsize), HEADER(e_phnum),
-        HEADER(e_shentsize), HEADER(e_shnum), HEADER(e_shstrndx),
+        HEADER(e_type),      HEADER(e_machine), HEADER(e_version),   HEADER(e_entry),
+        HEADER(e_phoff),     HEADER(e_shoff),   HEADER(e_flags),     HEADER(e_ehsize),
+        HEADER(e_phentsize), HEADER(e_phnum),   HEADER(e_shentsize), HEADER(e_shnum),
+        HEADER(e_shstrndx),
 #define PROGRAM(n, f) {offsetof(struct small_elf, programs[n].f), sizeof(((Elf64_Phdr *)0)->f)}
 #define PROGRAM_ALL(n)                                                                             \
     PROGRAM(n, p_type), PROGRAM(n, p_flags), PROGRAM(n, p_offset), PROGRAM(n, p_vaddr),            \
         PROGRAM(n, p_paddr), PROGRAM(n, p_filesz), PROGRAM(n, p_memsz), PROGRAM(n, p_align)
-        PROGRAM_ALL(0), PROGRAM_ALL(1), PROGRAM_ALL(2),
+        PROGRAM_ALL(0),      PROGRAM_ALL(1),    PROGRAM_ALL(2),
     };
     unsigned accepted = 0, refused = 0;
     for (size_t i = 0; i < COUNT(fields); i++)
@@ -317,7 +429,8 @@ Test(elf_image, random_damage, .timeout = 50)
             if (random_chance(&random, 50))
                 memcpy((uint8_t *)&elf + offset, &value, 8);
             else
-                ((uint8_t *)&elf)[offset + random_below(&random, 8)] = (uint8_t)random_next(&random);
+                ((uint8_t *)&elf)[offset + random_below(&random, 8)] =
+                    (uint8_t)random_next(&random);
         }
         if (read_elf(&elf, &image, &err) == 0)
             check_invariants(&image, sizeof(elf));

@@ -172,7 +172,9 @@ Test(escape, terminal_controls)
     // 8-bit CSI, OSC, ST, as bare bytes and as UTF-8.
     EXPECT_FILTERED("\x9b\x33\x31m", "\\x9b31m");
     EXPECT_FILTERED("\xc2\x9b\x33\x31m", "\\xc2\\x9b31m");
-    EXPECT_FILTERED("\xc2\x9d" "0;t\xc2\x9c", "\\xc2\\x9d0;t\\xc2\\x9c");
+    EXPECT_FILTERED("\xc2\x9d"
+                    "0;t\xc2\x9c",
+                    "\\xc2\\x9d0;t\\xc2\\x9c");
     EXPECT_FILTERED("\xc2\x85", "\\xc2\\x85"); // NEL moves the cursor
 }
 
@@ -185,22 +187,22 @@ Test(escape, terminal_passes_text)
 
 Test(escape, terminal_malformed)
 {
-    EXPECT_FILTERED("\xc0\xaf", "\\xc0\\xaf");                         // overlong /
-    EXPECT_FILTERED("\xc1\xbf", "\\xc1\\xbf");                         // overlong
-    EXPECT_FILTERED("\xe0\x80\x9b", "\\xe0\\x80\\x9b");                // overlong ESC
-    EXPECT_FILTERED("\xe0\x82\x9b", "\\xe0\\x82\\x9b");                // overlong CSI
-    EXPECT_FILTERED("\xf0\x80\x82\x9b", "\\xf0\\x80\\x82\\x9b");       // overlong CSI
-    EXPECT_FILTERED("\xf0\x8f\xbf\xbf", "\\xf0\\x8f\\xbf\\xbf");       // overlong U+FFFF
-    EXPECT_FILTERED("\xed\xa0\x80", "\\xed\\xa0\\x80");                // first surrogate
-    EXPECT_FILTERED("\xed\xbf\xbf", "\\xed\\xbf\\xbf");                // last surrogate
-    EXPECT_FILTERED("\xf5\x80\x80\x80", "\\xf5\\x80\\x80\\x80");       // cannot lead
+    EXPECT_FILTERED("\xc0\xaf", "\\xc0\\xaf");                   // overlong /
+    EXPECT_FILTERED("\xc1\xbf", "\\xc1\\xbf");                   // overlong
+    EXPECT_FILTERED("\xe0\x80\x9b", "\\xe0\\x80\\x9b");          // overlong ESC
+    EXPECT_FILTERED("\xe0\x82\x9b", "\\xe0\\x82\\x9b");          // overlong CSI
+    EXPECT_FILTERED("\xf0\x80\x82\x9b", "\\xf0\\x80\\x82\\x9b"); // overlong CSI
+    EXPECT_FILTERED("\xf0\x8f\xbf\xbf", "\\xf0\\x8f\\xbf\\xbf"); // overlong U+FFFF
+    EXPECT_FILTERED("\xed\xa0\x80", "\\xed\\xa0\\x80");          // first surrogate
+    EXPECT_FILTERED("\xed\xbf\xbf", "\\xed\\xbf\\xbf");          // last surrogate
+    EXPECT_FILTERED("\xf5\x80\x80\x80", "\\xf5\\x80\\x80\\x80"); // cannot lead
     EXPECT_FILTERED("\xff\xfe", "\\xff\\xfe");
-    EXPECT_FILTERED("\xc3", "\\xc3");                                  // ends too early
+    EXPECT_FILTERED("\xc3", "\\xc3"); // ends too early
     EXPECT_FILTERED("\xe2\x82", "\\xe2\\x82");
     EXPECT_FILTERED("\xf0\x9f\x98", "\\xf0\\x9f\\x98");
-    EXPECT_FILTERED("\xe2\x82x", "\\xe2\\x82x");                       // interrupted by text
-    EXPECT_FILTERED("\xe2\x82\x1b[m", "\\xe2\\x82\\x1b[m");            // interrupted by ESC
-    EXPECT_FILTERED("\xe2\xc3\xa4", "\\xe2\xc3\xa4");                  // interrupted by a lead
+    EXPECT_FILTERED("\xe2\x82x", "\\xe2\\x82x");            // interrupted by text
+    EXPECT_FILTERED("\xe2\x82\x1b[m", "\\xe2\\x82\\x1b[m"); // interrupted by ESC
+    EXPECT_FILTERED("\xe2\xc3\xa4", "\\xe2\xc3\xa4");       // interrupted by a lead
     EXPECT_FILTERED("\xe2\xe2\x82\xac", "\\xe2\xe2\x82\xac");
 }
 
@@ -242,7 +244,8 @@ Test(escape, terminal_every_code_point)
             // Letters and symbols must not be lost: the blocks that people write with.
             cr_assert_not((code >= 0xa1 && code < 0xad) || (code >= 0xae && code < 0x300) ||
                               (code >= 0x3040 && code < 0x3100) ||
-                              (code >= 0x4e00 && code < 0xa000) || (code >= 0x1f300 && code < 0x1f700),
+                              (code >= 0x4e00 && code < 0xa000) ||
+                              (code >= 0x1f300 && code < 0x1f700),
                           "U+%04X was escaped", code);
         }
     }
@@ -276,7 +279,7 @@ static void expect_escaped(const uint32_t *codes, size_t count)
 // ("zero-width or private-use formatting controls").
 Test(escape, terminal_invisible)
 {
-    static const uint32_t codes[] = {0x00ad, 0x061c, 0x200b, 0x200e, 0x202e, 0x2060, 0x2064,
+    static const uint32_t codes[] = {0x00ad, 0x061c, 0x200b, 0x200e, 0x202e,  0x2060,  0x2064,
                                      0x2069, 0xfe0f, 0xfeff, 0xfff9, 0xe0001, 0xe0041, 0xf0000};
     expect_escaped(codes, COUNT(codes));
 }
@@ -291,9 +294,11 @@ Test(escape, terminal_invisible_rare, KNOWN_DEFECT)
 Test(escape, terminal_all_splits)
 {
     static const char *const streams[] = {
-        "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xc2\x9b", "\xe2\x80\xae", "\xe0\x80\x9b",
-        "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82\x1b[m", "\xe2\xe2\x82\xac", "\xf0\x9f\x98x",
-        "a\xf0\x9f\x98\x80\xc3\xa4\x1b]0;x\x07z", "\xf0\xf0\xf0\xf0", "\x80\x80\xc2",
+        "\xc3\xa4",         "\xe2\x82\xac",     "\xf0\x9f\x98\x80",
+        "\xc2\x9b",         "\xe2\x80\xae",     "\xe0\x80\x9b",
+        "\xed\xa0\x80",     "\xf4\x90\x80\x80", "\xe2\x82\x1b[m",
+        "\xe2\xe2\x82\xac", "\xf0\x9f\x98x",    "a\xf0\x9f\x98\x80\xc3\xa4\x1b]0;x\x07z",
+        "\xf0\xf0\xf0\xf0", "\x80\x80\xc2",
     };
     for (size_t i = 0; i < COUNT(streams); i++) {
         size_t length = strlen(streams[i]);

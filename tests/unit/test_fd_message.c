@@ -114,7 +114,9 @@ Test(fd_message, more_descriptors_than_a_message_may_have)
     char control[CMSG_SPACE(sizeof(int) * MANY)] = {0};
     char byte = 'm';
     struct iovec part = {.iov_base = &byte, .iov_len = 1};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control,
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
                              .msg_controllen = sizeof(control)};
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET;
@@ -188,7 +190,9 @@ Test(fd_message, empty_message_with_descriptor)
     size_t count = 4;
     char control[CMSG_SPACE(sizeof(int))] = {0};
     struct iovec part = {.iov_base = data, .iov_len = 0};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control,
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
                              .msg_controllen = sizeof(control)};
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET;

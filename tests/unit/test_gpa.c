@@ -40,14 +40,28 @@ Test(gpa, overlaps_brute_force)
                     bool expected = false;
                     for (unsigned byte = a; byte < a + a_size; byte++)
                         expected = expected || (byte >= b && byte < b + b_size);
-                    cr_assert_eq(range_overlaps(a, a_size, b, b_size), expected,
-                                 "%u+%u with %u+%u", a, a_size, b, b_size);
+                    cr_assert_eq(range_overlaps(a, a_size, b, b_size), expected, "%u+%u with %u+%u",
+                                 a, a_size, b, b_size);
                 }
 }
 
 static const uint64_t edges[] = {
-    0, 1, 2, 4095, 4096, 4097, 1ull << 31, 1ull << 32, (1ull << 47) - 1, 1ull << 47, INT64_MAX,
-    1ull << 63, UINT64_MAX - 4096, UINT64_MAX - 4095, UINT64_MAX - 1, UINT64_MAX,
+    0,
+    1,
+    2,
+    4095,
+    4096,
+    4097,
+    1ull << 31,
+    1ull << 32,
+    (1ull << 47) - 1,
+    1ull << 47,
+    INT64_MAX,
+    1ull << 63,
+    UINT64_MAX - 4096,
+    UINT64_MAX - 4095,
+    UINT64_MAX - 1,
+    UINT64_MAX,
 };
 
 Test(gpa, edges_of_64_bits)

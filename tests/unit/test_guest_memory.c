@@ -44,8 +44,8 @@ Test(guest_memory, refuses_bad_regions)
 struct world {
     struct guest_memory memory;
     uint8_t *host[3];
-    uint8_t *of[SPACE];      // host byte of every address, or NULL
-    unsigned region[SPACE];  // number of the region
+    uint8_t *of[SPACE];     // host byte of every address, or NULL
+    unsigned region[SPACE]; // number of the region
     unsigned rights[SPACE];
 };
 
@@ -53,7 +53,8 @@ static void build(struct world *world)
 {
     static const struct {
         unsigned base, length, rights;
-    } regions[3] = {{16, 48, GUEST_READ | GUEST_WRITE}, {64, 32, GUEST_READ}, {128, 40, GUEST_WRITE}};
+    } regions[3] = {
+        {16, 48, GUEST_READ | GUEST_WRITE}, {64, 32, GUEST_READ}, {128, 40, GUEST_WRITE}};
     struct error err;
     *world = (struct world){0};
     for (unsigned i = 0; i < 3; i++) {
@@ -61,7 +62,8 @@ static void build(struct world *world)
         world->host[i] = (uint8_t *)malloc(regions[i].length);
         memset(world->host[i], 0, regions[i].length);
         cr_assert_eq(guest_memory_add(&world->memory, at(regions[i].base), regions[i].length,
-                                      world->host[i], regions[i].rights, &err), 0);
+                                      world->host[i], regions[i].rights, &err),
+                     0);
         for (unsigned k = 0; k < regions[i].length; k++) {
             world->of[regions[i].base + k] = world->host[i] + k;
             world->region[regions[i].base + k] = i;
@@ -94,8 +96,8 @@ Test(guest_memory, every_range_against_the_model)
                 cr_assert_eq(guest_memory_allows(&world.memory, at(address), length, rights),
                              expected, "%u+%u rights %u", address, length, rights);
                 for (unsigned alignment = 1; alignment <= 16; alignment *= 2) {
-                    void *shared = guest_memory_shared(&world.memory, at(address), length,
-                                                       alignment, rights);
+                    void *shared =
+                        guest_memory_shared(&world.memory, at(address), length, alignment, rights);
                     if (expected && address % alignment == 0)
                         cr_assert_eq(shared, (void *)world.of[address]);
                     else
@@ -135,8 +137,8 @@ Test(guest_memory, copies_against_the_model)
 
 Test(guest_memory, huge_addresses_and_lengths)
 {
-    static const uint64_t edges[] = {0, 1, 15, 16, 63, 64, 1ull << 32, 1ull << 63,
-                                     UINT64_MAX - 15, UINT64_MAX - 1, UINT64_MAX};
+    static const uint64_t edges[] = {
+        0, 1, 15, 16, 63, 64, 1ull << 32, 1ull << 63, UINT64_MAX - 15, UINT64_MAX - 1, UINT64_MAX};
     struct world world;
     build(&world);
     for (size_t i = 0; i < COUNT(edges); i++)

@@ -17,7 +17,8 @@ Test(number, parses_whole_numbers)
     for (size_t i = 0; i < COUNT(good); i++) {
         uint64_t value = 99;
         struct error err;
-        cr_expect_eq(number_parse(good[i].text, 0, UINT64_MAX, &value, &err), 0, "%s", good[i].text);
+        cr_expect_eq(number_parse(good[i].text, 0, UINT64_MAX, &value, &err), 0, "%s",
+                     good[i].text);
         cr_expect_eq(value, good[i].value);
     }
 }
@@ -25,9 +26,25 @@ Test(number, parses_whole_numbers)
 Test(number, refuses_everything_else)
 {
     static const char *const bad[] = {
-        "",     " ",    "-1",   "+1",  " 1",  "1 ",  "1\n", "0x10", "1e3",
-        "1.0",  "one",  "1,0",  "1_0", "-0",  "\t1", "18446744073709551616",
-        "99999999999999999999999999999999", "1-2", "\xd9\xa1" /* Arabic digit one */,
+        "",
+        " ",
+        "-1",
+        "+1",
+        " 1",
+        "1 ",
+        "1\n",
+        "0x10",
+        "1e3",
+        "1.0",
+        "one",
+        "1,0",
+        "1_0",
+        "-0",
+        "\t1",
+        "18446744073709551616",
+        "99999999999999999999999999999999",
+        "1-2",
+        "\xd9\xa1" /* Arabic digit one */,
     };
     for (size_t i = 0; i < COUNT(bad); i++) {
         uint64_t value = 99;
@@ -114,9 +131,33 @@ Test(number, cpu_lists)
 Test(number, cpu_lists_refused)
 {
     static const char *const bad[] = {
-        "", ",", "1,", ",1", "1,,2", "-1", "1-", "1--2", "3-1", "1024", "0-1024", "1024-1025",
-        "a", "1a", "1-2a", "1 2", " 1", "1 ", "1, 2", "0x1", "1-2-3", "99999999999999999999",
-        "0-99999999999999999999", "18446744073709551616", "18446744073709551615-1", "+1", "1-+2",
+        "",
+        ",",
+        "1,",
+        ",1",
+        "1,,2",
+        "-1",
+        "1-",
+        "1--2",
+        "3-1",
+        "1024",
+        "0-1024",
+        "1024-1025",
+        "a",
+        "1a",
+        "1-2a",
+        "1 2",
+        " 1",
+        "1 ",
+        "1, 2",
+        "0x1",
+        "1-2-3",
+        "99999999999999999999",
+        "0-99999999999999999999",
+        "18446744073709551616",
+        "18446744073709551615-1",
+        "+1",
+        "1-+2",
     };
     for (size_t i = 0; i < COUNT(bad); i++) {
         struct cpu_list list;

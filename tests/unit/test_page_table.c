@@ -57,8 +57,8 @@ static struct translation walk(const struct tables *tables, uint64_t address)
     for (int level = 3; level >= 0; level--) {
         cr_assert(frame >= TABLES_BASE && frame - TABLES_BASE < tables->table.used_frames * PAGE,
                   "table outside the table frames");
-        uint64_t entry = tables->table.host[(frame - TABLES_BASE) / 8 +
-                                            (address >> (12 + 9 * level) & 511)];
+        uint64_t entry =
+            tables->table.host[(frame - TABLES_BASE) / 8 + (address >> (12 + 9 * level) & 511)];
         if (!(entry & P)) {
             cr_assert_eq(entry, 0u, "an entry is present or zero");
             return (struct translation){0};
@@ -88,7 +88,8 @@ static struct translation walk(const struct tables *tables, uint64_t address)
     return t;
 }
 
-static void check_address(const struct tables *tables, const struct frame_map *map, uint64_t address)
+static void check_address(const struct tables *tables, const struct frame_map *map,
+                          uint64_t address)
 {
     const struct frame_mapping *mapping = frame_map_find(map, (struct gva){address});
     struct translation t = walk(tables, address);
@@ -100,7 +101,8 @@ static void check_address(const struct tables *tables, const struct frame_map *m
     if (!mapping)
         return;
     cr_assert_eq(t.physical, mapping->physical_base.value + address - mapping->virtual_base.value);
-    cr_assert_eq(t.write, (mapping->rights & PAGE_WRITE) != 0, "%#llx", (unsigned long long)address);
+    cr_assert_eq(t.write, (mapping->rights & PAGE_WRITE) != 0, "%#llx",
+                 (unsigned long long)address);
     cr_assert_eq(t.execute, (mapping->rights & PAGE_EXECUTE) != 0);
     cr_assert_eq(t.user, (mapping->rights & PAGE_USER) != 0, "%#llx", (unsigned long long)address);
     cr_assert_eq(physical.value, t.physical);
@@ -179,7 +181,8 @@ static void add(struct frame_map *map, uint64_t virtual_base, uint64_t physical_
 {
     struct error err;
     cr_assert_eq(frame_map_add(map, (struct gva){virtual_base}, (struct gpa){physical_base}, length,
-                               rights, &err), 0, "%s", err.text);
+                               rights, &err),
+                 0, "%s", err.text);
 }
 
 Test(page_table, empty)
@@ -205,16 +208,16 @@ Test(page_table, alignment_mixes)
     static const struct {
         uint64_t virtual_base, physical_base, length;
     } cases[] = {
-        {LARGE, LARGE, LARGE},                       // one large page
-        {LARGE, LARGE + PAGE, LARGE},                // same shape, frames misaligned
-        {LARGE + PAGE, LARGE + PAGE, 3 * LARGE},     // small, large, small
-        {LARGE - PAGE, 9 * LARGE - PAGE, 2 * PAGE},  // over the border of a table
-        {LARGE - PAGE, LARGE, 2 * LARGE},            // never aligned together
-        {512 * LARGE - PAGE, 0, 2 * PAGE},           // over a border of the next level
+        {LARGE, LARGE, LARGE},                            // one large page
+        {LARGE, LARGE + PAGE, LARGE},                     // same shape, frames misaligned
+        {LARGE + PAGE, LARGE + PAGE, 3 * LARGE},          // small, large, small
+        {LARGE - PAGE, 9 * LARGE - PAGE, 2 * PAGE},       // over the border of a table
+        {LARGE - PAGE, LARGE, 2 * LARGE},                 // never aligned together
+        {512 * LARGE - PAGE, 0, 2 * PAGE},                // over a border of the next level
         {512ull * 512 * LARGE - LARGE, LARGE, 2 * LARGE}, // and the next
         {0, 0, PAGE},
         {(1ull << 47) - LARGE - PAGE, LARGE - PAGE, LARGE + PAGE}, // the end of the lower half
-        {5 * LARGE, 7 * LARGE, 513 * LARGE},         // more than a table of large pages
+        {5 * LARGE, 7 * LARGE, 513 * LARGE}, // more than a table of large pages
         {5 * LARGE + PAGE, 7 * LARGE + PAGE, 514 * LARGE},
     };
     for (size_t i = 0; i < COUNT(cases); i++)
@@ -252,8 +255,8 @@ Test(page_table, supervisor_beside_user)
 
 static uint64_t random_virtual(struct random *random)
 {
-    static const uint64_t spots[] = {0, LARGE, 512 * LARGE, 512ull * 512 * LARGE,
-                                     (1ull << 47) - 16 * LARGE, 0x500000000000};
+    static const uint64_t spots[] = {
+        0, LARGE, 512 * LARGE, 512ull * 512 * LARGE, (1ull << 47) - 16 * LARGE, 0x500000000000};
     uint64_t address = spots[random_below(random, COUNT(spots))];
     address += random_below(random, 8) * LARGE;
     if (random_chance(random, 60))
@@ -275,9 +278,8 @@ Test(page_table, random_maps, .timeout = 50)
                 physical += random_below(&random, 512) * PAGE;
             else
                 physical += virtual_base & (LARGE - 1);
-            uint64_t length = random_chance(&random, 50)
-                                  ? (1 + random_below(&random, 1024)) * PAGE
-                                  : (1 + random_below(&random, 4)) * LARGE;
+            uint64_t length = random_chance(&random, 50) ? (1 + random_below(&random, 1024)) * PAGE
+                                                         : (1 + random_below(&random, 4)) * LARGE;
             // Overlaps are refused: what is left is the map.
             frame_map_add(&map, (struct gva){virtual_base}, (struct gpa){physical}, length,
                           random_below(&random, 8), &err);
@@ -314,7 +316,7 @@ Test(page_table, walk_of_non_canonical, KNOWN_DEFECT)
     unsigned rights;
     add(&map, 0x10000, 0x10000, PAGE, PAGE_USER);
     cr_assert_eq(build(&tables, &map, page_table_frames_needed(&map)), 0);
-    cr_expect_not(page_table_walk(&tables.table, (struct gva){0x10000 + (1ull << 48)}, &physical,
-                                  &rights));
+    cr_expect_not(
+        page_table_walk(&tables.table, (struct gva){0x10000 + (1ull << 48)}, &physical, &rights));
     drop(&tables);
 }

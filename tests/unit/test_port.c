@@ -713,8 +713,8 @@ Test(port, create_checks_the_grant)
     start();
     struct error err;
     static const struct limits_config unlimited;
-    struct port_settings settings = {.name = "x", .backend = &harness_backend,
-                                     .backend_state = &h, .limits = &unlimited};
+    struct port_settings settings = {
+        .name = "x", .backend = &harness_backend, .backend_state = &h, .limits = &unlimited};
     static const unsigned missing[] = {0, 3, 4, 6, 63};
     for (size_t i = 0; i < COUNT(missing); i++) {
         settings.operations = GRANTED | 1ull << missing[i];
@@ -728,7 +728,8 @@ Test(port, create_checks_the_grant)
     port_destroy(NULL);
     struct virtqueue queue;
     cr_assert_eq(virtqueue_init(&queue, &h.memory, 4, (struct gpa){IO_BASE},
-                                (struct gpa){IO_BASE + 64}, (struct gpa){IO_BASE + 128}, &err), 0);
+                                (struct gpa){IO_BASE + 64}, (struct gpa){IO_BASE + 128}, &err),
+                 0);
     for (unsigned i = 1; i < PORT_MAX_QUEUES; i++)
         cr_expect_eq(port_add_queue(h.port, &queue, 0, &err), 0);
     cr_expect_eq(port_add_queue(h.port, &queue, 0, &err), -1);

@@ -59,7 +59,9 @@ Test(port_limits, rate_over_time)
         struct limits limits =
             make(&(struct limits_config){.requests_per_s = rates[i], .request_burst = 5}, 0);
         uint64_t now = 0, passed = 0;
-        uint64_t span = rates[i] > 10000 ? SECOND / 10 : rates[i] > 100 ? 10 * SECOND : 3600 * SECOND;
+        uint64_t span = rates[i] > 10000 ? SECOND / 10
+                        : rates[i] > 100 ? 10 * SECOND
+                                         : 3600 * SECOND;
         while (true) {
             now = take_when_told(&limits, 10, now);
             if (now > span)
@@ -96,7 +98,8 @@ Test(port_limits, never_more_than_the_rate)
 // A rate that is slow against the interval of asking is not rounded away ...
 Test(port_limits, slow_rate_asked_every_microsecond)
 {
-    struct limits limits = make(&(struct limits_config){.requests_per_s = 1, .request_burst = 1}, 0);
+    struct limits limits =
+        make(&(struct limits_config){.requests_per_s = 1, .request_burst = 1}, 0);
     uint64_t passed = 0, retry;
     for (uint64_t now = 0; now <= 4 * SECOND; now += 1000)
         passed += limits_take(&limits, 0, now, &retry) == LIMITS_PASS;
@@ -105,7 +108,8 @@ Test(port_limits, slow_rate_asked_every_microsecond)
 
 Test(port_limits, slow_rate_asked_every_100_ns)
 {
-    struct limits limits = make(&(struct limits_config){.requests_per_s = 1, .request_burst = 1}, 0);
+    struct limits limits =
+        make(&(struct limits_config){.requests_per_s = 1, .request_burst = 1}, 0);
     uint64_t passed = 0, retry;
     for (uint64_t now = 0; now <= 2 * SECOND; now += 100)
         passed += limits_take(&limits, 0, now, &retry) == LIMITS_PASS;
@@ -115,7 +119,8 @@ Test(port_limits, slow_rate_asked_every_100_ns)
 // ... nor by the remainder of each division: 1999 ns are 1.999 micro-tokens.
 Test(port_limits, slow_rate_does_not_drift, KNOWN_DEFECT)
 {
-    struct limits limits = make(&(struct limits_config){.requests_per_s = 1, .request_burst = 1}, 0);
+    struct limits limits =
+        make(&(struct limits_config){.requests_per_s = 1, .request_burst = 1}, 0);
     uint64_t passed = 0, retry;
     for (uint64_t now = 0; now <= 10 * SECOND + 1999; now += 1999)
         passed += limits_take(&limits, 0, now, &retry) == LIMITS_PASS;
@@ -125,8 +130,7 @@ Test(port_limits, slow_rate_does_not_drift, KNOWN_DEFECT)
 // A cost above the burst passes, and what follows pays for it.
 Test(port_limits, debt)
 {
-    struct limits limits =
-        make(&(struct limits_config){.bytes_per_s = 1000, .byte_burst = 100}, 0);
+    struct limits limits = make(&(struct limits_config){.bytes_per_s = 1000, .byte_burst = 100}, 0);
     uint64_t retry;
     cr_assert_eq(limits_take(&limits, 5100, 0, &retry), LIMITS_PASS);
     cr_assert_eq(limits_take(&limits, 1, 0, &retry), LIMITS_WAIT);
@@ -152,8 +156,10 @@ Test(port_limits, large_requests_do_not_starve)
 
 Test(port_limits, waiting_accounts_nothing)
 {
-    struct limits limits = make(&(struct limits_config){.requests_per_s = 1000, .request_burst = 100,
-                                                        .bytes_per_s = 10, .byte_burst = 10}, 0);
+    struct limits limits = make(
+        &(struct limits_config){
+            .requests_per_s = 1000, .request_burst = 100, .bytes_per_s = 10, .byte_burst = 10},
+        0);
     uint64_t retry;
     cr_assert_eq(limits_take(&limits, 100, 0, &retry), LIMITS_PASS);
     struct limits before = limits;
@@ -197,16 +203,18 @@ Test(port_limits, clock_that_stands_or_steps_back)
 // UBSan watches, and a bucket never holds more than its burst.
 Test(port_limits, extreme_values)
 {
-    static const uint64_t values[] = {0, 1, 2, 1000, 1ull << 32, 1ull << 42, (1ull << 42) + 1,
-                                      1ull << 62, INT64_MAX, 1ull << 63, UINT64_MAX};
+    static const uint64_t values[] = {
+        0,          1,         2,          1000,      1ull << 32, 1ull << 42, (1ull << 42) + 1,
+        1ull << 62, INT64_MAX, 1ull << 63, UINT64_MAX};
     static const uint64_t times[] = {0, 1, 999, SECOND, 1ull << 40, 1ull << 62, INT64_MAX};
     for (size_t r = 0; r < COUNT(values); r++)
         for (size_t b = 0; b < COUNT(values); b++)
             for (size_t t = 0; t < COUNT(values); t++)
                 for (size_t c = 0; c < COUNT(values); c++) {
-                    struct limits limits = make(
-                        &(struct limits_config){values[r], values[b], values[r], values[b], 0,
-                                                values[t]}, 0);
+                    struct limits limits =
+                        make(&(struct limits_config){values[r], values[b], values[r], values[b], 0,
+                                                     values[t]},
+                             0);
                     for (size_t n = 0; n < COUNT(times); n++) {
                         uint64_t retry = 0;
                         enum limits_verdict verdict =

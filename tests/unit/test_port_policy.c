@@ -26,7 +26,7 @@ static struct policy_decision decide(struct port_policy *policy, uint32_t operat
 Test(port_policy, default_deny)
 {
     const struct limits_config none = {0};
-    static const uint32_t beyond[] = {64, 65, 127, 128, 1u << 16, 1u << 31, UINT32_MAX - 62,
+    static const uint32_t beyond[] = {64,        65, 127, 128, 1u << 16, 1u << 31, UINT32_MAX - 62,
                                       UINT32_MAX};
     struct random random = random_start(21);
     for (unsigned round = 0; round < 400; round++) {
@@ -81,7 +81,8 @@ Test(port_policy, totals_and_rates)
 Test(port_policy, refusals_account_nothing)
 {
     struct port_policy policy = policy_of(
-        2, 100, &(struct limits_config){.requests_per_s = 1, .requests_total = 9, .bytes_total = 9});
+        2, 100,
+        &(struct limits_config){.requests_per_s = 1, .requests_total = 9, .bytes_total = 9});
     struct limits before = policy.limits;
     decide(&policy, 0, 1, 0);
     decide(&policy, 1, 101, 0);
@@ -94,8 +95,9 @@ Test(port_policy, refusals_account_nothing)
 Test(port_policy, stable_names)
 {
     static const char *const rules[] = {"default-deny", "grant", "request-size", "total", "rate"};
-    static const char *const types[] = {"none",        "start", "request",   "completion", "anomaly",
-                                        "port-closed", "level", "violation", "end"};
+    static const char *const types[] = {"none",       "start",     "request",
+                                        "completion", "anomaly",   "port-closed",
+                                        "level",      "violation", "end"};
     static const char *const decisions[] = {"none", "allow", "deny", "gate"};
     for (unsigned i = 0; i < COUNT(rules); i++)
         cr_expect_str_eq(policy_rule_name(i), rules[i]);

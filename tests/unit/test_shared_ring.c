@@ -130,8 +130,8 @@ Test(shared_ring, hostile_consumer_index_stops_the_producer)
     uint8_t data[100] = {0};
     shared_ring_append(&ends.producer, data, sizeof(data));
     shared_ring_publish(&ends.producer);
-    static const uint64_t hostile[] = {101, 102, 4096, 1ull << 32, 1ull << 63,
-                                       UINT64_MAX - SIZE, (uint64_t)100 - SIZE - 1};
+    static const uint64_t hostile[] = {
+        101, 102, 4096, 1ull << 32, 1ull << 63, UINT64_MAX - SIZE, (uint64_t)100 - SIZE - 1};
     for (size_t i = 0; i < COUNT(hostile); i++) {
         atomic_store(&ends.producer.header->tail, hostile[i]);
         cr_expect_eq(shared_ring_space(&ends.producer), 0u, "tail %#llx",
@@ -358,8 +358,8 @@ static void *vandal(void *context)
     struct shared_ring *ring = (struct shared_ring *)context;
     struct random random = random_start(7);
     while (!atomic_load(&ring->header->closed)) {
-        uint64_t value = random_chance(&random, 50) ? random_next(&random)
-                                                    : random_below(&random, 3 * SIZE);
+        uint64_t value =
+            random_chance(&random, 50) ? random_next(&random) : random_below(&random, 3 * SIZE);
         atomic_store(&ring->header->tail, value);
         atomic_store(&ring->header->head, random_next(&random) >> random_below(&random, 64));
         atomic_store(&ring->header->producer_waiting, (uint32_t)value);

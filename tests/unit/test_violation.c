@@ -28,7 +28,8 @@ Test(violation, unknown)
     cr_expect_str_eq(violation_name(VIOLATION_COUNT), "unknown");
     cr_expect_str_eq(violation_name(~0u), "unknown");
     cr_expect_str_eq(violation_text(~0u), "unknown violation");
-    static const char *const bad[] = {"", "none", "unknown", "write-cod", "write-code ", "Write-Code"};
+    static const char *const bad[] = {"",          "none",        "unknown",
+                                      "write-cod", "write-code ", "Write-Code"};
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         cr_expect_eq(violation_by_name(bad[i]), VIOLATION_NONE, "'%s'", bad[i]);
 }

@@ -20,8 +20,8 @@ Test(vmm_protocol, init_and_check)
 Test(vmm_protocol, length_and_size_agree)
 {
     struct vmm_message message;
-    static const uint64_t lengths[] = {0, 1, 23, 24, 31, 32, 33, 64, 1ull << 32, (1ull << 32) + 32,
-                                       UINT64_MAX};
+    static const uint64_t lengths[] = {
+        0, 1, 23, 24, 31, 32, 33, 64, 1ull << 32, (1ull << 32) + 32, UINT64_MAX};
     static const uint32_t sizes[] = {0, 31, 32, 33, 64, UINT32_MAX};
     for (size_t i = 0; i < COUNT(lengths); i++)
         for (size_t k = 0; k < COUNT(sizes); k++) {

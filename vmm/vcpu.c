@@ -95,6 +95,9 @@ void vmm_report(struct vmm *vmm, const struct vmm_end *end)
 {
     uint32_t nobody = 0;
     uint64_t one = 1;
+    // The gate shuts before anybody has to be woken: what other vCPUs still send goes nowhere.
+    if (end->kind == VMM_END_VIOLATION)
+        atomic_store(&vmm->level_own->level, LEVEL_OFFLINE);
     if (!atomic_compare_exchange_strong(&vmm->ended, &nobody, 1))
         return;
     vmm->end = *end;

@@ -16,14 +16,14 @@ static size_t put_hex(char *target, unsigned char byte)
     return 4;
 }
 
-size_t escape_line(char *target, size_t size, const void *source, size_t length)
+static size_t escape(char *target, size_t size, const unsigned char *bytes, size_t length,
+                     bool double_backslash)
 {
-    const unsigned char *bytes = source;
     size_t used = 0;
     for (size_t i = 0; i < length; i++) {
         char piece[ESCAPE_MAX_EXPANSION];
         size_t n = 1;
-        if (bytes[i] == '\\') {
+        if (bytes[i] == '\\' && double_backslash) {
             piece[0] = piece[1] = '\\';
             n = 2;
         } else if (bytes[i] >= 0x20 && bytes[i] < 0x7f) {
@@ -38,6 +38,16 @@ size_t escape_line(char *target, size_t size, const void *source, size_t length)
     }
     target[used] = '\0';
     return used;
+}
+
+size_t escape_line(char *target, size_t size, const void *source, size_t length)
+{
+    return escape(target, size, source, length, true);
+}
+
+size_t escape_message(char *target, size_t size, const char *text)
+{
+    return escape(target, size, (const unsigned char *)text, strlen(text), false);
 }
 
 // Length of the sequence that a lead byte starts, 0 if it cannot start one (RFC 3629 section 4).
@@ -82,7 +92,7 @@ static bool code_is_harmful(uint32_t code, unsigned length)
         {0xf0000, 0x10ffff},
     };
     static const uint32_t shortest[] = {0, 0, 0x80, 0x800, 0x10000};
-    if (code < shortest[length])
+    if (code < shortest[length] || code > 0x10ffff)
         return true;
     for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
         if (code >= ranges[i].first && code <= ranges[i].last)

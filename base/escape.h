@@ -14,6 +14,10 @@
 // the length written without the terminator.
 size_t escape_line(char *target, size_t size, const void *source, size_t length);
 
+// Same for a whole message of this program, in which untrusted parts may be escaped already: the
+// backslash stays single.
+size_t escape_message(char *target, size_t size, const char *text);
+
 // State of a terminal filter: UTF-8 sequences may be split over writes.
 struct escape_terminal {
     unsigned char pending[4]; // the bytes of an unfinished UTF-8 sequence

@@ -52,9 +52,10 @@ int audit_log_open(struct audit_log *log, const char *path, const struct clock *
     cleanup_fd int fd =
         open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
     if (fd < 0)
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "audit log %s", path);
+        return error_set(err, errno == EISDIR ? EXIT_STATUS_BAD_FILE : EXIT_STATUS_RESOURCES, errno,
+                         "audit log %s", path);
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "audit log %s is in use by another VM",
+        return error_set(err, EXIT_STATUS_RESOURCES, 0, "audit log %s is in use by another VM",
                          path);
     if (check_or_write_header(fd, path, err) < 0)
         return -1;

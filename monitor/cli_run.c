@@ -157,8 +157,11 @@ static int apply(int option, const char *value, struct run_options *options,
         vm->vcpus = (uint32_t)number;
         return 0;
     case OPTION_MEMORY:
-        return number_parse_size(value, &vm->memory_bytes, err) < 0 ? error_wrap(err, "--memory")
-                                                                    : 0;
+        if (number_parse_size(value, &vm->memory_bytes, err) < 0)
+            return error_wrap(err, "--memory");
+        if (vm->memory_bytes < VM_MEMORY_MIN || vm->memory_bytes > VM_MEMORY_MAX)
+            return error_set(err, EXIT_STATUS_USAGE, 0, "--memory %s: use 1MiB to 1024GiB", value);
+        return 0;
     case OPTION_PORT:
         return add_port(vm, value, err);
     case OPTION_MODEL_CORES:
@@ -254,6 +257,8 @@ static int complete(struct vm_description *vm, const struct run_options *options
         if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
             return error_set(err, EXIT_STATUS_INTERNAL, errno, "getrandom");
         snprintf(vm->name, sizeof(vm->name), "vm-%08x", random);
+        if (isatty(STDERR_FILENO))
+            fprintf(stderr, "guillotine: the VM is named %s\n", vm->name);
     }
     return 0;
 }

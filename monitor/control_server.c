@@ -155,10 +155,6 @@ void control_client_answer(struct control_client *client, const char *text)
 void control_server_close(struct control_server *server)
 {
     char path[PATH_MAX + 8];
-    for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
-        if (server->clients[i].fd >= 0)
-            drop(&server->clients[i]);
-    }
     if (server->fd >= 0) {
         close(server->fd);
         snprintf(path, sizeof(path), "%s.sock", server->path);
@@ -172,6 +168,11 @@ void control_server_close(struct control_server *server)
         close(server->lock);
     }
     server->fd = server->lock = -1;
+    // Last: to a client that waits, the closed connection says that everything is gone.
+    for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
+        if (server->clients[i].fd >= 0)
+            drop(&server->clients[i]);
+    }
 }
 
 int control_connect(const char *runtime_dir, const char *name, struct error *err)

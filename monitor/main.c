@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // guillotine: the command line.
-#include <stdarg.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -20,23 +20,6 @@ static const struct {
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
-
-int cli_fail(const struct error *err)
-{
-    fprintf(stderr, "guillotine: %s\n", err->text);
-    return (int)err->status;
-}
-
-int cli_usage(const char *command, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    fprintf(stderr, "guillotine%s%s: ", command ? " " : "", command ? command : "");
-    vfprintf(stderr, format, arguments);
-    fprintf(stderr, "; see guillotine %s%s--help\n", command ? command : "", command ? " " : "");
-    va_end(arguments);
-    return EXIT_STATUS_USAGE;
-}
 
 static int help(void)
 {
@@ -71,8 +54,21 @@ static int version(int json)
     return EXIT_STATUS_OK;
 }
 
+// A caller may have closed a standard descriptor. Its number must not become that of something
+// else: the model's output would be written there.
+static int open_standard_descriptors(void)
+{
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+            return -1;
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (open_standard_descriptors() < 0)
+        return EXIT_STATUS_INTERNAL;
     if (argc < 2) {
         help();
         return EXIT_STATUS_USAGE;

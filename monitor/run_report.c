@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli.h"
 #include "elf_symbols.h"
 #include "violation.h"
 
@@ -42,7 +43,7 @@ void run_report_print(const struct supervisor *s)
         break;
     case RUN_ISOLATED:
     case RUN_FAILED:
-        fprintf(stderr, "guillotine: %s\n", s->error.text);
+        cli_message(s->error.text);
         break;
     case RUN_EXITED:
     case RUN_STOPPED:

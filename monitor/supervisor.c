@@ -115,10 +115,14 @@ static void take_end(struct supervisor *s, const struct vmm_end *end)
 
 static void take_failed(struct supervisor *s, struct vmm_failed *failed)
 {
-    char text[sizeof(s->error.text)];
+    static const char image[] = "image: ";
     failed->text[sizeof(failed->text) - 1] = '\0';
-    escape_line(text, sizeof(text), failed->text, strlen(failed->text));
-    error_set(&s->error, (enum exit_status)failed->status, 0, "%s", text);
+    // The VMM knows the image only as a descriptor. The text is escaped when it is printed.
+    if (!strncmp(failed->text, image, sizeof(image) - 1))
+        error_set(&s->error, (enum exit_status)failed->status, 0, "image %s: %s", s->vm.image,
+                  failed->text + sizeof(image) - 1);
+    else
+        error_set(&s->error, (enum exit_status)failed->status, 0, "%s", failed->text);
     switch (failed->status) {
     case EXIT_STATUS_BAD_FILE:
     case EXIT_STATUS_NO_KVM:
@@ -375,8 +379,8 @@ static int start(struct supervisor *s, const char *runtime_dir, const char *audi
     // Everything below happens while the VMM builds the VM.
     for (unsigned i = 0; i < s->vm.port_count; i++)
         s->has_console = s->has_console || s->vm.ports[i].kind == VMM_PORT_CONSOLE;
-    if (audit_log_open(&s->audit, audit_path, &clock_host, err) < 0 ||
-        control_server_open(&s->control, runtime_dir, s->vm.name, err) < 0)
+    if (control_server_open(&s->control, runtime_dir, s->vm.name, err) < 0 ||
+        audit_log_open(&s->audit, audit_path, &clock_host, err) < 0)
         return -1;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);

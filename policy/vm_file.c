@@ -15,10 +15,8 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-#define MEMORY_MIN_BYTES (1ull << 20)
-#define MEMORY_MAX_BYTES (1ull << 40)
-#define LIMIT_MAX        (1ull << 40)
-#define INTERVAL_MAX_US  1000000u
+#define LIMIT_MAX       (1ull << 40)
+#define INTERVAL_MAX_US 1000000u
 
 // What a port of a kind can be asked for. Numbers are those of ports/port_abi.h.
 struct port_kind_rules {
@@ -523,7 +521,7 @@ static const struct json_field vm_fields[] = {
     {.key = "arguments", .read = read_arguments},
     {"vcpus", json_field_u32, false, offsetof(struct vm_reader, vm.vcpus), 1, VMM_MAX_VCPUS},
     {"memory_bytes", json_field_u64, false, offsetof(struct vm_reader, vm.memory_bytes),
-     MEMORY_MIN_BYTES, MEMORY_MAX_BYTES},
+     VM_MEMORY_MIN, VM_MEMORY_MAX},
     {.key = "weights", .read = read_weights},
     {.key = "placement", .read = read_placement},
     {.key = "poller", .read = read_poller},

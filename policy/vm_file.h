@@ -15,6 +15,8 @@
 #define VM_NAME_SIZE      64
 #define VM_FILE_MAX_BYTES (1u << 20)
 #define VM_MAX_ARGUMENTS  1024u
+#define VM_MEMORY_MIN     (1ull << 20)
+#define VM_MEMORY_MAX     (1ull << 40)
 
 struct vm_weights {
     char *path; // as given on the command line, or resolved against the VM file's folder

@@ -183,6 +183,8 @@ static void describe_halt(const struct vcpu *vcpu, struct vmm_end *end)
     end->instruction = exception.instruction;
     end->address = exception.vector == 14 ? regs->sregs.cr2 : 0;
     end->violation = kind_of_vector(vcpu, &exception, regs->sregs.cr2);
+    if (end->violation == VIOLATION_SYSCALL && exception.vector == 14)
+        end->instruction = regs->regs.rcx - 2; // the one that jumped to LSTAR, see above
 }
 
 // An access that reached no memory slot, or a store to a read-only one.

@@ -53,6 +53,7 @@ struct harness {
     unsigned finish; // resume() finishes this many
     bool ready;      // what prepare_sleep() answers
     void (*on_submit)(struct harness *harness, struct port_request *request);
+    bool (*may_finish)(const struct port_request *request); // instead of `finish`
     struct submitted log[4096];
     uint8_t resumed[65536]; // first payload byte of what resume() was called with
     unsigned resumed_count;
@@ -112,6 +113,8 @@ static inline enum port_progress harness_resume(void *state, struct port_request
     struct harness *h = (struct harness *)state;
     h->resumes++;
     h->resumed[h->resumed_count++ % COUNT(h->resumed)] = request->length ? request->payload[0] : 0;
+    if (h->may_finish)
+        return h->may_finish(request) ? harness_finish(request) : PORT_PENDING;
     if (!h->finish)
         return PORT_PENDING;
     h->finish--;

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the commands share: messages on standard error.
+#include "cli.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "escape.h"
+
+void cli_message(const char *text)
+{
+    char safe[sizeof(((struct error *)0)->text) * ESCAPE_MAX_EXPANSION];
+    escape_message(safe, sizeof(safe), text);
+    fprintf(stderr, "guillotine: %s\n", safe);
+}
+
+int cli_fail(const struct error *err)
+{
+    cli_message(err->text);
+    return (int)err->status;
+}
+
+int cli_usage(const char *command, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "guillotine%s%s: ", command ? " " : "", command ? command : "");
+    vfprintf(stderr, format, arguments);
+    fprintf(stderr, "; see guillotine %s%s--help\n", command ? command : "", command ? " " : "");
+    va_end(arguments);
+    return EXIT_STATUS_USAGE;
+}

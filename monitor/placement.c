@@ -98,7 +98,7 @@ int placement_choose(const struct vm_description *vm, struct vmm_config *config,
     return 0;
 }
 
-void placement_leave_model_cores(const struct vm_description *vm)
+void placement_leave_model_cores(const struct vm_description *vm, int control_thread)
 {
     struct cpu_list usable;
     struct vmm_config config = {.vcpus = vm->vcpus ? vm->vcpus : 1};
@@ -117,4 +117,5 @@ void placement_leave_model_cores(const struct vm_description *vm)
             CPU_SET((unsigned)cpu, &set);
     }
     sched_setaffinity(0, sizeof(set), &set);
+    sched_setaffinity(control_thread, sizeof(set), &set);
 }

@@ -11,7 +11,8 @@
 // and not overlap.
 int placement_choose(const struct vm_description *vm, struct vmm_config *config, struct error *err);
 
-// Moves the calling thread off the model cores, if the configuration has any. Best effort.
-void placement_leave_model_cores(const struct vm_description *vm);
+// Moves the calling thread, and the VMM's control thread, off the model cores, if there are any.
+// Best effort.
+void placement_leave_model_cores(const struct vm_description *vm, int control_thread);
 
 #endif

@@ -81,7 +81,7 @@ static void take_ready(struct supervisor *s, const struct vmm_ready *ready)
                 ready->missing_layers & VMM_LAYER_NAMESPACES ? " namespaces" : "",
                 ready->missing_layers & VMM_LAYER_CAPABILITIES ? " dropped capabilities" : "",
                 ready->missing_layers & VMM_LAYER_IDENTITY ? " unprivileged identity" : "");
-    placement_leave_model_cores(&s->vm);
+    placement_leave_model_cores(&s->vm, s->process.pid);
 }
 
 static void take_end(struct supervisor *s, const struct vmm_end *end)

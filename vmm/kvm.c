@@ -8,7 +8,7 @@
 
 int kvm_vm_create(struct kvm_vm *vm, int kvm_fd, struct error *err)
 {
-    *vm = (struct kvm_vm){.kvm_fd = kvm_fd, .fd = -1};
+    vm->kvm_fd = kvm_fd;
     int version = kvm_ioctl(kvm_fd, KVM_GET_API_VERSION, NULL);
     if (version != KVM_API_VERSION)
         return error_set(err, EXIT_STATUS_NO_KVM, 0, "/dev/kvm speaks API version %d, not %d",

@@ -31,6 +31,7 @@ struct kvm_vm {
 };
 
 // Checks the API version and creates a VM. Errors have status EXIT_STATUS_NO_KVM.
+// `vm` is zeroed, with fd -1; fd is set last, once the VM exists.
 int kvm_vm_create(struct kvm_vm *vm, int kvm_fd, struct error *err);
 
 // Denies all MSR accesses, asks for bus-lock and notify exits, reads the CPUID profile.

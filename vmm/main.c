@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -119,30 +121,68 @@ static int open_rings(const int *fds, struct error *err)
 static struct {
     pthread_t thread;
     bool running;
+    bool failed;
+    sem_t vm_done; // the VM exists and is configured, or failed
     struct error err;
 } creator;
 
 static void *create_vm(void *argument)
 {
     (void)argument;
-    if (kvm_vm_create(&vmm.kvm, VMM_KVM_FD, &creator.err) < 0)
-        return &creator;
-    kvm_vm_configure(&vmm.kvm);
-    return vcpu_create(&vmm, 0, &creator.err) < 0 ? &creator : NULL;
+    bool created = kvm_vm_create(&vmm.kvm, VMM_KVM_FD, &creator.err) == 0;
+    if (created)
+        kvm_vm_configure(&vmm.kvm);
+    sem_post(&creator.vm_done);
+    if (!created || vcpu_create(&vmm, 0, &creator.err) < 0)
+        creator.failed = true;
+    return NULL;
 }
 
+// Puts a thread on another CPU than the caller's, if there is one: schedulers like to leave a new
+// thread where it was made until its maker sleeps.
+static void move_away(pthread_t thread)
+{
+    cpu_set_t others;
+    memset(&others, 0xff, sizeof(others));
+    int here = sched_getcpu();
+    if (here >= 0) {
+        CPU_CLR((unsigned)here, &others);
+        pthread_setaffinity_np(thread, sizeof(others), &others);
+    }
+}
+
+static int start_creator(struct error *err)
+{
+    sem_init(&creator.vm_done, 0, 0);
+    int code = pthread_create(&creator.thread, NULL, create_vm, NULL);
+    if (code)
+        return error_set(err, EXIT_STATUS_RESOURCES, code, "create thread");
+    creator.running = true;
+    move_away(creator.thread);
+    return 0;
+}
+
+// Waits until vCPU 0 exists, and with it everything that the creator makes.
 static int join_creator(struct error *err)
 {
-    void *failed = NULL;
-    if (creator.running)
-        pthread_join(creator.thread, &failed);
-    else
-        failed = create_vm(NULL);
+    pthread_join(creator.thread, NULL);
     creator.running = false;
-    if (failed) {
+    if (creator.failed) {
         *err = creator.err;
         return -1;
     }
+    return 0;
+}
+
+// Waits until the VM exists.
+static int wait_for_vm(struct error *err)
+{
+    if (!creator.running && start_creator(err) < 0)
+        return -1;
+    while (sem_wait(&creator.vm_done) < 0)
+        continue; // EINTR
+    if (vmm.kvm.fd < 0)
+        return join_creator(err);
     if (!vmm.kvm.msr_filtered)
         atomic_fetch_or(&vmm.missing_layers, VMM_LAYER_MSR_FILTER);
     return 0;
@@ -152,11 +192,14 @@ static int build(int *fds, struct error *err)
 {
     if (cell_build(&vmm.cell, &vmm.config, vmm.arguments, fds[VMM_FD_IMAGE], fds[VMM_FD_MEMORY],
                    fds + VMM_FD_WEIGHTS, err) < 0 ||
-        open_rings(fds, err) < 0 || join_creator(err) < 0 ||
-        cell_add_slots(&vmm.cell, &vmm.kvm, err) < 0 || port_table_create(&vmm, fds, err) < 0 ||
-        vcpus_prepare(&vmm, err) < 0)
+        open_rings(fds, err) < 0 || wait_for_vm(err) < 0)
         return -1;
-    return cell_freeze(&vmm.cell, vmm.isa, err);
+    vmm.xcr0 = cpuid_profile_xcr0(&vmm.kvm.profile);
+    vmm.isa = cpuid_profile_isa(&vmm.kvm.profile, vmm.xcr0);
+    if (cell_add_slots(&vmm.cell, &vmm.kvm, err) < 0 || port_table_create(&vmm, fds, err) < 0 ||
+        cell_freeze(&vmm.cell, vmm.isa, err) < 0 || join_creator(err) < 0)
+        return -1;
+    return vcpus_prepare(&vmm, err);
 }
 
 // What stays open: channel, wake-ups, vCPUs. Everything else was needed only to build.
@@ -195,13 +238,11 @@ static int prepare(struct error *err)
 {
     uint32_t missing = 0;
     vcpus_init(&vmm);
-    // A user namespace, which the unprivileged need, can be entered only without other threads.
-    if (geteuid() == 0) {
-        int code = pthread_create(&creator.thread, NULL, create_vm, NULL);
-        if (code)
-            return error_set(err, EXIT_STATUS_RESOURCES, code, "create thread");
-        creator.running = true;
-    }
+    // A user namespace, which the unprivileged need, can be entered only without other threads:
+    // then the creator starts later.
+    vmm.kvm.fd = -1;
+    if (geteuid() == 0 && start_creator(err) < 0)
+        return -1;
     if (sandbox_enter(&missing, err) < 0)
         return -1;
     atomic_fetch_or(&vmm.missing_layers, missing);

@@ -81,8 +81,6 @@ static int prepare_one(struct vcpu *vcpu, struct error *err)
 
 int vcpus_prepare(struct vmm *vmm, struct error *err)
 {
-    vmm->xcr0 = cpuid_profile_xcr0(&vmm->kvm.profile);
-    vmm->isa = cpuid_profile_isa(&vmm->kvm.profile, vmm->xcr0);
     for (unsigned i = 0; i < vmm->config.vcpus; i++) {
         if ((vmm->vcpus[i].fd < 0 && vcpu_create(vmm, i, err) < 0) ||
             prepare_one(&vmm->vcpus[i], err) < 0)
@@ -308,14 +306,16 @@ int threads_start(struct vmm *vmm, struct error *err)
     return start_thread(&vmm->poller_thread, poller_thread, vmm, err);
 }
 
-// The threads wait in a futex: moving them costs nothing now.
+// The threads wait in a futex: moving them costs nothing now. Without a configured CPU they may run
+// anywhere, whatever they inherited.
 static void pin(struct vmm *vmm, pthread_t thread, int cpu)
 {
     cpu_set_t set;
-    if (cpu < 0)
-        return;
-    CPU_ZERO(&set);
-    CPU_SET((unsigned)cpu, &set);
+    memset(&set, 0xff, sizeof(set));
+    if (cpu >= 0) {
+        CPU_ZERO(&set);
+        CPU_SET((unsigned)cpu, &set);
+    }
     if (pthread_setaffinity_np(thread, sizeof(set), &set))
         atomic_fetch_or(&vmm->missing_layers, VMM_LAYER_PINNING);
 }

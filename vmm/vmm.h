@@ -66,8 +66,7 @@ void vcpus_init(struct vmm *vmm);
 // Creates one vCPU; needs the VM only.
 int vcpu_create(struct vmm *vmm, unsigned index, struct error *err);
 
-// Creates the vCPUs that are missing, gives all of them their initial state, and finds out which
-// instruction sets the model may use.
+// Creates the vCPUs that are missing and gives all of them their initial state.
 int vcpus_prepare(struct vmm *vmm, struct error *err);
 
 // Starts the poller's thread and that of vCPU 0; they lock themselves down, while the main thread

@@ -8,18 +8,21 @@
 #include "cell_abi.h"
 #include "gpa.h"
 
-// Guest-physical regions; each is one memslot. Doorbell and control pages have no memslot: that is
-// what makes a store there exit.
-#define CELL_GPA_SYSTEM 0x00100000ull  // read-only slot: GDT, IDT, stub, TSS, boot info, arguments
-#define CELL_GPA_TABLES 0x01000000ull  // writable slot: exception stacks, page tables
-#define CELL_GPA_IO     0x08000000ull  // writable slot: the I/O region
-#define CELL_GPA_CODE   0x10000000ull  // read-only slot: text and rodata of the image
-#define CELL_GPA_DEVICE 0xe0000000ull  // no slot: control pages, then one doorbell page per port
-#define CELL_GPA_RAM    0x100000000ull // writable slot: image data, stacks, heap; weights follow
+// Guest-physical regions. Two memslots, since each costs a launch some 50 us, and one per weights
+// file. Doorbell and control pages have no memslot: that is what makes a store there exit.
+//
+//   read-only slot: system region (GDT, IDT, stub, TSS, boot info, arguments), then code (text and
+//                   read-only data of the image)
+//   writable slot:  RAM (image data, stacks, heap), the I/O region, exception stacks, page tables
+//   read-only:      weights files, behind the largest possible page tables
+#define CELL_GPA_SYSTEM 0x00100000ull
+#define CELL_GPA_CODE   (CELL_GPA_SYSTEM + CELL_SYSTEM_BYTES)
+#define CELL_GPA_DEVICE 0xe0000000ull // no slot: control pages, then one doorbell page per port
+#define CELL_GPA_RAM    0x100000000ull
 
 #define CELL_CODE_MAX_BYTES   (CELL_GPA_DEVICE - CELL_GPA_CODE)
-#define CELL_TABLES_MAX_BYTES (CELL_GPA_IO - CELL_GPA_TABLES)
-#define CELL_IO_MAX_BYTES     (CELL_GPA_CODE - CELL_GPA_IO)
+#define CELL_TABLES_MAX_BYTES (64ull << 20)
+#define CELL_IO_MAX_BYTES     (128ull << 20)
 
 // Pages of the system region.
 #define CELL_SYSTEM_GDT        0x0000ull

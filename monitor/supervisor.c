@@ -75,10 +75,9 @@ static void take_ready(struct supervisor *s, const struct vmm_ready *ready)
     s->ready = true;
     s->ready_message = *ready;
     if (ready->missing_layers &
-        (VMM_LAYER_MOUNT_VIEW | VMM_LAYER_NAMESPACES | VMM_LAYER_CAPABILITIES | VMM_LAYER_IDENTITY))
-        fprintf(stderr, "guillotine: note: this host denies sandbox layers of the VMM:%s%s%s%s\n",
+        (VMM_LAYER_MOUNT_VIEW | VMM_LAYER_CAPABILITIES | VMM_LAYER_IDENTITY))
+        fprintf(stderr, "guillotine: note: this host denies sandbox layers of the VMM:%s%s%s\n",
                 ready->missing_layers & VMM_LAYER_MOUNT_VIEW ? " empty mount view" : "",
-                ready->missing_layers & VMM_LAYER_NAMESPACES ? " namespaces" : "",
                 ready->missing_layers & VMM_LAYER_CAPABILITIES ? " dropped capabilities" : "",
                 ready->missing_layers & VMM_LAYER_IDENTITY ? " unprivileged identity" : "");
     placement_leave_model_cores(&s->vm, s->process.pid);

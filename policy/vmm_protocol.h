@@ -114,7 +114,6 @@ enum vmm_require {
 // Sandbox layers that the VMM could not get from the host (bits of missing_layers).
 enum vmm_layer {
     VMM_LAYER_MOUNT_VIEW = 1u << 0,   // empty mount view
-    VMM_LAYER_NAMESPACES = 1u << 1,   // no network, IPC, UTS of the host
     VMM_LAYER_CAPABILITIES = 1u << 2, // dropped and bounded
     VMM_LAYER_SECCOMP = 1u << 3,
     VMM_LAYER_IDENTITY = 1u << 4, // a user id without rights on the host

@@ -75,11 +75,13 @@ static int plan(struct cell *cell, const struct vmm_config *config, struct error
     uint64_t io = io_bytes(config);
     if (io > CELL_IO_MAX_BYTES)
         return error_set(err, EXIT_STATUS_RESOURCES, 0, "ports need more than 128 MiB of queues");
+    uint64_t ram = config->memory_bytes & ~(GUEST_LARGE_PAGE_SIZE - 1);
     cell->system = (struct cell_part){{CELL_GPA_SYSTEM}, CELL_SYSTEM_BYTES, NULL};
     cell->code = (struct cell_part){{CELL_GPA_CODE}, code, NULL};
-    cell->ram = (struct cell_part){
-        {CELL_GPA_RAM}, config->memory_bytes & ~(GUEST_LARGE_PAGE_SIZE - 1), NULL};
-    cell->io = (struct cell_part){{CELL_GPA_IO}, io, NULL};
+    cell->ram = (struct cell_part){{CELL_GPA_RAM}, ram, NULL};
+    cell->io = (struct cell_part){{CELL_GPA_RAM + ram}, io, NULL};
+    // Its length follows when all mappings are known.
+    cell->writable_system = (struct cell_part){{CELL_GPA_RAM + ram + io}, 0, NULL};
     return 0;
 }
 
@@ -150,7 +152,7 @@ static int map_system(struct cell *cell, struct error *err)
     }
     for (unsigned i = 0; i < cell->vcpus; i++) {
         if (frame_map_add(&cell->map, cell_system_stack(i),
-                          (struct gpa){CELL_GPA_TABLES + i * GUEST_PAGE_SIZE}, GUEST_PAGE_SIZE,
+                          gpa_add(cell->writable_system.base, i * GUEST_PAGE_SIZE), GUEST_PAGE_SIZE,
                           PAGE_WRITE, err) < 0)
             return -1;
     }
@@ -161,7 +163,7 @@ static int map_system(struct cell *cell, struct error *err)
 // guest-virtual space.
 static int map_weights(struct cell *cell, const struct vmm_config *config, struct error *err)
 {
-    uint64_t gpa = large_page_up(cell->ram.base.value + cell->ram.length);
+    uint64_t gpa = large_page_up(cell->writable_system.base.value + CELL_TABLES_MAX_BYTES);
     for (unsigned i = 0; i < config->weights_count; i++) {
         uint64_t length = page_up(config->weights[i].bytes);
         if (!length || length > CELL_GVA_WEIGHTS_STRIDE)
@@ -176,32 +178,49 @@ static int map_weights(struct cell *cell, const struct vmm_config *config, struc
     return 0;
 }
 
-// Sizes, seals and maps the backing memory: one memfd, the parts one after the other.
+static uint64_t readonly_bytes(const struct cell *cell)
+{
+    return cell->system.length + cell->code.length;
+}
+
+static uint64_t writable_bytes(const struct cell *cell)
+{
+    return cell->ram.length + cell->io.length + cell->writable_system.length;
+}
+
+static void *map_part(int memory_fd, uint64_t offset, uint64_t length, struct error *err)
+{
+    void *host = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memory_fd,
+                      (off_t)offset);
+    if (host == MAP_FAILED) {
+        error_set(err, EXIT_STATUS_RESOURCES, errno, "map guest memory of %llu bytes",
+                  (unsigned long long)length);
+        return NULL;
+    }
+    madvise(host, length, MADV_DONTDUMP);
+    return host;
+}
+
+// Sizes, seals and maps the backing memory: one memfd, the writable slot's bytes, then the read-only
+// slot's.
 static int map_backing(struct cell *cell, int memory_fd, struct error *err)
 {
-    struct cell_part *parts[] = {&cell->system, &cell->writable_system, &cell->io, &cell->code,
-                                 &cell->ram};
-    uint64_t total = 0;
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
-        total += large_page_up(parts[i]->length);
+    uint64_t readonly_offset = large_page_up(writable_bytes(cell));
+    uint64_t total = readonly_offset + large_page_up(readonly_bytes(cell));
     if (ftruncate(memory_fd, (off_t)total) < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "guest memory of %llu bytes",
                          (unsigned long long)total);
     if (fcntl(memory_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
         return error_set(err, EXIT_STATUS_INTERNAL, errno, "seal guest memory");
-    uint64_t offset = 0;
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-        if (!parts[i]->length)
-            continue;
-        void *host = mmap(NULL, parts[i]->length, PROT_READ | PROT_WRITE,
-                          MAP_SHARED | MAP_NORESERVE, memory_fd, (off_t)offset);
-        if (host == MAP_FAILED)
-            return error_set(err, EXIT_STATUS_RESOURCES, errno, "map guest memory of %llu bytes",
-                             (unsigned long long)parts[i]->length);
-        madvise(host, parts[i]->length, MADV_DONTDUMP);
-        parts[i]->host = host;
-        offset += large_page_up(parts[i]->length);
-    }
+    cell->ram.host = map_part(memory_fd, 0, writable_bytes(cell), err);
+    if (!cell->ram.host)
+        return -1;
+    cell->io.host = cell->ram.host + cell->ram.length;
+    cell->writable_system.host = cell->io.host + cell->io.length;
+    cell->system.host = map_part(memory_fd, readonly_offset, readonly_bytes(cell), err);
+    if (!cell->system.host)
+        return -1;
+    cell->code.host = cell->system.host + cell->system.length;
     return 0;
 }
 
@@ -354,7 +373,7 @@ int cell_build(struct cell *cell, const struct vmm_config *config, const char *a
         return error_wrap(err, "image");
     if (plan(cell, config, err) < 0 || map_image(cell, err) < 0 ||
         map_devices(cell, config, err) < 0 || map_system(cell, err) < 0 ||
-        map_user(cell, CELL_GVA_IO, CELL_GPA_IO, cell->io.length, PAGE_WRITE, err) < 0 ||
+        map_user(cell, CELL_GVA_IO, cell->io.base.value, cell->io.length, PAGE_WRITE, err) < 0 ||
         map_weights(cell, config, err) < 0)
         return -1;
 
@@ -363,7 +382,7 @@ int cell_build(struct cell *cell, const struct vmm_config *config, const char *a
     if (writable_system > CELL_TABLES_MAX_BYTES)
         return error_set(err, EXIT_STATUS_RESOURCES, 0, "page tables of %llu frames are too large",
                          (unsigned long long)frames);
-    cell->writable_system = (struct cell_part){{CELL_GPA_TABLES}, writable_system, NULL};
+    cell->writable_system.length = writable_system;
     if (map_backing(cell, memory_fd, err) < 0 || load_image(cell, image_fd, err) < 0 ||
         load_weights(cell, config, weights_fds, err) < 0 ||
         write_boot_info(cell, config, arguments, err) < 0)
@@ -373,7 +392,7 @@ int cell_build(struct cell *cell, const struct vmm_config *config, const char *a
     cell->tables = (struct page_table){
         .host =
             (uint64_t *)(void *)(cell->writable_system.host + cell->stack_frames * GUEST_PAGE_SIZE),
-        .base = {CELL_GPA_TABLES + cell->stack_frames * GUEST_PAGE_SIZE},
+        .base = gpa_add(cell->writable_system.base, cell->stack_frames * GUEST_PAGE_SIZE),
         .frames = frames,
     };
     return page_table_build(&cell->tables, &cell->map, err);
@@ -381,24 +400,13 @@ int cell_build(struct cell *cell, const struct vmm_config *config, const char *a
 
 int cell_add_slots(const struct cell *cell, struct kvm_vm *vm, struct error *err)
 {
-    const struct {
-        const struct cell_part *part;
-        int readonly;
-    } slots[] = {{&cell->system, 1},
-                 {&cell->writable_system, 0},
-                 {&cell->io, 0},
-                 {&cell->code, 1},
-                 {&cell->ram, 0}};
     if (vm->gpa_bits < 64 && cell->end.value >> vm->gpa_bits)
         return error_set(err, EXIT_STATUS_RESOURCES, 0,
                          "memory and weights exceed the %u-bit physical addresses of this host",
                          vm->gpa_bits);
-    for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++) {
-        const struct cell_part *part = slots[i].part;
-        if (part->length &&
-            kvm_add_slot(vm, part->base, part->length, part->host, slots[i].readonly, err) < 0)
-            return -1;
-    }
+    if (kvm_add_slot(vm, cell->system.base, readonly_bytes(cell), cell->system.host, 1, err) < 0 ||
+        kvm_add_slot(vm, cell->ram.base, writable_bytes(cell), cell->ram.host, 0, err) < 0)
+        return -1;
     for (unsigned i = 0; i < cell->weights_count; i++) {
         const struct cell_part *part = &cell->weights[i];
         if (kvm_add_slot(vm, part->base, part->length, part->host, 1, err) < 0)
@@ -442,8 +450,7 @@ int cell_freeze(struct cell *cell, uint64_t isa, struct error *err)
         at += runs[i].length;
     }
     if (mprotect(cell->reference, cell->reference_bytes, PROT_READ) < 0 ||
-        mprotect(cell->system.host, cell->system.length, PROT_READ) < 0 ||
-        (cell->code.length && mprotect(cell->code.host, cell->code.length, PROT_READ) < 0))
+        mprotect(cell->system.host, readonly_bytes(cell), PROT_READ) < 0)
         return error_set(err, EXIT_STATUS_INTERNAL, errno, "write-protect code");
     return 0;
 }

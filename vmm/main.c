@@ -138,19 +138,6 @@ static void *create_vm(void *argument)
     return NULL;
 }
 
-// Puts a thread on another CPU than the caller's, if there is one: schedulers like to leave a new
-// thread where it was made until its maker sleeps.
-static void move_away(pthread_t thread)
-{
-    cpu_set_t others;
-    memset(&others, 0xff, sizeof(others));
-    int here = sched_getcpu();
-    if (here >= 0) {
-        CPU_CLR((unsigned)here, &others);
-        pthread_setaffinity_np(thread, sizeof(others), &others);
-    }
-}
-
 static int start_creator(struct error *err)
 {
     sem_init(&creator.vm_done, 0, 0);
@@ -158,7 +145,7 @@ static int start_creator(struct error *err)
     if (code)
         return error_set(err, EXIT_STATUS_RESOURCES, code, "create thread");
     creator.running = true;
-    move_away(creator.thread);
+    thread_move_away(creator.thread);
     return 0;
 }
 
@@ -222,8 +209,7 @@ static int check_layers(struct error *err)
                          "sandbox: the host denies system-call filters");
     if (missing && vmm.config.require == VMM_REQUIRE_STRICT)
         return error_set(err, EXIT_STATUS_HOST_REFUSED, 0,
-                         "--require strict: the host denies%s%s%s%s%s%s",
-                         missing & VMM_LAYER_NAMESPACES ? " namespaces" : "",
+                         "--require strict: the host denies%s%s%s%s%s",
                          missing & VMM_LAYER_MOUNT_VIEW ? " an empty mount view" : "",
                          missing & VMM_LAYER_CAPABILITIES ? " dropping capabilities" : "",
                          missing & VMM_LAYER_IDENTITY ? " an unprivileged identity" : "",

@@ -5,14 +5,13 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/mount.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,30 +21,29 @@
 // An identity that owns nothing: "nobody" on every Linux system.
 #define UNPRIVILEGED_ID 65534u
 
-// Any directory serves as the place where the empty root is mounted before it becomes the root.
-static const char *mount_place(void)
-{
-    static const char *const places[] = {"/tmp", "/run", "/proc", "/dev", "/var", "/etc"};
-    struct stat status;
-    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-        if (stat(places[i], &status) == 0 && S_ISDIR(status.st_mode))
-            return places[i];
-    }
-    return NULL;
-}
-
-// Replaces the whole file system by an empty, read-only one. The old one is unreachable after.
+// Makes an empty, read-only file system that is mounted nowhere the root of this process. Nothing
+// else is reachable then: no descriptor of the old tree is left (main.c), there is no capability to
+// change the root again, and no system call that takes a path.
 static int empty_mount_view(void)
 {
-    const char *place = mount_place();
-    if (!place || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-        mount("guillotine", place, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
-              "size=4k,nr_inodes=2,mode=0555") < 0)
+    int context = (int)syscall(SYS_fsopen, "tmpfs", 0);
+    if (context < 0)
         return -1;
-    if (chdir(place) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 ||
-        chdir("/") < 0)
-        return -1;
-    return 0;
+    int result = -1;
+    syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, "size", "4k", 0);
+    syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, "nr_inodes", "2", 0);
+    syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, "mode", "0555", 0);
+    if (syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0) {
+        int root = (int)syscall(SYS_fsmount, context, 0,
+                                MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+                                    MOUNT_ATTR_NOEXEC);
+        if (root >= 0 && fchdir(root) == 0 && chroot(".") == 0)
+            result = 0;
+        if (root >= 0)
+            close(root);
+    }
+    close(context);
+    return result;
 }
 
 static int drop_capabilities(void)
@@ -81,13 +79,12 @@ int sandbox_enter(uint32_t *missing, struct error *err)
 {
     static const struct rlimit none = {0, 0};
 
-    // Without privileges, a user namespace lends the ones that the next steps need.
+    // Without privileges, a user namespace (and a mount namespace, which it must own) lends the ones
+    // that the next step needs.
     bool privileged = geteuid() == 0;
     if (!privileged)
-        unshare(CLONE_NEWUSER);
-    if (unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
-        *missing |= VMM_LAYER_NAMESPACES | VMM_LAYER_MOUNT_VIEW;
-    else if (empty_mount_view() < 0)
+        unshare(CLONE_NEWUSER | CLONE_NEWNS);
+    if (empty_mount_view() < 0)
         *missing |= VMM_LAYER_MOUNT_VIEW;
 
     drop_bounding_set();

@@ -8,7 +8,7 @@
 #include "error.h"
 #include "seccomp_rules.h"
 
-// Enters namespaces with an empty file system, drops all capabilities and the user identity,
+// Enters an empty file system, drops all capabilities and the user identity,
 // forbids new privileges and core dumps. Must run before any thread is created. *missing gets the
 // VMM_LAYER_* bits (vmm_protocol.h) that the host denied. Fails only where going on would leave
 // less than the process had before.

@@ -279,6 +279,17 @@ static void on_kick(int signal)
     (void)signal; // its only purpose is to interrupt KVM_RUN or a futex
 }
 
+void thread_move_away(pthread_t thread)
+{
+    cpu_set_t others;
+    memset(&others, 0xff, sizeof(others));
+    int here = sched_getcpu();
+    if (here >= 0) {
+        CPU_CLR((unsigned)here, &others);
+        pthread_setaffinity_np(thread, sizeof(others), &others);
+    }
+}
+
 static int start_thread(pthread_t *thread, void *(*function)(void *), void *argument,
                         struct error *err)
 {
@@ -287,6 +298,8 @@ static int start_thread(pthread_t *thread, void *(*function)(void *), void *argu
     pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES);
     int code = pthread_create(thread, &attributes, function, argument);
     pthread_attr_destroy(&attributes);
+    if (!code)
+        thread_move_away(*thread);
     return code ? error_set(err, EXIT_STATUS_RESOURCES, code, "create thread") : 0;
 }
 

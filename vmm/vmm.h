@@ -69,6 +69,10 @@ int vcpu_create(struct vmm *vmm, unsigned index, struct error *err);
 // Creates the vCPUs that are missing and gives all of them their initial state.
 int vcpus_prepare(struct vmm *vmm, struct error *err);
 
+// Puts a new thread on another CPU than the caller's, if there is one: schedulers like to leave it
+// where it was made until its maker sleeps. threads_place decides where it stays.
+void thread_move_away(pthread_t thread);
+
 // Starts the poller's thread and that of vCPU 0; they lock themselves down, while the main thread
 // goes on, and wait for `go`. Before the configuration is known.
 int threads_start(struct vmm *vmm, struct error *err);

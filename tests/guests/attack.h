@@ -5,6 +5,10 @@
 
 #include <guillotine/cell.h>
 
+// Where these lie depends on the memory of the cell.
+#define ATTACK_GPA_IO     (cell_boot()->io_physical)
+#define ATTACK_GPA_TABLES (ATTACK_GPA_IO + cell_boot()->io_bytes)
+
 // How an attack ends that nobody stopped. tests/e2e/attack_list.py says what each one must end as.
 enum attack_status {
     ATTACK_DEFENDED = 0,  // the guest looked, and the attack had no effect

@@ -79,15 +79,22 @@ static bool code_is_harmful(uint32_t code, unsigned length)
     } ranges[] = {
         {0x0080, 0x009f},   // C1 controls: 8-bit CSI, OSC, DCS
         {0x00ad, 0x00ad},   // soft hyphen
+        {0x034f, 0x034f},   // combining grapheme joiner
         {0x061c, 0x061c},   // Arabic letter mark
+        {0x115f, 0x1160},   // Hangul fillers
+        {0x180b, 0x180f},   // Mongolian selectors and vowel separator
         {0x200b, 0x200f},   // zero width, direction marks
         {0x2028, 0x202e},   // separators, bidirectional embeddings and overrides
         {0x2060, 0x206f},   // invisible operators, bidirectional isolates
+        {0x3164, 0x3164},   // Hangul filler
         {0xd800, 0xdfff},   // surrogates
         {0xfe00, 0xfe0f},   // variation selectors
         {0xfeff, 0xfeff},   // byte order mark
         {0xfff0, 0xfffb},   // specials, interlinear annotation
         {0xe000, 0xf8ff},   // private use
+        {0xffa0, 0xffa0},   // half-width Hangul filler
+        {0x1bca0, 0x1bca3}, // shorthand format controls
+        {0x1d173, 0x1d17a}, // musical format controls
         {0xe0000, 0xe0fff}, // tags
         {0xf0000, 0x10ffff},
     };

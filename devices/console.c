@@ -25,6 +25,8 @@ static bool try_write(struct console *console, struct port_request *request)
 
 static bool try_read(struct console *console, struct port_request *request)
 {
+    if (console->input_blocked)
+        return false;
     // Order matters: a producer sets `closed` after its last bytes.
     bool closed = atomic_load_explicit(&console->input.header->closed, memory_order_acquire);
     uint64_t available = shared_ring_available(&console->input);
@@ -37,9 +39,11 @@ static bool try_read(struct console *console, struct port_request *request)
         if (!closed &&
             !atomic_load_explicit(&console->input.header->consumer_waiting, memory_order_relaxed)) {
             console->consumed = true; // wakes the supervisor in flush()
-            return shared_ring_wait_data(&console->input) && try_read(console, request);
+            if (shared_ring_wait_data(&console->input))
+                return try_read(console, request);
         }
-        return closed; // a reply without bytes is the end of the input
+        console->input_blocked = !closed; // a later read of this batch must not overtake this one
+        return closed;                    // a reply without bytes is the end of the input
     }
     uint32_t wanted =
         request->argument < request->reply_capacity ? request->argument : request->reply_capacity;
@@ -56,8 +60,12 @@ static bool try_read(struct console *console, struct port_request *request)
 static enum port_progress console_resume(void *state, struct port_request *request)
 {
     struct console *console = state;
-    if (request->operation == CONSOLE_READ)
-        return try_read(console, request) ? PORT_DONE : PORT_PENDING;
+    if (request->operation == CONSOLE_READ) {
+        if (!try_read(console, request))
+            return PORT_PENDING;
+        console->pending_reads--;
+        return PORT_DONE;
+    }
     if (!try_write(console, request))
         return PORT_PENDING;
     console->pending_writes--;
@@ -78,7 +86,10 @@ static enum port_progress console_submit(void *state, struct port_request *reque
             request->status = PORT_STATUS_INVALID;
             return PORT_DONE;
         }
-        return try_read(console, request) ? PORT_DONE : PORT_PENDING;
+        if (!console->pending_reads && try_read(console, request))
+            return PORT_DONE;
+        console->pending_reads++;
+        return PORT_PENDING;
     default:
         // The fabric passes only operations of the table above.
         request->status = PORT_STATUS_INVALID;
@@ -95,6 +106,7 @@ static void console_flush(void *state)
     console->produced = false;
     console->consumed = false;
     console->output_blocked = false;
+    console->input_blocked = false;
     if (wake) {
         uint64_t one = 1;
         ssize_t ignored = write(console->wake_fd, &one, sizeof(one));
@@ -105,8 +117,11 @@ static void console_flush(void *state)
 static bool console_prepare_sleep(void *state)
 {
     struct console *console = state;
-    bool ready = shared_ring_wait_data(&console->input) ||
-                 atomic_load_explicit(&console->input.header->closed, memory_order_acquire);
+    bool ready = false;
+    // Only for reads that wait: input that nobody asked for stays with whoever has it.
+    if (console->pending_reads)
+        ready = shared_ring_wait_data(&console->input) ||
+                atomic_load_explicit(&console->input.header->closed, memory_order_acquire);
     // Room for the largest request is room for the oldest one that waits.
     if (console->pending_writes && shared_ring_wait_space(&console->output, CONSOLE_MAX_REQUEST))
         ready = true;

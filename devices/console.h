@@ -11,7 +11,9 @@ struct console {
     struct shared_ring input;  // consumer end
     int wake_fd;               // eventfd of the supervisor, borrowed
     unsigned pending_writes;
+    unsigned pending_reads;
     bool output_blocked; // a write of this batch did not fit: later ones must not overtake it
+    bool input_blocked;  // a read of this batch found nothing: later ones must not overtake it
     bool produced;
     bool consumed;
 };

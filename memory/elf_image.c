@@ -39,6 +39,8 @@ static int check_header(const Elf64_Ehdr *header, struct error *err)
         return refuse(err, "not an ELF file");
     if (header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_ident[EI_DATA] != ELFDATA2LSB)
         return refuse(err, "not a 64-bit little-endian ELF file");
+    if (header->e_ident[EI_VERSION] != EV_CURRENT || header->e_version != EV_CURRENT)
+        return refuse(err, "of another ELF version than 1");
     if (header->e_machine != EM_X86_64)
         return error_set(err, EXIT_STATUS_BAD_FILE, 0, "built for machine %u, not for x86-64 (%d)",
                          header->e_machine, EM_X86_64);
@@ -56,6 +58,9 @@ static int check_header(const Elf64_Ehdr *header, struct error *err)
 static int add_segment(struct elf_image *image, const Elf64_Phdr *program, unsigned number,
                        uint64_t file_length, struct error *err)
 {
+    if (program->p_filesz > program->p_memsz)
+        return error_set(err, EXIT_STATUS_BAD_FILE, 0, "segment %u: file size exceeds memory size",
+                         number);
     if (!program->p_memsz)
         return 0;
     if (image->count == ELF_IMAGE_MAX_SEGMENTS)
@@ -65,9 +70,6 @@ static int add_segment(struct elf_image *image, const Elf64_Phdr *program, unsig
                          "segment %u at 0x%llx is writable and executable: link with "
                          "-z separate-code and without -z execstack or -N",
                          number, (unsigned long long)program->p_vaddr);
-    if (program->p_filesz > program->p_memsz)
-        return error_set(err, EXIT_STATUS_BAD_FILE, 0, "segment %u: file size exceeds memory size",
-                         number);
     if (!range_contains(0, file_length, program->p_offset, program->p_filesz))
         return error_set(err, EXIT_STATUS_BAD_FILE, 0,
                          "segment %u lies beyond the end of the file: the file is truncated",

@@ -7,15 +7,17 @@
 // First address above the lower canonical half with 4-level paging (SDM vol. 3A, 4.5).
 #define LOWER_HALF_END (1ull << 47)
 
+// Largest physical address that a page-table entry can name (SDM vol. 3A, 4.1.4).
+#define PHYSICAL_END (1ull << 52)
+
 static int check(const struct frame_map *map, const struct frame_mapping *new, struct error *err)
 {
-    uint64_t end;
     unsigned long long at = (unsigned long long)new->virtual_base.value;
     if (!new->length || ((new->length | new->virtual_base.value | new->physical_base.value) &
                          (GUEST_PAGE_SIZE - 1)))
         return error_set(err, EXIT_STATUS_BAD_FILE, 0, "mapping at 0x%llx is not page-aligned", at);
     if (!range_contains(0, LOWER_HALF_END, new->virtual_base.value, new->length) ||
-        __builtin_add_overflow(new->physical_base.value, new->length, &end))
+        !range_contains(0, PHYSICAL_END, new->physical_base.value, new->length))
         return error_set(err, EXIT_STATUS_BAD_FILE, 0, "mapping at 0x%llx is out of range", at);
     if ((new->rights &(PAGE_WRITE | PAGE_EXECUTE)) == (PAGE_WRITE | PAGE_EXECUTE))
         return error_set(err, EXIT_STATUS_BAD_FILE, 0,

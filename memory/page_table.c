@@ -114,6 +114,8 @@ bool page_table_walk(const struct page_table *table, struct gva address, struct 
 {
     const uint64_t *entries = table->host;
     bool user = true;
+    if (address.value >> 47 != 0 && address.value >> 47 != 0x1ffff)
+        return false; // not canonical
     for (unsigned level = 3;; level--) {
         uint64_t entry = entries[level_index(address, level)];
         if (!(entry & ENTRY_PRESENT))

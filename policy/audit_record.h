@@ -13,7 +13,7 @@
 enum audit_type {
     AUDIT_START = 1,      // the VM's first record
     AUDIT_REQUEST = 2,    // with the decision
-    AUDIT_COMPLETION = 3, // of a request that was allowed
+    AUDIT_COMPLETION = 3, // the end of a request, whatever was decided
     AUDIT_ANOMALY = 4,    // a rule of the transport was broken; detail: enum queue_rule
     AUDIT_PORT_CLOSED = 5,
     AUDIT_LEVEL = 6,     // detail: the new level

@@ -10,6 +10,9 @@
 
 #define BURST_MAX (1ull << 42)
 
+// Longest time that counts, in ns: a product with any 64-bit rate fits 128 bits.
+#define ELAPSED_MAX (1ull << 62)
+
 // Products of a rate and a long time overflow 64 bits.
 __extension__ typedef __int128 wide;
 
@@ -42,11 +45,14 @@ static void bucket_refill(struct token_bucket *bucket, uint64_t now_ns)
     if (now_ns <= bucket->last_ns)
         return;
     uint64_t elapsed = now_ns - bucket->last_ns;
-    // Micro-tokens gained.
+    if (elapsed > ELAPSED_MAX)
+        elapsed = ELAPSED_MAX;
+    // Micro-tokens gained. The time that they took is rounded up, and the rest of it stays for the
+    // next look: slow rates lose nothing however often they are asked, fast ones gain nothing.
     wide gained = (wide)bucket->rate_per_s * elapsed / 1000;
     if (!gained)
-        return; // keep last_ns, so that slow rates are not rounded away
-    bucket->last_ns = now_ns;
+        return;
+    bucket->last_ns += (uint64_t)((gained * 1000 + bucket->rate_per_s - 1) / bucket->rate_per_s);
     wide level = bucket->level + gained;
     bucket->level = level > bucket->burst ? bucket->burst : (int64_t)level;
 }

@@ -183,7 +183,7 @@ struct vmm_status {
 // Fills the common head of a message.
 void vmm_message_init(struct vmm_message *message, enum vmm_message_type type, uint32_t size);
 
-// Checks the head of a received message of `length` bytes against an expected minimum size.
+// Checks the head of a received message of `length` bytes: format, and that it says this length.
 // Returns the type, or 0 if it is not a message of this protocol.
 uint32_t vmm_message_check(const struct vmm_message *message, uint64_t length);
 

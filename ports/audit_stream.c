@@ -7,8 +7,17 @@
 bool audit_stream_reserve(struct audit_stream *stream, unsigned records)
 {
     uint64_t needed = stream->reserved + records * sizeof(struct audit_record);
+    if (stream->broken)
+        return false;
     if (stream->space < needed) {
-        stream->space = shared_ring_space(&stream->ring);
+        uint64_t space = shared_ring_space(&stream->ring);
+        // Room that was free cannot become less by reading: the reader's index is nonsense. What is
+        // reserved stays reserved, nothing more is taken.
+        if (space < stream->reserved) {
+            stream->broken = true;
+            return false;
+        }
+        stream->space = space;
         if (stream->space < needed)
             return false;
     }

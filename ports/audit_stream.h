@@ -13,6 +13,7 @@ struct audit_stream {
     uint64_t reserved; // bytes promised to requests in flight
     uint64_t space;    // free bytes when last looked
     bool unpublished;
+    bool broken; // the reader published an impossible index: nothing is reserved any more
 };
 
 // Reserves room for `records` records. Returns false if the reader is behind: take no request

@@ -165,12 +165,6 @@ static bool gate_open(const struct port *port)
     return !port->closed && level_allows_ports(gate_level(port));
 }
 
-void port_close(struct port *port)
-{
-    port->closed = true;
-    atomic_store_explicit(&port->counters.closed, 1, memory_order_relaxed);
-}
-
 static void audit(struct port *port, const struct slot *slot, enum audit_type type,
                   enum audit_decision decision, uint32_t rule, uint32_t length)
 {
@@ -194,7 +188,6 @@ static void audit(struct port *port, const struct slot *slot, enum audit_type ty
 // A rule of the transport was broken: nothing that this driver says can be trusted any more.
 static void close_on_anomaly(struct port *port, const struct queue_anomaly *anomaly)
 {
-    port_close(port);
     atomic_store_explicit(&port->counters.anomalies, 1, memory_order_relaxed);
     atomic_store_explicit(&port->counters.anomaly_rule, anomaly->rule, memory_order_relaxed);
     atomic_store_explicit(&port->counters.anomaly_descriptor, anomaly->descriptor,
@@ -209,6 +202,7 @@ static void close_on_anomaly(struct port *port, const struct queue_anomaly *anom
         .detail = anomaly->rule,
     };
     audit_stream_append(port->fabric->audit, &record);
+    port_close(port);
 }
 
 static struct slot *take_slot(struct port *port)
@@ -230,6 +224,37 @@ static void free_slot(struct port *port, struct slot *slot)
     port->free_slots = slot_index(port, slot);
 }
 
+// Records the end of a request that will never be answered, into the room reserved for it.
+static void settle(struct port *port, uint16_t index)
+{
+    struct slot *slot = &port->slots[index];
+    if (slot->state == SLOT_THROTTLED)
+        audit(port, slot, AUDIT_REQUEST, AUDIT_DECISION_GATE, POLICY_RULE_DEFAULT_DENY,
+              slot->request.length);
+    slot->request.status = PORT_STATUS_CLOSED;
+    audit(port, slot, AUDIT_COMPLETION, AUDIT_DECISION_GATE, POLICY_RULE_DEFAULT_DENY, 0);
+    count(&port->counters.completions, 1);
+    free_slot(port, slot);
+}
+
+void port_close(struct port *port)
+{
+    if (port->closed)
+        return;
+    port->closed = true;
+    atomic_store_explicit(&port->counters.closed, 1, memory_order_relaxed);
+    while (port->pending_head != SLOT_NONE) {
+        uint16_t index = port->pending_head;
+        port->pending_head = port->slots[index].next;
+        settle(port, index);
+    }
+    port->pending_tail = SLOT_NONE;
+    if (port->throttled != SLOT_NONE) {
+        settle(port, port->throttled);
+        port->throttled = SLOT_NONE;
+    }
+}
+
 // Copies header and reply to the guest, looking at the gate again on the way: a reply that was
 // ready when the gate closed stays here. Returns the bytes written.
 static uint32_t deliver(struct port *port, struct slot *slot)
@@ -246,8 +271,10 @@ static uint32_t deliver(struct port *port, struct slot *slot)
     uint32_t done = 0;
     while (done < request->reply_length) {
         uint32_t part = request->reply_length - done;
-        if (part > GATE_CHECK_BYTES)
-            part = GATE_CHECK_BYTES;
+        // The header counts: no more than GATE_CHECK_BYTES pass between two looks.
+        uint32_t most = done ? GATE_CHECK_BYTES : GATE_CHECK_BYTES - (uint32_t)sizeof(header);
+        if (part > most)
+            part = most;
         if (done && !gate_open(port))
             break;
         if (!virtqueue_write(queue, &slot->chain, (uint32_t)sizeof(header) + done,

@@ -93,7 +93,9 @@ static enum queue_rule add_descriptor(const struct virtqueue *queue, struct virt
                              writable ? GUEST_WRITE : GUEST_READ))
         return QUEUE_RULE_ADDRESS;
     uint32_t *total = writable ? &chain->writable_bytes : &chain->readable_bytes;
-    if (__builtin_add_overflow(*total, descriptor->length, total))
+    uint32_t both;
+    if (__builtin_add_overflow(*total, descriptor->length, total) ||
+        __builtin_add_overflow(chain->readable_bytes, chain->writable_bytes, &both))
         return QUEUE_RULE_TOTAL_LENGTH;
     chain->segments[chain->count++] = (struct virtqueue_segment){address, descriptor->length};
     if (!writable)

@@ -201,8 +201,8 @@ static void *map_part(int memory_fd, uint64_t offset, uint64_t length, struct er
     return host;
 }
 
-// Sizes, seals and maps the backing memory: one memfd, the writable slot's bytes, then the read-only
-// slot's.
+// Sizes, seals and maps the backing memory: one memfd, the writable slot's bytes, then the
+// read-only slot's.
 static int map_backing(struct cell *cell, int memory_fd, struct error *err)
 {
     uint64_t readonly_offset = large_page_up(writable_bytes(cell));

@@ -165,21 +165,21 @@ static bool vector_has_error_code(uint64_t vector)
 bool cpu_exception_read(const uint8_t *stack_page, struct gva stack_base, uint64_t rsp,
                         struct cpu_exception *exception)
 {
-    uint64_t words[7];
-    if (!range_contains(stack_base.value, GUEST_PAGE_SIZE, rsp, 6 * sizeof(uint64_t)))
+    // Vector, perhaps an error code, and the processor's frame of five words.
+    uint64_t words[7] = {0};
+    uint64_t top = stack_base.value + GUEST_PAGE_SIZE;
+    uint64_t take = top - rsp;
+    if (rsp > top || (take != 6 * sizeof(uint64_t) && take != 7 * sizeof(uint64_t)))
         return false;
-    uint64_t left = stack_base.value + GUEST_PAGE_SIZE - rsp;
-    size_t take = left < sizeof(words) ? (size_t)left : sizeof(words);
-    memset(words, 0, sizeof(words));
     memcpy(words, stack_page + (rsp - stack_base.value), take);
     exception->vector = words[0] & 0xff;
     const uint64_t *frame = words + 1;
     exception->error_code = 0;
-    if (vector_has_error_code(exception->vector)) {
-        if (take < sizeof(words))
-            return false;
+    bool has_code = vector_has_error_code(exception->vector);
+    if (has_code != (take == sizeof(words)))
+        return false;
+    if (has_code)
         exception->error_code = *frame++;
-    }
     exception->instruction = frame[0];
     exception->code_segment = frame[1];
     exception->flags = frame[2];

@@ -79,8 +79,8 @@ int sandbox_enter(uint32_t *missing, struct error *err)
 {
     static const struct rlimit none = {0, 0};
 
-    // Without privileges, a user namespace (and a mount namespace, which it must own) lends the ones
-    // that the next step needs.
+    // Without privileges, a user namespace (and a mount namespace, which it must own) lends the
+    // ones that the next step needs.
     bool privileged = geteuid() == 0;
     if (!privileged)
         unshare(CLONE_NEWUSER | CLONE_NEWNS);

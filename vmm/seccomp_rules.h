@@ -43,6 +43,7 @@ static const struct seccomp_rule seccomp_rules[] = {
     {SYS_exit_group, SECCOMP_VCPU | SECCOMP_POLLER | SECCOMP_CONTROL, SECCOMP_ANY, "end"},
     {SYS_ppoll, SECCOMP_POLLER | SECCOMP_CONTROL, SECCOMP_ANY, "sleep until there is work"},
     {SYS_read, SECCOMP_POLLER | SECCOMP_CONTROL, 2, 8, -1, 0, "drain an eventfd: 8 bytes"},
+    {SYS_restart_syscall, SECCOMP_CONTROL, SECCOMP_ANY, "a timed futex goes on after SIGCONT"},
     {SYS_recvmsg, SECCOMP_CONTROL, 0, 3, -1, 0, "messages of the supervisor"},
     {SYS_sendmsg, SECCOMP_CONTROL, 0, 3, -1, 0, "answers to the supervisor"},
     {SYS_tgkill, SECCOMP_CONTROL, 0, SECCOMP_PID_PLACEHOLDER, 2, SIGUSR1, "kick own vCPU threads"},

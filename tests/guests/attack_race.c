@@ -177,11 +177,10 @@ static void spoil_used(unsigned slot, uint32_t turn)
     STORE(*(uint32_t *)cell_boot()->events, next_random());
 }
 
-static const uint64_t forbidden[] = {CELL_GPA_CODE,   CELL_GPA_SYSTEM, ATTACK_GPA_TABLES,
-                                     CELL_GPA_DEVICE, CELL_GPA_RAM,    ~0ull};
-
 static uint64_t forbidden_address(uint32_t turn)
 {
+    const uint64_t forbidden[] = {CELL_GPA_CODE,   CELL_GPA_SYSTEM, ATTACK_GPA_TABLES,
+                                  CELL_GPA_DEVICE, CELL_GPA_RAM,    ~0ull};
     return forbidden[turn % ATTACK_COUNT(forbidden)];
 }
 

@@ -7,14 +7,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-// Marks a test of behaviour that the sources promise and do not keep yet. It is compiled, and runs
-// with -DRUN_KNOWN_DEFECTS; whoever mends the source takes the mark away.
-#ifdef RUN_KNOWN_DEFECTS
-#define KNOWN_DEFECT .disabled = 0
-#else
-#define KNOWN_DEFECT .disabled = 1
-#endif
-
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 // A random sequence. Tests start from test_seed() and say the seed where they fail, so that

@@ -291,7 +291,7 @@ Test(console, sleeps_until_there_is_room)
 }
 
 // Only a write waits: input, or its end, is no reason to stay awake, and none is asked for.
-Test(console, blocked_write_does_not_spin_on_input, KNOWN_DEFECT)
+Test(console, blocked_write_does_not_spin_on_input)
 {
     static uint8_t filler[SIZE];
     struct port_request fill = writing(filler, SIZE), more = writing("x", 1);
@@ -304,7 +304,7 @@ Test(console, blocked_write_does_not_spin_on_input, KNOWN_DEFECT)
     cr_expect_not(console_backend.prepare_sleep(&console), "awake because the input has ended");
 }
 
-Test(console, blocked_write_does_not_ask_for_input, KNOWN_DEFECT)
+Test(console, blocked_write_does_not_ask_for_input)
 {
     static uint8_t filler[SIZE];
     struct port_request fill = writing(filler, SIZE), more = writing("x", 1);
@@ -316,7 +316,7 @@ Test(console, blocked_write_does_not_ask_for_input, KNOWN_DEFECT)
 }
 
 // Two reads: the bytes that came first belong to the first one.
-Test(console, reads_keep_their_order, KNOWN_DEFECT)
+Test(console, reads_keep_their_order)
 {
     uint8_t first[4], second[4];
     struct port_request one = reading(first, 4, 4), two = reading(second, 4, 4);

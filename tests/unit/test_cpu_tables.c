@@ -242,7 +242,7 @@ Test(cpu_tables, exception_bounds)
 
 // "Returns false if the stack pointer is not where a stub leaves it": every vector is on an IST, so
 // that is one place, or two with an error code.
-Test(cpu_tables, exception_only_where_a_stub_leaves_it, KNOWN_DEFECT)
+Test(cpu_tables, exception_only_where_a_stub_leaves_it)
 {
     static uint8_t page[GUEST_PAGE_SIZE];
     struct gva base = cell_system_stack(0);

@@ -438,7 +438,7 @@ Test(elf_image, random_damage, .timeout = 50)
 }
 
 // A segment with file bytes and no memory has a file size that exceeds its memory size.
-Test(elf_image, file_bytes_without_memory, KNOWN_DEFECT)
+Test(elf_image, file_bytes_without_memory)
 {
     struct small_elf elf = good_elf();
     struct elf_image image;
@@ -448,7 +448,7 @@ Test(elf_image, file_bytes_without_memory, KNOWN_DEFECT)
 }
 
 // System V ABI, chapter 4: files of another version are another format.
-Test(elf_image, other_versions, KNOWN_DEFECT)
+Test(elf_image, other_versions)
 {
     struct small_elf elf = good_elf();
     struct elf_image image;

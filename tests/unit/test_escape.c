@@ -284,7 +284,7 @@ Test(escape, terminal_invisible)
     expect_escaped(codes, COUNT(codes));
 }
 
-Test(escape, terminal_invisible_rare, KNOWN_DEFECT)
+Test(escape, terminal_invisible_rare)
 {
     static const uint32_t codes[] = {0x180e, 0x1bca0, 0x1bca3, 0x1d173, 0x1d17a};
     expect_escaped(codes, COUNT(codes));

@@ -51,7 +51,7 @@ Test(frame_map, refuses_non_canonical_and_wrapping)
 }
 
 // Bits above the 52 that an entry has for a frame would become its attributes.
-Test(frame_map, refuses_frames_that_no_entry_can_name, KNOWN_DEFECT)
+Test(frame_map, refuses_frames_that_no_entry_can_name)
 {
     struct frame_map map = {0};
     cr_expect_eq(add(&map, 0, 1ull << 52, PAGE, 0), -1);

@@ -308,7 +308,7 @@ Test(page_table, frames_used_up)
 }
 
 // The processor faults on addresses outside the lower half; the walker must not fold them back.
-Test(page_table, walk_of_non_canonical, KNOWN_DEFECT)
+Test(page_table, walk_of_non_canonical)
 {
     struct frame_map map = {0};
     struct tables tables;

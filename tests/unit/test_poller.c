@@ -131,7 +131,7 @@ Test(poller, anomaly_is_published_when_adaptive, .timeout = 30)
 }
 
 // A busy poller has no idle moment in which it would publish what was written meanwhile.
-Test(poller, anomaly_is_published_when_busy, KNOWN_DEFECT, .timeout = 30)
+Test(poller, anomaly_is_published_when_busy, .timeout = 30)
 {
     reports_anomaly(POLLER_BUSY);
 }

@@ -256,7 +256,7 @@ Test(port, level_raised_within_a_reply)
 }
 
 // Header and first part of the payload are 4112 bytes between two looks at the gate.
-Test(port, level_raised_at_the_reply_header, KNOWN_DEFECT)
+Test(port, level_raised_at_the_reply_header)
 {
     unsigned written = bytes_after_raise(0);
     cr_expect_leq(written, 4096u, "%u bytes", written);
@@ -467,7 +467,7 @@ Test(port, anomaly_drops_what_is_pending)
 
 // Closing a port gives the room back that its requests in flight had reserved, so that the other
 // ports of the VM do not lose it, and says what became of them.
-Test(port, close_settles_the_audit, KNOWN_DEFECT)
+Test(port, close_settles_the_audit)
 {
     start();
     h.pend = true;

@@ -117,7 +117,7 @@ Test(port_limits, slow_rate_asked_every_100_ns)
 }
 
 // ... nor by the remainder of each division: 1999 ns are 1.999 micro-tokens.
-Test(port_limits, slow_rate_does_not_drift, KNOWN_DEFECT)
+Test(port_limits, slow_rate_does_not_drift)
 {
     struct limits limits =
         make(&(struct limits_config){.requests_per_s = 1, .request_burst = 1}, 0);
@@ -231,7 +231,7 @@ Test(port_limits, extreme_values)
 }
 
 // The product of a rate and a time, both near 2^64, does not fit 127 bits.
-Test(port_limits, clock_beyond_292_years, KNOWN_DEFECT)
+Test(port_limits, clock_beyond_292_years)
 {
     struct limits limits =
         make(&(struct limits_config){.requests_per_s = UINT64_MAX, .request_burst = 1}, 0);

@@ -272,7 +272,7 @@ Test(sandbox, unknown_kind)
 
 // An operator stops and continues the VMM while the control thread waits with a time-out: the
 // kernel resumes such a call as restart_syscall.
-Test(sandbox, survives_stop_and_continue, KNOWN_DEFECT)
+Test(sandbox, survives_stop_and_continue)
 {
     pid_t child = fork();
     if (child == 0) {

@@ -25,8 +25,6 @@ static bool try_write(struct console *console, struct port_request *request)
 
 static bool try_read(struct console *console, struct port_request *request)
 {
-    if (console->input_blocked)
-        return false;
     // Order matters: a producer sets `closed` after its last bytes.
     bool closed = atomic_load_explicit(&console->input.header->closed, memory_order_acquire);
     uint64_t available = shared_ring_available(&console->input);
@@ -42,8 +40,7 @@ static bool try_read(struct console *console, struct port_request *request)
             if (shared_ring_wait_data(&console->input))
                 return try_read(console, request);
         }
-        console->input_blocked = !closed; // a later read of this batch must not overtake this one
-        return closed;                    // a reply without bytes is the end of the input
+        return closed; // a reply without bytes is the end of the input
     }
     uint32_t wanted =
         request->argument < request->reply_capacity ? request->argument : request->reply_capacity;
@@ -61,8 +58,12 @@ static enum port_progress console_resume(void *state, struct port_request *reque
 {
     struct console *console = state;
     if (request->operation == CONSOLE_READ) {
-        if (!try_read(console, request))
+        // Resumed in arrival order: the first that waits becomes the oldest, and only it reads.
+        if (!console->oldest_read)
+            console->oldest_read = request;
+        if (console->oldest_read != request || !try_read(console, request))
             return PORT_PENDING;
+        console->oldest_read = NULL;
         console->pending_reads--;
         return PORT_DONE;
     }
@@ -88,7 +89,8 @@ static enum port_progress console_submit(void *state, struct port_request *reque
         }
         if (!console->pending_reads && try_read(console, request))
             return PORT_DONE;
-        console->pending_reads++;
+        if (!console->pending_reads++)
+            console->oldest_read = request;
         return PORT_PENDING;
     default:
         // The fabric passes only operations of the table above.
@@ -106,7 +108,6 @@ static void console_flush(void *state)
     console->produced = false;
     console->consumed = false;
     console->output_blocked = false;
-    console->input_blocked = false;
     if (wake) {
         uint64_t one = 1;
         ssize_t ignored = write(console->wake_fd, &one, sizeof(one));

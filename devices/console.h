@@ -12,8 +12,8 @@ struct console {
     int wake_fd;               // eventfd of the supervisor, borrowed
     unsigned pending_writes;
     unsigned pending_reads;
+    const struct port_request *oldest_read; // the only one that may read, if any waits
     bool output_blocked; // a write of this batch did not fit: later ones must not overtake it
-    bool input_blocked;  // a read of this batch found nothing: later ones must not overtake it
     bool produced;
     bool consumed;
 };

@@ -57,11 +57,19 @@ static void bucket_refill(struct token_bucket *bucket, uint64_t now_ns)
     bucket->level = level > bucket->burst ? bucket->burst : (int64_t)level;
 }
 
-// Time until the level is positive again.
-static uint64_t bucket_wait_ns(const struct token_bucket *bucket)
+// Tokens that must be there for a cost: all of it, or a full bucket if the cost exceeds the burst.
+static int64_t bucket_needed(const struct token_bucket *bucket, uint64_t cost)
 {
-    wide missing = (wide)1 - bucket->level;
-    wide ns = missing * 1000 / bucket->rate_per_s + 1;
+    if (cost >= (uint64_t)(bucket->burst / MICRO))
+        return bucket->burst;
+    return (int64_t)cost * MICRO;
+}
+
+// Time until the level is `needed`.
+static uint64_t bucket_wait_ns(const struct token_bucket *bucket, int64_t needed)
+{
+    wide missing = (wide)needed - bucket->level;
+    wide ns = (missing * 1000 + bucket->rate_per_s - 1) / bucket->rate_per_s;
     return ns > (wide)(3600 * NS_PER_SECOND) ? 3600 * NS_PER_SECOND : (uint64_t)ns;
 }
 
@@ -82,13 +90,18 @@ enum limits_verdict limits_take(struct limits *limits, uint64_t bytes, uint64_t 
     if (limits->bytes_total && bytes > limits->bytes_total - limits->bytes_used)
         return LIMITS_EXHAUSTED;
 
-    struct token_bucket *buckets[] = {&limits->requests, &limits->bytes};
+    const struct {
+        struct token_bucket *bucket;
+        uint64_t cost;
+    } checks[] = {{&limits->requests, 1}, {&limits->bytes, bytes}};
     for (unsigned i = 0; i < 2; i++) {
-        if (!buckets[i]->rate_per_s)
+        struct token_bucket *bucket = checks[i].bucket;
+        if (!bucket->rate_per_s)
             continue;
-        bucket_refill(buckets[i], now_ns);
-        if (buckets[i]->level <= 0) {
-            *retry_ns = now_ns + bucket_wait_ns(buckets[i]);
+        bucket_refill(bucket, now_ns);
+        int64_t needed = bucket_needed(bucket, checks[i].cost);
+        if (bucket->level < needed) {
+            *retry_ns = now_ns + bucket_wait_ns(bucket, needed);
             return LIMITS_WAIT;
         }
     }

@@ -171,7 +171,7 @@ def check_cores():
 
 @tap.test("more memory than the host has, and too little")
 def check_memory():
-    refused([*HONEST, "--memory", "1048576GiB"], RESOURCES, "the host has", "--memory")
+    refused([*HONEST, "--memory", "1024GiB"], RESOURCES, "the host has", "--memory")
     refused([*HONEST, "--memory", "1MiB"], RESOURCES, "memory")
     for text in ("x", "-1", "1.5GiB", "99999999999999999999", "1TB"):
         refused([*HONEST, "--memory", text], USAGE, "--memory")

@@ -200,7 +200,7 @@ static int empty_reply(void)
     X(wrap_to_io, "wrap-into-io", ATTACK_GPA_IO - 0x80000000ull, 0x80000040u)                        \
     X(longest, "longest", ATTACK_GPA_IO, 0xffffffffu)                                                \
     X(sign, "sign", ATTACK_GPA_IO | 1ull << 63, 64)                                                  \
-    X(high_bits, "high-bits", ATTACK_GPA_IO | 1ull << 32, 64)
+    X(high_bits, "high-bits", ATTACK_GPA_IO | 1ull << 40, 64)
 
 #define DEFINE(function, name, where, bytes)                                                       \
     static int read_##function(void)                                                               \

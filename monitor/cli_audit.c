@@ -118,7 +118,10 @@ int cli_audit(int argc, char **argv)
 {
     bool json = false;
     const char *path = NULL;
-    if (argc < 2 || !strcmp(argv[1], "--help")) {
+    bool wants_help = argc < 2;
+    for (int i = 1; i < argc; i++)
+        wants_help = wants_help || !strcmp(argv[i], "--help") || !strcmp(argv[i], "-h");
+    if (wants_help) {
         printf("Usage: guillotine audit cat [--json] FILE.audit\n\n"
                "Prints the records of an audit log, one a line: every request with the decision\n"
                "and the rule that made it, every completion, anomaly, violation and level.\n\n"

@@ -72,8 +72,12 @@ static const struct {
     {{"require", 1, NULL, OPTION_REQUIRE},
      "LEVEL",
      "none, basic or strict: refuse to run with less isolation (default none)"},
-    {{"runtime-dir", 1, NULL, OPTION_RUNTIME_DIR}, "DIR", "where control sockets live"},
-    {{"state-dir", 1, NULL, OPTION_STATE_DIR}, "DIR", "where audit logs live"},
+    {{"runtime-dir", 1, NULL, OPTION_RUNTIME_DIR},
+     "DIR",
+     "where control sockets live (root: /run/guillotine, else $XDG_RUNTIME_DIR/guillotine)"},
+    {{"state-dir", 1, NULL, OPTION_STATE_DIR},
+     "DIR",
+     "where audit logs live (root: /var/lib/guillotine, else ~/.local/state/guillotine)"},
     {{"help", 0, NULL, OPTION_HELP}, NULL, "this text"},
 };
 
@@ -174,6 +178,9 @@ static int apply(int option, const char *value, struct run_options *options,
         return set_name(vm, value, err);
     case OPTION_AUDIT:
         options->audit = value;
+        if (strlen(value) < 7 || strcmp(value + strlen(value) - 6, ".audit"))
+            return error_set(err, EXIT_STATUS_USAGE, 0,
+                             "--audit %s: an audit log's name ends in .audit", value);
         return 0;
     case OPTION_RESULT:
         options->result = value;
@@ -319,7 +326,7 @@ int cli_run(int argc, char **argv)
     // they are no good it goes away with its channel.
     cleanup_fd int kvm_fd = -1;
     for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
-        if (!strcmp(argv[i], "--help"))
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
             return help();
     }
     kvm_fd = kvm_device_open(&kvm_error);

@@ -78,8 +78,11 @@ int main(int argc, char **argv)
     if (!strcmp(argv[1], "--version"))
         return version(argc > 2 && !strcmp(argv[2], "--json"));
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        if (!strcmp(argv[1], commands[i].name))
-            return commands[i].function(argc - 1, argv + 1);
+        if (!strcmp(argv[1], commands[i].name)) {
+            int status = commands[i].function(argc - 1, argv + 1);
+            // A listing that did not reach its reader is a failure.
+            return fflush(stdout) && status == EXIT_STATUS_OK ? EXIT_STATUS_FAILURE : status;
+        }
     }
     return cli_usage(NULL, "unknown command '%s'", argv[1]);
 }

@@ -84,10 +84,15 @@ int placement_choose(const struct vm_description *vm, struct vmm_config *config,
     choose_rest(vm, &usable, &model, &hypervisor);
 
     bool enough = cpu_list_count(&model) >= config->vcpus && cpu_list_count(&hypervisor) >= 1;
-    if (!enough && vm->model_cores_given)
+    if (!enough && vm->model_cores_given && cpu_list_count(&hypervisor) == 0)
+        return error_set(
+            err, EXIT_STATUS_RESOURCES, 0,
+            "the model cores are all CPUs that are usable: none is left for mediation");
+    if (!enough && (vm->model_cores_given || vm->hypervisor_cores_given))
         return error_set(err, EXIT_STATUS_RESOURCES, 0,
-                         "%u vCPUs need %u model cores of their own, %u given", config->vcpus,
-                         config->vcpus, cpu_list_count(&model));
+                         "%u vCPUs need %u model cores of their own, %u %s", config->vcpus,
+                         config->vcpus, cpu_list_count(&model),
+                         vm->model_cores_given ? "given" : "left");
     if (!enough && vm->require != VMM_REQUIRE_NONE)
         return error_set(err, EXIT_STATUS_HOST_REFUSED, 0,
                          "--require: %u vCPUs and a hypervisor core need %u CPUs, %u are usable",

@@ -18,8 +18,8 @@ struct spawn_request {
     int keep_stderr; // else standard error is /dev/null, as the other two are
 };
 
-// Starts the program in a process group of its own, with no signal blocked. Descriptors that are
-// not handed over must be close-on-exec. *pidfd is close-on-exec. Returns the process id, or -1. A
+// Starts the program in a process group of its own, with no signal blocked and no
+// descriptor beyond those handed over. *pidfd is close-on-exec. Returns the process id, or -1. A
 // program that cannot be executed ends with status 127: the caller sees it die.
 pid_t spawn_program(const struct spawn_request *request, int *pidfd, struct error *err);
 

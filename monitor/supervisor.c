@@ -74,12 +74,22 @@ static void take_ready(struct supervisor *s, const struct vmm_ready *ready)
 {
     s->ready = true;
     s->ready_message = *ready;
-    if (ready->missing_layers &
-        (VMM_LAYER_MOUNT_VIEW | VMM_LAYER_CAPABILITIES | VMM_LAYER_IDENTITY))
-        fprintf(stderr, "guillotine: note: this host denies sandbox layers of the VMM:%s%s%s\n",
-                ready->missing_layers & VMM_LAYER_MOUNT_VIEW ? " empty mount view" : "",
-                ready->missing_layers & VMM_LAYER_CAPABILITIES ? " dropped capabilities" : "",
-                ready->missing_layers & VMM_LAYER_IDENTITY ? " unprivileged identity" : "");
+    static const struct {
+        uint32_t layer;
+        const char *name;
+    } layers[] = {
+        {VMM_LAYER_MOUNT_VIEW, " empty file system"},
+        {VMM_LAYER_CAPABILITIES, " dropped capabilities"},
+        {VMM_LAYER_IDENTITY, " unprivileged identity"},
+        {VMM_LAYER_MSR_FILTER, " MSR filter"},
+        {VMM_LAYER_PINNING, " pinning"},
+    };
+    if (ready->missing_layers) {
+        fprintf(stderr, "guillotine: note: this host denies layers of isolation:");
+        for (size_t i = 0; i < sizeof(layers) / sizeof(layers[0]); i++)
+            fputs(ready->missing_layers & layers[i].layer ? layers[i].name : "", stderr);
+        fputc('\n', stderr);
+    }
     placement_leave_model_cores(&s->vm, s->process.pid);
 }
 

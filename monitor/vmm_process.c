@@ -187,7 +187,7 @@ static int fill_config(struct vmm_config *config, const struct vm_description *v
         vm->memory_bytes ? vm->memory_bytes : DEFAULT_MEMORY_BYTES + all_weights / 4;
     config->doorbell_interval_ns =
         (vm->doorbell_interval_given ? vm->doorbell_interval_us : 50) * 1000;
-    config->idle_spin_ns = (vm->idle_spin_given ? vm->idle_spin_us : 50) * 1000;
+    config->idle_spin_ns = (vm->idle_spin_given ? vm->idle_spin_us : 1000) * 1000;
     if (check_memory(config->memory_bytes, err) < 0)
         return -1;
     return placement_choose(vm, config, err);

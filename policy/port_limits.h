@@ -17,9 +17,9 @@ struct limits_config {
     uint64_t bytes_total;
 };
 
-// A token bucket. A cost passes when its tokens are there; one larger than the burst passes when the
-// bucket is full and leaves a debt that delays what follows, so that no request can be starved for
-// ever by its size.
+// A token bucket. A cost passes when its tokens are there; one larger than the burst passes when
+// the bucket is full and leaves a debt that delays what follows, so that no request can be starved
+// for ever by its size.
 struct token_bucket {
     uint64_t rate_per_s; // 0: unlimited
     int64_t burst;       // micro-tokens

@@ -113,10 +113,9 @@ enum vmm_require {
 
 // Sandbox layers that the VMM could not get from the host (bits of missing_layers).
 enum vmm_layer {
-    VMM_LAYER_MOUNT_VIEW = 1u << 0,   // empty mount view
+    VMM_LAYER_MOUNT_VIEW = 1u << 0,   // empty file system
     VMM_LAYER_CAPABILITIES = 1u << 2, // dropped and bounded
-    VMM_LAYER_SECCOMP = 1u << 3,
-    VMM_LAYER_IDENTITY = 1u << 4, // a user id without rights on the host
+    VMM_LAYER_IDENTITY = 1u << 4,     // a user id without rights on the host
     VMM_LAYER_MSR_FILTER = 1u << 5,
     VMM_LAYER_PINNING = 1u << 6,
 };

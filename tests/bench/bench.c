@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,6 +121,9 @@ uint64_t bench_now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
 }
 
+// The CPUs that this process was given; programs under test get all of them, whatever it pins.
+static cpu_set_t usable_cpus;
+
 pid_t bench_spawn(char *const *argv, int *output, uint64_t *exec_ns)
 {
     static uint64_t *stamp;
@@ -132,6 +136,7 @@ pid_t bench_spawn(char *const *argv, int *output, uint64_t *exec_ns)
     if (pid < 0)
         bench_die("fork: %s", strerror(errno));
     if (pid == 0) {
+        sched_setaffinity(0, sizeof(usable_cpus), &usable_cpus);
         int null = open("/dev/null", O_RDWR);
         dup2(null, 0);
         dup2(output ? pipe_fds[1] : null, 1);
@@ -215,7 +220,8 @@ static void print_host(void)
 static void print_results(const struct bench *bench)
 {
     if (!bench->json) {
-        fprintf(stderr, "\r\033[K");
+        if (isatty(STDERR_FILENO))
+            fprintf(stderr, "\r\033[K");
         printf("%-32s %14s %-10s %s\n", "METRIC", "VALUE", "UNIT", "SAMPLES");
         for (size_t i = 0; i < bench->metric_count; i++)
             printf("%-32s %14.3f %-10s %zu\n", bench->metrics[i].name, bench->metrics[i].value,
@@ -279,6 +285,7 @@ int main(int argc, char **argv)
         help();
         return 64;
     }
+    sched_getaffinity(0, sizeof(usable_cpus), &usable_cpus);
     bench.name = benches[chosen].name;
     find_programs(&bench);
     benches[chosen].run(&bench);

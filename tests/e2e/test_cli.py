@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from guest_test import Bench, Tap, one_line, process_exists, wait_until
+from guest_test import Bench, Skip, Tap, one_line, process_exists, wait_until
 
 MIB = 1 << 20
 
@@ -348,6 +348,50 @@ def check_require():
 def check_many_vcpus():
     ended = bench.run([*HONEST, "--vcpus", "16", "--", "exit", "11"])
     assert ended.status == 11, ended
+
+
+@tap.test("the locked-down VMM: no descriptor of the caller, no capability, empty root, filters")
+def check_lock_down():
+    if os.geteuid() != 0:
+        raise Skip("needs root to look into the VMM")
+    secret = os.open("/etc/passwd", os.O_RDONLY)
+    folder = os.open("/", os.O_RDONLY)
+    os.set_inheritable(secret, True)
+    os.set_inheritable(folder, True)
+    process = bench.start([*HANG, "--name", "locked", "--", "park"], close_fds=False)
+    os.close(secret)
+    os.close(folder)
+    vmm = bench.wait_running("locked", process)["vmm_pid"]
+
+    def locked():
+        with open(f"/proc/{vmm}/status", encoding="utf-8") as file:
+            return "Seccomp:\t2" in file.read()
+    assert wait_until(locked, 5)
+    for task in os.listdir(f"/proc/{vmm}/task"):
+        with open(f"/proc/{vmm}/task/{task}/status", encoding="utf-8") as file:
+            status = dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
+        if status["Name"].startswith("kvm"):
+            continue  # a worker of the kernel
+        for key in ("CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd"):
+            assert int(status[key], 16) == 0, (key, status[key])
+        assert status["Uid"].split() == ["65534"] * 4, status["Uid"]
+        assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2", status
+        assert os.listdir(f"/proc/{vmm}/task/{task}/root/") == [], "the root is not empty"
+    for fd in os.listdir(f"/proc/{vmm}/fd"):
+        target = os.readlink(f"/proc/{vmm}/fd/{fd}")
+        allowed = ("socket:", "anon_inode:[eventfd]", "anon_inode:kvm-vcpu:", "/dev/null")
+        assert target.startswith(allowed), f"descriptor {fd} is {target}"
+    process.send_signal(signal.SIGTERM)
+    assert bench.finish(process).status == 143
+
+
+@tap.test("bench launch prints one JSON object with the published metrics")
+def check_bench():
+    done = bench.command("bench", "launch", "--json")
+    assert done.returncode == 0, done
+    result = json.loads(done.stdout)
+    names = {metric["name"] for metric in result["metrics"]}
+    assert result["bench"] == "launch" and {"launch_p50_ms", "launch_p99_ms"} <= names, result
 
 
 @tap.test("help, version, and commands that are none", needs_kvm=False)

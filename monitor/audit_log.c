@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "level.h"
 
 static int write_all(int fd, const void *data, size_t length, struct error *err)
 {
@@ -49,8 +50,8 @@ static int check_or_write_header(int fd, const char *path, struct error *err)
 int audit_log_open(struct audit_log *log, const char *path, const struct clock *clock,
                    struct error *err)
 {
-    cleanup_fd int fd =
-        open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+    cleanup_fd int fd = open(
+        path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW, 0600);
     if (fd < 0)
         return error_set(err, errno == EISDIR ? EXIT_STATUS_BAD_FILE : EXIT_STATUS_RESOURCES, errno,
                          "audit log %s", path);
@@ -63,6 +64,7 @@ int audit_log_open(struct audit_log *log, const char *path, const struct clock *
     log->sequence = 0;
     log->next_from_vmm = 0;
     log->used = 0;
+    log->whole = lseek(fd, 0, SEEK_END);
     log->fd = steal_fd(&fd);
     return 0;
 }
@@ -70,8 +72,17 @@ int audit_log_open(struct audit_log *log, const char *path, const struct clock *
 int audit_log_flush(struct audit_log *log, struct error *err)
 {
     size_t bytes = log->used * sizeof(log->batch[0]);
+    if (!bytes)
+        return 0;
+    if (write_all(log->fd, log->batch, bytes, err) < 0) {
+        // No torn record: the log ends where it was whole, and later runs can go on with it.
+        if (ftruncate(log->fd, log->whole) < 0)
+            return error_wrap(err, "and it cannot be cut back to its last record");
+        return -1;
+    }
+    log->whole += (off_t)bytes;
     log->used = 0;
-    return bytes ? write_all(log->fd, log->batch, bytes, err) : 0;
+    return 0;
 }
 
 static int add(struct audit_log *log, const struct audit_record *record, uint64_t wall_ns,
@@ -94,6 +105,15 @@ int audit_log_append(struct audit_log *log, const struct audit_record *record, s
     return add(log, &stamped, clock_wall_ns(log->clock), err);
 }
 
+// The supervisor writes start, level, violation and end itself: a VMM that claims one is lying.
+static bool is_of_fabric(const struct audit_log *log, const struct audit_record *record)
+{
+    bool known = record->type == AUDIT_REQUEST || record->type == AUDIT_COMPLETION ||
+                 record->type == AUDIT_ANOMALY || record->type == AUDIT_PORT_CLOSED;
+    return known && record->port < log->ports && record->decision <= AUDIT_DECISION_GATE &&
+           record->level < LEVEL_COUNT;
+}
+
 int audit_log_take(struct audit_log *log, struct shared_ring *ring, bool *wake, struct error *err)
 {
     const uint64_t size = sizeof(struct audit_record);
@@ -104,17 +124,21 @@ int audit_log_take(struct audit_log *log, struct shared_ring *ring, bool *wake, 
     for (uint64_t offset = 0; offset < available; offset += size) {
         struct audit_record record;
         shared_ring_peek(ring, offset, &record, sizeof(record));
-        if (record.size != size || record.sequence != log->next_from_vmm)
+        if (record.size != size || record.sequence != log->next_from_vmm ||
+            !is_of_fabric(log, &record))
             return error_set(err, EXIT_STATUS_ISOLATED, 0,
-                             "audit ring: record %llu is out of sequence",
+                             "audit ring: record %llu is not one that the fabric writes",
                              (unsigned long long)log->next_from_vmm);
         log->next_from_vmm++;
         if (add(log, &record, wall_ns, err) < 0)
             return -1;
     }
+    // Consumed only once they are in the file.
+    if (audit_log_flush(log, err) < 0)
+        return -1;
     if (available && shared_ring_consume(ring, available))
         *wake = true;
-    return audit_log_flush(log, err);
+    return 0;
 }
 
 void audit_log_close(struct audit_log *log)

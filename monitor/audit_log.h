@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "audit_record.h"
 #include "clock.h"
@@ -19,6 +20,8 @@ struct audit_log {
     const struct clock *clock;
     uint64_t sequence;      // of the next record in this run
     uint64_t next_from_vmm; // sequence that the VMM's next record must have
+    uint32_t ports;         // of the VM; set by the caller
+    off_t whole;            // bytes of the file that are whole records
     size_t used;            // records in `batch`
     struct audit_record batch[AUDIT_LOG_BATCH];
 };

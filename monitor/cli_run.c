@@ -297,6 +297,11 @@ static void block_signals(void)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGPIPE);
+    // Job control would stop the supervisor and leave the model running. Reading the terminal from
+    // the background then fails with EIO, which counts as the end of the input.
+    sigaddset(&set, SIGTSTP);
+    sigaddset(&set, SIGTTIN);
+    sigaddset(&set, SIGTTOU);
     sigprocmask(SIG_BLOCK, &set, NULL);
 }
 

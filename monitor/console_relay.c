@@ -3,17 +3,35 @@
 #include "console_relay.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include "clock.h"
 
 // At most this much a write: a pipe that polls as writable takes it without blocking (pipe(7)).
 #define CHUNK 4096u
+
+// A description of our own of the same terminal or pipe, so that not blocking on it concerns nobody
+// else who has it open. Falls back to the given one.
+static int open_nonblocking(int fd)
+{
+    char path[32];
+    struct stat status;
+    if (fstat(fd, &status) < 0 || !(S_ISFIFO(status.st_mode) || S_ISCHR(status.st_mode)))
+        return fd;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    int own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    return own >= 0 ? own : fd;
+}
 
 void console_relay_init(struct console_relay *relay, int input_fd, int output_fd)
 {
     *relay = (struct console_relay){
         .input_fd = input_fd,
-        .output_fd = output_fd,
+        .output_fd = open_nonblocking(output_fd),
         .terminal = isatty(output_fd) == 1,
     };
 }
@@ -49,7 +67,7 @@ bool console_relay_has_output(struct console_relay *relay)
     return available != 0 && available != UINT64_MAX;
 }
 
-bool console_relay_wants_input(const struct console_relay *relay)
+bool console_relay_wants_input(struct console_relay *relay)
 {
     return relay->input_fd >= 0 &&
            atomic_load_explicit(&relay->input.header->consumer_waiting, memory_order_relaxed);
@@ -102,9 +120,12 @@ void console_relay_drain(struct console_relay *relay, int limit_ms)
 {
     bool wake = false;
     struct error err;
+    uint64_t deadline = clock_now_ns(&clock_host) + (uint64_t)limit_ms * NS_PER_MS;
     while (console_relay_has_output(relay) && !relay->broken) {
         struct pollfd out = {.fd = relay->output_fd, .events = POLLOUT};
-        if (poll(&out, 1, limit_ms) <= 0 || console_relay_write(relay, &wake, &err) < 0)
+        uint64_t now = clock_now_ns(&clock_host);
+        int left_ms = now < deadline ? (int)((deadline - now) / NS_PER_MS) : 0;
+        if (poll(&out, 1, left_ms) <= 0 || console_relay_write(relay, &wake, &err) < 0)
             return;
     }
     if (relay->terminal && relay->escape.pending_length) {

@@ -12,7 +12,7 @@
 struct console_relay {
     struct shared_ring output; // consumer end
     struct shared_ring input;  // producer end
-    int output_fd;             // borrowed
+    int output_fd;             // non-blocking where the kernel lets us, stays open
     int input_fd;              // borrowed, -1 once it ended
     bool terminal;             // output_fd is a terminal: neutralise control sequences
     bool broken;               // nobody reads the output any more (EPIPE)
@@ -28,7 +28,7 @@ void console_relay_init(struct console_relay *relay, int input_fd, int output_fd
 bool console_relay_has_output(struct console_relay *relay);
 
 // True if the model asked for input and there is some left to read.
-bool console_relay_wants_input(const struct console_relay *relay);
+bool console_relay_wants_input(struct console_relay *relay);
 
 // Writes once; call when output_fd is writable. *wake is set if the VMM waits for room.
 int console_relay_write(struct console_relay *relay, bool *wake, struct error *err);
@@ -37,7 +37,7 @@ int console_relay_write(struct console_relay *relay, bool *wake, struct error *e
 void console_relay_read(struct console_relay *relay, bool *wake);
 
 // Writes what is left after the VMM has ended; blocks at most `limit_ms` on a reader that does not
-// read.
+// read, in all.
 void console_relay_drain(struct console_relay *relay, int limit_ms);
 
 #endif

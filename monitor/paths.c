@@ -36,10 +36,12 @@ static int make_private(const char *path, struct error *err)
     }
     if (lstat(path, &status) < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "create %s", path);
-    if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid())
-        return error_set(err, EXIT_STATUS_RESOURCES, 0,
-                         "%s is not a directory of this user: use --runtime-dir or --state-dir",
-                         path);
+    if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid() || (status.st_mode & 022))
+        return error_set(
+            err, EXIT_STATUS_RESOURCES, 0,
+            "%s is not a directory that only this user can write: use --runtime-dir or "
+            "--state-dir",
+            path);
     return 0;
 }
 

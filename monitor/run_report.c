@@ -10,6 +10,7 @@
 
 #include "cli.h"
 #include "elf_symbols.h"
+#include "escape.h"
 #include "violation.h"
 
 static const char *outcome_name(enum run_outcome outcome)
@@ -72,13 +73,14 @@ int run_report_status(const struct supervisor *s)
     return (int)s->error.status;
 }
 
-// Error texts of this program hold no byte that JSON would have to escape, except these.
 static void json_text(FILE *file, const char *text)
 {
-    for (; *text; text++) {
-        if (*text == '"' || *text == '\\')
+    char safe[sizeof(((struct error *)0)->text) * ESCAPE_MAX_EXPANSION];
+    escape_message(safe, sizeof(safe), text);
+    for (const char *at = safe; *at; at++) {
+        if (*at == '"' || *at == '\\')
             fputc('\\', file);
-        fputc((unsigned char)*text < 0x20 ? ' ' : *text, file);
+        fputc(*at, file);
     }
 }
 

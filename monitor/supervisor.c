@@ -40,11 +40,34 @@ static int raise_wake(int fd)
     return write(fd, &one, sizeof(one)) == (ssize_t)sizeof(one) ? 0 : -1;
 }
 
+// The supervisor's own level, and the record of it. Levels only rise here.
+static void raise_level(struct supervisor *s, enum level level)
+{
+    struct error err;
+    if (atomic_load(&s->process.level_own->level) >= level)
+        return;
+    atomic_store(&s->process.level_own->level, level);
+    const struct audit_record record = {
+        .type = AUDIT_LEVEL,
+        .port = AUDIT_NO_PORT,
+        .level = (uint16_t)level,
+        .detail = level,
+    };
+    audit_log_append(&s->audit, &record, &err);
+}
+
+static void go_offline(struct supervisor *s)
+{
+    raise_level(s, LEVEL_OFFLINE);
+}
+
 static void fail(struct supervisor *s, enum run_outcome outcome)
 {
     if (!s->ended)
         s->outcome = outcome;
     s->ended = true;
+    if (s->ready)
+        go_offline(s);
 }
 
 // Raises the level for everybody at once, then asks the VMM to end. Used by every path that stops
@@ -53,7 +76,7 @@ static void stop(struct supervisor *s, enum level level)
 {
     struct vmm_message message;
     struct error err;
-    atomic_store(&s->process.level_own->level, level);
+    raise_level(s, level);
     if (s->stopping)
         return;
     s->stopping = true;
@@ -61,13 +84,6 @@ static void stop(struct supervisor *s, enum level level)
     vmm_message_init(&message, VMM_MESSAGE_STOP, sizeof(message));
     if (fd_message_send(s->process.channel, &message, sizeof(message), NULL, 0, &err) < 0)
         s->stop_deadline_ns = 0;
-    const struct audit_record record = {
-        .type = AUDIT_LEVEL,
-        .port = AUDIT_NO_PORT,
-        .level = (uint16_t)level,
-        .detail = level,
-    };
-    audit_log_append(&s->audit, &record, &err);
 }
 
 static void take_ready(struct supervisor *s, const struct vmm_ready *ready)
@@ -95,8 +111,12 @@ static void take_ready(struct supervisor *s, const struct vmm_ready *ready)
 
 static void take_end(struct supervisor *s, const struct vmm_end *end)
 {
+    if (s->ended)
+        return; // what was found before stands
     s->end = *end;
     s->ended = true;
+    if (end->kind != VMM_END_EXIT && end->kind != VMM_END_STOPPED)
+        go_offline(s);
     switch (end->kind) {
     case VMM_END_EXIT:
         s->outcome = RUN_EXITED;
@@ -194,13 +214,16 @@ static void serve_channel(struct supervisor *s)
         fd_message_receive(s->process.channel, &buffer, sizeof(buffer), NULL, &fd_count, &err);
     uint64_t size = length > 0 ? (uint64_t)length : 0;
     uint32_t type = size ? vmm_message_check(&buffer.message, size) : 0;
-    if (type == VMM_MESSAGE_READY && size == sizeof(buffer.ready)) {
+    if (length < 0 && err.code == EAGAIN)
+        return;
+    if (type == VMM_MESSAGE_READY && size == sizeof(buffer.ready) && !s->ready) {
         take_ready(s, &buffer.ready);
     } else if (type == VMM_MESSAGE_END && size == sizeof(buffer.end)) {
         take_end(s, &buffer.end);
-    } else if (type == VMM_MESSAGE_FAILED && size == sizeof(buffer.failed)) {
+    } else if (type == VMM_MESSAGE_FAILED && size == sizeof(buffer.failed) && !s->ready) {
         take_failed(s, &buffer.failed);
     } else if (type == VMM_MESSAGE_STATUS_REPLY && size == sizeof(buffer.status)) {
+        s->status_asked = false;
         answer_status(s, &buffer.status);
     } else if (!s->ended) {
         error_set(&s->error, EXIT_STATUS_INTERNAL, 0,
@@ -232,7 +255,11 @@ static void serve_clients(struct supervisor *s, const struct pollfd *fds)
         switch (control_client_read(client)) {
         case CONTROL_STATUS:
             s->status_pending[i] = true;
+            // One question at a time: the answer serves everybody who asked meanwhile.
+            if (s->status_asked)
+                break;
             vmm_message_init(&message, VMM_MESSAGE_STATUS, sizeof(message));
+            s->status_asked = s->ready;
             if (!s->ready ||
                 fd_message_send(s->process.channel, &message, sizeof(message), NULL, 0, &err) < 0)
                 answer_status(s, &(struct vmm_status){.level = LEVEL_STANDARD});
@@ -252,16 +279,23 @@ static void serve_clients(struct supervisor *s, const struct pollfd *fds)
     }
 }
 
+// The VMM says something impossible: it has fallen.
+static void lie(struct supervisor *s, const char *text)
+{
+    if (s->ended)
+        return;
+    error_set(&s->error, EXIT_STATUS_ISOLATED, 0, "%s", text);
+    fail(s, RUN_ISOLATED);
+}
+
 static void drain_audit(struct supervisor *s)
 {
     bool wake = false;
     struct error err;
-    if (audit_log_take(&s->audit, &s->audit_ring, &wake, &err) < 0 && !s->stopping) {
+    if (audit_log_take(&s->audit, &s->audit_ring, &wake, &err) < 0 && !s->ended) {
         // A log that cannot be written, or a VMM that lies in it: Offline.
         s->error = err;
-        s->outcome = RUN_ISOLATED;
-        s->ended = true;
-        stop(s, LEVEL_OFFLINE);
+        fail(s, RUN_ISOLATED);
     }
     if (wake)
         raise_wake(s->process.wake_vmm);
@@ -272,8 +306,14 @@ static void serve_output(struct supervisor *s)
     bool wake = false;
     struct error err;
     if (console_relay_write(&s->console, &wake, &err) < 0) {
-        // Nobody reads any more: end as any program in a pipe does.
-        s->stop_signal = s->stop_signal ? s->stop_signal : SIGPIPE;
+        if (err.code == EPIPE) {
+            // Nobody reads any more: end as any program in a pipe does.
+            s->stop_signal = s->stop_signal ? s->stop_signal : SIGPIPE;
+        } else if (!s->ended) {
+            s->error = err;
+            s->error.status = EXIT_STATUS_ISOLATED;
+            fail(s, RUN_ISOLATED);
+        }
         stop(s, LEVEL_OFFLINE);
     }
     if (wake)
@@ -320,7 +360,9 @@ static int poll_timeout(struct supervisor *s)
 {
     // Asks the VMM for a wake-up; what came in meanwhile is served without sleeping.
     bool data = shared_ring_wait_data(&s->audit_ring);
-    if (s->has_console && shared_ring_wait_data(&s->console.output))
+    // Output that waits for its reader needs no wake-up from the VMM, only POLLOUT.
+    if (s->has_console && !console_relay_has_output(&s->console) &&
+        shared_ring_wait_data(&s->console.output))
         data = true;
     if (data)
         return 0;
@@ -346,6 +388,8 @@ static void loop(struct supervisor *s)
         if (fds[WATCH_WAKE].revents)
             drain_wake(s);
         drain_audit(s);
+        if (s->has_console && shared_ring_available(&s->console.output) == UINT64_MAX)
+            lie(s, "console ring: the VMM's index is impossible");
         if (fds[WATCH_OUTPUT].revents)
             serve_output(s);
         if (fds[WATCH_INPUT].revents)
@@ -398,6 +442,7 @@ static int start(struct supervisor *s, const char *runtime_dir, const char *audi
     s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (s->signals < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "signalfd");
+    s->audit.ports = s->vm.port_count;
     const struct audit_record record = {.type = AUDIT_START, .port = AUDIT_NO_PORT};
     return audit_log_append(&s->audit, &record, err);
 }
@@ -409,8 +454,9 @@ static void close_audit(struct supervisor *s)
     struct error err;
     if (s->audit.fd < 0)
         return;
-    if (s->audit_ring.header)
-        audit_log_take(&s->audit, &s->audit_ring, &wake, &err);
+    bool whole = true;
+    if (s->audit_ring.header && audit_log_take(&s->audit, &s->audit_ring, &wake, &err) < 0)
+        whole = false;
     if (s->outcome == RUN_VIOLATION) {
         const struct audit_record violation = {
             .type = AUDIT_VIOLATION,
@@ -427,7 +473,9 @@ static void close_audit(struct supervisor *s)
         .detail = s->outcome,
     };
     audit_log_append(&s->audit, &end, &err);
-    if (audit_log_flush(&s->audit, &err) < 0 && s->outcome == RUN_EXITED) {
+    if (audit_log_flush(&s->audit, &err) < 0)
+        whole = false;
+    if (!whole && s->outcome != RUN_FAILED && s->outcome != RUN_ISOLATED) {
         s->error = err;
         s->outcome = RUN_ISOLATED;
     }

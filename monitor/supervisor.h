@@ -35,6 +35,7 @@ struct supervisor {
     uint64_t stop_deadline_ns;
     int stop_signal; // the signal that asked us to stop, or 0
     bool status_pending[CONTROL_MAX_CLIENTS];
+    bool status_asked; // the VMM owes an answer
     enum run_outcome outcome;
     struct vmm_ready ready_message;
     struct vmm_end end;

@@ -16,7 +16,7 @@
 // Products of a rate and a long time overflow 64 bits.
 __extension__ typedef __int128 wide;
 
-static void bucket_init(struct token_bucket *bucket, uint64_t rate, uint64_t burst, uint64_t now_ns)
+void token_bucket_init(struct token_bucket *bucket, uint64_t rate, uint64_t burst, uint64_t now_ns)
 {
     if (!burst)
         burst = rate;
@@ -36,8 +36,8 @@ void limits_init(struct limits *limits, const struct limits_config *config, uint
         .requests_total = config->requests_total,
         .bytes_total = config->bytes_total,
     };
-    bucket_init(&limits->requests, config->requests_per_s, config->request_burst, now_ns);
-    bucket_init(&limits->bytes, config->bytes_per_s, config->byte_burst, now_ns);
+    token_bucket_init(&limits->requests, config->requests_per_s, config->request_burst, now_ns);
+    token_bucket_init(&limits->bytes, config->bytes_per_s, config->byte_burst, now_ns);
 }
 
 static void bucket_refill(struct token_bucket *bucket, uint64_t now_ns)
@@ -82,6 +82,29 @@ static void bucket_charge(struct token_bucket *bucket, uint64_t cost)
     bucket->level -= (int64_t)cost * MICRO;
 }
 
+// True if the tokens are there; else when they will be.
+static bool bucket_has(struct token_bucket *bucket, uint64_t cost, uint64_t now_ns,
+                       uint64_t *retry_ns)
+{
+    if (!bucket->rate_per_s)
+        return true;
+    bucket_refill(bucket, now_ns);
+    int64_t needed = bucket_needed(bucket, cost);
+    if (bucket->level >= needed)
+        return true;
+    *retry_ns = now_ns + bucket_wait_ns(bucket, needed);
+    return false;
+}
+
+bool token_bucket_take(struct token_bucket *bucket, uint64_t cost, uint64_t now_ns,
+                       uint64_t *retry_ns)
+{
+    if (!bucket_has(bucket, cost, now_ns, retry_ns))
+        return false;
+    bucket_charge(bucket, cost);
+    return true;
+}
+
 enum limits_verdict limits_take(struct limits *limits, uint64_t bytes, uint64_t now_ns,
                                 uint64_t *retry_ns)
 {
@@ -90,21 +113,9 @@ enum limits_verdict limits_take(struct limits *limits, uint64_t bytes, uint64_t 
     if (limits->bytes_total && bytes > limits->bytes_total - limits->bytes_used)
         return LIMITS_EXHAUSTED;
 
-    const struct {
-        struct token_bucket *bucket;
-        uint64_t cost;
-    } checks[] = {{&limits->requests, 1}, {&limits->bytes, bytes}};
-    for (unsigned i = 0; i < 2; i++) {
-        struct token_bucket *bucket = checks[i].bucket;
-        if (!bucket->rate_per_s)
-            continue;
-        bucket_refill(bucket, now_ns);
-        int64_t needed = bucket_needed(bucket, checks[i].cost);
-        if (bucket->level < needed) {
-            *retry_ns = now_ns + bucket_wait_ns(bucket, needed);
-            return LIMITS_WAIT;
-        }
-    }
+    if (!bucket_has(&limits->requests, 1, now_ns, retry_ns) ||
+        !bucket_has(&limits->bytes, bytes, now_ns, retry_ns))
+        return LIMITS_WAIT;
     bucket_charge(&limits->requests, 1);
     bucket_charge(&limits->bytes, bytes);
     limits->requests_used++;

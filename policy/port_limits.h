@@ -42,6 +42,14 @@ enum limits_verdict {
     LIMITS_EXHAUSTED, // over a lifetime total
 };
 
+// A full bucket. A rate of 0 is unlimited; a burst of 0 means one second's worth.
+void token_bucket_init(struct token_bucket *bucket, uint64_t rate, uint64_t burst, uint64_t now_ns);
+
+// Takes `cost` tokens if they are there. If not, takes nothing and sets *retry_ns to when they will
+// be.
+bool token_bucket_take(struct token_bucket *bucket, uint64_t cost, uint64_t now_ns,
+                       uint64_t *retry_ns);
+
 void limits_init(struct limits *limits, const struct limits_config *config, uint64_t now_ns);
 
 // Accounts one request of `bytes` at `now_ns` if it may pass. On LIMITS_WAIT nothing is accounted

@@ -10,26 +10,32 @@ const char *policy_rule_name(unsigned rule)
     return rule < sizeof(names) / sizeof(names[0]) ? names[rule] : "unknown";
 }
 
+// A denial costs the model next to nothing and the audit log two records: their rate is bounded
+// even where nothing else is.
+static struct policy_decision deny(struct port_policy *policy, enum policy_rule rule,
+                                   uint64_t now_ns)
+{
+    uint64_t retry_ns;
+    if (!token_bucket_take(&policy->refusals, 1, now_ns, &retry_ns))
+        return (struct policy_decision){POLICY_WAIT, POLICY_RULE_RATE, retry_ns};
+    return (struct policy_decision){POLICY_DENY, rule, 0};
+}
+
 struct policy_decision port_policy_decide(struct port_policy *policy,
                                           const struct policy_request *request, uint64_t now_ns)
 {
-    struct policy_decision decision = {POLICY_DENY, POLICY_RULE_DEFAULT_DENY, 0};
+    uint64_t retry_ns = 0;
     if (request->operation >= 64 || !(policy->operations >> request->operation & 1))
-        return decision;
-    if (request->length > policy->max_request_bytes) {
-        decision.rule = POLICY_RULE_REQUEST_SIZE;
-        return decision;
-    }
-    switch (limits_take(&policy->limits, request->length, now_ns, &decision.retry_ns)) {
+        return deny(policy, POLICY_RULE_DEFAULT_DENY, now_ns);
+    if (request->length > policy->max_request_bytes)
+        return deny(policy, POLICY_RULE_REQUEST_SIZE, now_ns);
+    switch (limits_take(&policy->limits, request->length, now_ns, &retry_ns)) {
     case LIMITS_PASS:
         return (struct policy_decision){POLICY_ALLOW, POLICY_RULE_GRANT, 0};
     case LIMITS_WAIT:
-        decision.outcome = POLICY_WAIT;
-        decision.rule = POLICY_RULE_RATE;
-        return decision;
+        return (struct policy_decision){POLICY_WAIT, POLICY_RULE_RATE, retry_ns};
     case LIMITS_EXHAUSTED:
     default:
-        decision.rule = POLICY_RULE_TOTAL;
-        return decision;
+        return deny(policy, POLICY_RULE_TOTAL, now_ns);
     }
 }

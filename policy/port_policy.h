@@ -23,6 +23,7 @@ struct port_policy {
     uint64_t operations; // bit n: operation n is granted
     uint32_t max_request_bytes;
     struct limits limits;
+    struct token_bucket refusals; // denials that are answered at once; beyond them, they wait
 };
 
 enum policy_outcome {

@@ -12,6 +12,11 @@
 // Bytes of a reply that are copied between two looks at the gate (DESIGN: at least every 4 KiB).
 #define GATE_CHECK_BYTES 4096u
 
+// Denials that a port answers at once: enough for an honest mistake, too few to flood the audit
+// log.
+#define REFUSALS_PER_S 100u
+#define REFUSALS_BURST 1000u
+
 // Records reserved when a request is taken: one for the request, one for its completion.
 #define RECORDS_PER_REQUEST 2u
 
@@ -125,7 +130,9 @@ struct port *port_create(const struct port_fabric *fabric, const struct port_set
     port->pending_head = port->pending_tail = port->throttled = SLOT_NONE;
     port->policy.operations = settings->operations;
     port->policy.max_request_bytes = settings->max_request_bytes;
-    limits_init(&port->policy.limits, settings->limits, clock_now_ns(fabric->clock));
+    uint64_t now_ns = clock_now_ns(fabric->clock);
+    limits_init(&port->policy.limits, settings->limits, now_ns);
+    token_bucket_init(&port->policy.refusals, REFUSALS_PER_S, REFUSALS_BURST, now_ns);
     strncpy(port->name, settings->name, sizeof(port->name) - 1);
     for (uint16_t i = 0; i < PORT_SLOTS; i++) {
         struct slot *slot = &port->slots[i];

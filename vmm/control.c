@@ -72,7 +72,10 @@ static void finish(struct vmm *vmm)
     vcpus_stop(vmm);
     poller_stop(&vmm->poller);
     struct vmm_end *end = &vmm->end;
-    if (atomic_load(&vmm->ended) != 2)
+    // All vCPUs have stopped: nobody fills a slot any more.
+    if (atomic_load(&vmm->violated) == 2)
+        *end = vmm->violation;
+    else if (atomic_load(&vmm->ended) != 2)
         *end = (struct vmm_end){.kind = VMM_END_STOPPED, .vector = UINT32_MAX};
     if (!cell_verify(&vmm->cell)) {
         end->kind = VMM_END_VIOLATION;

@@ -89,19 +89,30 @@ int vcpus_prepare(struct vmm *vmm, struct error *err)
     return 0;
 }
 
-void vmm_report(struct vmm *vmm, const struct vmm_end *end)
+// Fills a slot once; the first one wins.
+static bool fill(_Atomic uint32_t *state, struct vmm_end *slot, const struct vmm_end *end)
 {
     uint32_t nobody = 0;
+    if (!atomic_compare_exchange_strong(state, &nobody, 1))
+        return false;
+    *slot = *end;
+    atomic_store(state, 2);
+    return true;
+}
+
+void vmm_report(struct vmm *vmm, const struct vmm_end *end)
+{
     uint64_t one = 1;
-    // The gate shuts before anybody has to be woken: what other vCPUs still send goes nowhere.
-    if (end->kind == VMM_END_VIOLATION)
+    // A slot of its own: an exit that another vCPU reports first must not hide a violation.
+    if (end->kind == VMM_END_VIOLATION) {
+        // The gate shuts before anybody has to be woken: what other vCPUs still send goes nowhere.
         atomic_store(&vmm->level_own->level, LEVEL_OFFLINE);
-    if (!atomic_compare_exchange_strong(&vmm->ended, &nobody, 1))
-        return;
-    vmm->end = *end;
-    atomic_store(&vmm->ended, 2);
-    ssize_t ignored = write(vmm->control_fd, &one, sizeof(one));
-    (void)ignored;
+        fill(&vmm->violated, &vmm->violation, end);
+    }
+    if (fill(&vmm->ended, &vmm->end, end)) {
+        ssize_t ignored = write(vmm->control_fd, &one, sizeof(one));
+        (void)ignored;
+    }
 }
 
 static void report_violation(struct vcpu *vcpu, enum violation_kind kind)

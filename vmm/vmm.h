@@ -57,6 +57,8 @@ struct vmm {
     _Atomic uint32_t stop;    // vCPUs must not enter the guest any more
     _Atomic uint32_t ended;   // 1: somebody fills `end`; 2: it is filled
     struct vmm_end end;
+    _Atomic uint32_t violated; // same for `violation`
+    struct vmm_end violation;  // the first one; goes before any other end
     _Atomic uint64_t first_exit_ns;
 };
 

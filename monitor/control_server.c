@@ -83,23 +83,27 @@ int control_server_open(struct control_server *server, const char *runtime_dir, 
     return 0;
 }
 
-void control_server_accept(struct control_server *server)
-{
-    int fd = accept4(server->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    for (unsigned i = 0; fd >= 0 && i < CONTROL_MAX_CLIENTS; i++) {
-        if (server->clients[i].fd < 0) {
-            server->clients[i] = (struct control_client){.fd = fd};
-            return;
-        }
-    }
-    if (fd >= 0)
-        close(fd);
-}
-
 static void drop(struct control_client *client)
 {
     close(client->fd);
     client->fd = -1;
+}
+
+int control_server_accept(struct control_server *server)
+{
+    int fd = accept4(server->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0)
+        return -1;
+    unsigned slot = 0;
+    while (slot < CONTROL_MAX_CLIENTS && server->clients[slot].fd >= 0)
+        slot++;
+    if (slot == CONTROL_MAX_CLIENTS) {
+        // Silent clients must not lock `kill` out: the newest one counts most.
+        slot = server->next_victim++ % CONTROL_MAX_CLIENTS;
+        drop(&server->clients[slot]);
+    }
+    server->clients[slot] = (struct control_client){.fd = fd};
+    return (int)slot;
 }
 
 static enum control_request parse(const char *line)

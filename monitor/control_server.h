@@ -33,6 +33,7 @@ struct control_server {
     int fd;
     int lock;
     char path[PATH_MAX];
+    unsigned next_victim;
     struct control_client clients[CONTROL_MAX_CLIENTS];
 };
 
@@ -41,8 +42,9 @@ struct control_server {
 int control_server_open(struct control_server *server, const char *runtime_dir, const char *name,
                         struct error *err);
 
-// Accepts a waiting client, if there is room.
-void control_server_accept(struct control_server *server);
+// Accepts a waiting client; if all places are taken, one that came earlier is dropped. Returns the
+// place, or -1 if nobody waited.
+int control_server_accept(struct control_server *server);
 
 // Reads from a client whose descriptor is readable. Returns the request that a complete line
 // makes; CONTROL_NONE if the line is not complete or the client went away (then its fd is -1).

@@ -400,9 +400,12 @@ static void loop(struct supervisor *s)
             error_set(&s->error, EXIT_STATUS_INTERNAL, 0, "the VMM ended without a report");
             fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
         }
-        if (fds[WATCH_CONTROL].revents)
-            control_server_accept(&s->control);
         serve_clients(s, fds);
+        if (fds[WATCH_CONTROL].revents) {
+            int place = control_server_accept(&s->control);
+            if (place >= 0)
+                s->status_pending[place] = false;
+        }
         if (s->stopping && !s->ended && clock_now_ns(&clock_host) >= s->stop_deadline_ns) {
             // It did not confirm in time: vmm_process_end kills it.
             s->outcome = RUN_STOPPED;

@@ -247,7 +247,7 @@ static int send_config(const struct vmm_process *process, const struct vm_descri
 int vmm_process_configure(const struct vmm_process *process, const struct vm_description *vm,
                           struct error *err)
 {
-    int inputs[1 + VMM_MAX_WEIGHTS];
+    int inputs[1 + VMM_MAX_WEIGHTS] = {0};
     uint64_t sizes[1 + VMM_MAX_WEIGHTS] = {0};
     unsigned opened = 0;
     int result = 0;

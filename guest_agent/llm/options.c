@@ -61,8 +61,8 @@ static const struct option *find_option(const char *name)
     return NULL;
 }
 
-/* Stricter than the C library's conversions, which take signs, white space and rests: these two read
- * decimal digits; -1 if there is anything else, or too much. */
+/* Stricter than the C library's conversions, which take signs, white space and rests: these two
+ * read decimal digits; -1 if there is anything else, or too much. */
 static int parse_integer(const char *text, uint64_t *value)
 {
     uint64_t number = 0;

@@ -187,19 +187,19 @@ static int empty_reply(void)
     X(zero, "zero", 0, 64)                                                                         \
     X(system, "system", CELL_GPA_SYSTEM, 64)                                                       \
     X(idt, "idt", CELL_GPA_SYSTEM + CELL_SYSTEM_IDT, 64)                                           \
-    X(tables, "tables", ATTACK_GPA_TABLES, 64)                                                       \
+    X(tables, "tables", ATTACK_GPA_TABLES, 64)                                                     \
     X(code, "code", CELL_GPA_CODE, 64)                                                             \
     X(device, "device", CELL_GPA_DEVICE, 64)                                                       \
     X(ram, "ram", CELL_GPA_RAM, 64)                                                                \
-    X(before_io, "before-io", ATTACK_GPA_IO - 64, 64)                                                \
-    X(across_start, "across-start", ATTACK_GPA_IO - 32, 64)                                          \
+    X(before_io, "before-io", ATTACK_GPA_IO - 64, 64)                                              \
+    X(across_start, "across-start", ATTACK_GPA_IO - 32, 64)                                        \
     X(across_end, "across-end", IO_END - 32, 64)                                                   \
     X(after_io, "after-io", IO_END, 64)                                                            \
     X(virtual_io, "virtual", CELL_GVA_IO, 64)                                                      \
     X(wrap, "wrap", 0xfffffffffffffff0ull, 64)                                                     \
-    X(wrap_to_io, "wrap-into-io", ATTACK_GPA_IO - 0x80000000ull, 0x80000040u)                        \
-    X(longest, "longest", ATTACK_GPA_IO, 0xffffffffu)                                                \
-    X(sign, "sign", ATTACK_GPA_IO | 1ull << 63, 64)                                                  \
+    X(wrap_to_io, "wrap-into-io", ATTACK_GPA_IO - 0x80000000ull, 0x80000040u)                      \
+    X(longest, "longest", ATTACK_GPA_IO, 0xffffffffu)                                              \
+    X(sign, "sign", ATTACK_GPA_IO | 1ull << 63, 64)                                                \
     X(high_bits, "high-bits", ATTACK_GPA_IO | 1ull << 40, 64)
 
 #define DEFINE(function, name, where, bytes)                                                       \

@@ -135,7 +135,8 @@ Test(port_limits, debt)
     cr_assert_eq(limits_take(&limits, 5100, 0, &retry), LIMITS_PASS);
     cr_assert_eq(limits_take(&limits, 1, 0, &retry), LIMITS_WAIT);
     // 5000 bytes of debt and the byte itself, at 1000 per second.
-    cr_expect(retry >= 5 * SECOND + SECOND / 1000 && retry < 5 * SECOND + SECOND / 1000 + 2000, "%" PRIu64, retry);
+    cr_expect(retry >= 5 * SECOND + SECOND / 1000 && retry < 5 * SECOND + SECOND / 1000 + 2000,
+              "%" PRIu64, retry);
     cr_expect_eq(limits_take(&limits, 1, retry - 2000, &(uint64_t){0}), LIMITS_WAIT);
     cr_expect_eq(limits_take(&limits, 1, retry, &(uint64_t){0}), LIMITS_PASS);
 }

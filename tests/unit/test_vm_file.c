@@ -406,7 +406,7 @@ Test(vm_file, arguments_fit_into_the_launch_message)
     cr_expect_eq(err.status, EXIT_STATUS_USAGE);
     vm_description_free(&vm);
 
-    cleanup_free char *text = malloc(VMM_ARGUMENTS_MAX + 1024);
+    static char text[VMM_ARGUMENTS_MAX + 1024];
     char *at = stpcpy(text, VM("\"arguments\":[\"\",\""));
     at[-1] = 'x'; // in place of the brace that VM closes with
     memset(at, 'x', VMM_ARGUMENTS_MAX);

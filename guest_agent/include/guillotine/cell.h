@@ -61,8 +61,8 @@ int cell_port_open(struct cell_port *port, const char *name);
 
 // Sends one request and waits for its reply. `payload` of at most entry->max_request_bytes is
 // copied out, up to `reply_size` bytes of the reply are copied in and *reply_length set. Returns
-// the status (enum port_status), or -1 if the payload or `reply_size` exceeds what the port takes, or
-// its queue has fewer than 2 entries.
+// the status (enum port_status), or -1 if the payload or `reply_size` exceeds what the port takes,
+// or its queue has fewer than 2 entries.
 int cell_port_call(struct cell_port *port, uint32_t operation, uint32_t argument,
                    const void *payload, size_t length, void *reply, size_t reply_size,
                    size_t *reply_length);

@@ -66,7 +66,7 @@ static void fail(struct supervisor *s, enum run_outcome outcome)
     if (!s->ended)
         s->outcome = outcome;
     s->ended = true;
-    if (s->ready)
+    if (outcome == RUN_ISOLATED)
         go_offline(s);
 }
 

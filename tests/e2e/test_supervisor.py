@@ -7,6 +7,7 @@ Usage: test_supervisor.py GUILLOTINE GUEST.elf...
 
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +104,37 @@ def check_full_disk():
         assert len(bench.audit(log)) > 100
     finally:
         subprocess.run(["umount", folder], check=True)
+
+
+LIES = ("forge-level", "forge-port", "forge-sequence", "audit-index", "console-index",
+        "ready-again", "failed-late", "garbage", "index-then-end")
+
+
+def add_lie(name):
+    @tap.test(f"a fallen VMM: {name}: isolated at once, nothing of it in log or terminal")
+    def check():
+        # The supervisor starts the VMM that lies beside it.
+        folder = bench.path("fallen")
+        os.makedirs(folder, exist_ok=True)
+        program = os.path.join(folder, "guillotine")
+        shutil.copy(bench.guillotine, program)
+        shutil.copy(bench.guests["fallen_vmm"], os.path.join(folder, "guillotine-vmm"))
+        log = bench.path(f"{name}.audit")
+        begin = time.monotonic()
+        done = subprocess.run([program, "run", *bench.directories(), *EVIL, "--audit", log, "--",
+                               name], capture_output=True, timeout=20, check=False,
+                              stdin=subprocess.DEVNULL)
+        assert done.returncode == 81, done
+        assert time.monotonic() - begin < 10, "the supervisor waited for the liar"
+        assert all(byte >= 0x20 or byte == 0x0a for byte in done.stderr), done.stderr
+        assert done.stderr.count(b"\n") == 1, done.stderr
+        records = bench.audit(log)
+        assert [record["type"] for record in records] == ["start", "level", "end"], records
+        assert records[1]["level"] == "offline", records
+
+
+for lie in LIES:
+    add_lie(lie)
 
 
 def main():

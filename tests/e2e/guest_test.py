@@ -115,17 +115,11 @@ class Bench:
         os.mkdir(self.runtime, 0o700)
         os.mkdir(self.state, 0o700)
         self.runs = 0
-        self.started = []
         self.processes = []
         # Orphans become children of this process, so that leftovers are found without doubt.
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def close(self):
-        # A test that failed half-way must not leave its VM running.
-        for process in self.started:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def clean(self):
@@ -171,7 +165,6 @@ class Bench:
         process = subprocess.Popen(command, **keys)
         process.result_path = result
         process.started = time.monotonic()
-        self.started.append(process)
         self.processes = [other for other in self.processes if other.poll() is None] + [process]
         return process
 

@@ -16,7 +16,7 @@ GUILLOTINE, HOST, IMAGE, MODELS = sys.argv[1:5]
 MODEL_FILES = ("demo.gguf", "tiny-q8_0.gguf", "tiny-f32.gguf")
 RELATIVE_ERROR = 1e-3
 
-tap = Tap()
+tap = Tap(after=bench.clean)
 bench = Bench(GUILLOTINE, [IMAGE])
 
 

@@ -16,7 +16,7 @@ import time
 from guest_test import Bench, Skip, Tap, process_exists, wait_until
 
 bench = Bench(sys.argv[1], sys.argv[2:])
-tap = Tap()
+tap = Tap(after=bench.clean)
 EVIL = ["--image", bench.guests["attack_supervisor.elf"], "--port", "console"]
 HANG = ["--image", bench.guests["attack_hang.elf"], "--port", "console"]
 

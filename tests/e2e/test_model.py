@@ -16,8 +16,8 @@ GUILLOTINE, HOST, IMAGE, MODELS = sys.argv[1:5]
 MODEL_FILES = ("demo.gguf", "tiny-q8_0.gguf", "tiny-f32.gguf")
 RELATIVE_ERROR = 1e-3
 
-tap = Tap(after=bench.clean)
 bench = Bench(GUILLOTINE, [IMAGE])
+tap = Tap(after=bench.clean)
 
 
 def in_cell(model, arguments, vcpus=1, data=None):

@@ -261,8 +261,13 @@ static void serve_clients(struct supervisor *s, const struct pollfd *fds)
             vmm_message_init(&message, VMM_MESSAGE_STATUS, sizeof(message));
             s->status_asked = s->ready;
             if (!s->ready ||
-                fd_message_send(s->process.channel, &message, sizeof(message), NULL, 0, &err) < 0)
-                answer_status(s, &(struct vmm_status){.level = LEVEL_STANDARD});
+                fd_message_send(s->process.channel, &message, sizeof(message), NULL, 0, &err) < 0) {
+                // Nothing is known of the VMM; the level is the supervisor's own at least.
+                s->status_asked = false;
+                answer_status(s,
+                              &(struct vmm_status){.level = level_effective(s->process.level_own,
+                                                                            s->process.level_vmm)});
+            }
             break;
         case CONTROL_STOP:
             control_client_answer(client, "{\"format\":\"" CONTROL_FORMAT "\",\"stopping\":true}");

@@ -13,13 +13,13 @@ int kvm_vm_create(struct kvm_vm *vm, int kvm_fd, struct error *err)
     if (version != KVM_API_VERSION)
         return error_set(err, EXIT_STATUS_NO_KVM, 0, "/dev/kvm speaks API version %d, not %d",
                          version, KVM_API_VERSION);
-    vm->fd = kvm_ioctl(kvm_fd, KVM_CREATE_VM, NULL);
-    if (vm->fd < 0)
-        return error_set(err, EXIT_STATUS_NO_KVM, errno, "KVM_CREATE_VM");
     int size = kvm_ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, NULL);
     if (size < (int)sizeof(struct kvm_run))
         return error_set(err, EXIT_STATUS_NO_KVM, errno, "KVM_GET_VCPU_MMAP_SIZE");
     vm->run_size = (size_t)size;
+    vm->fd = kvm_ioctl(kvm_fd, KVM_CREATE_VM, NULL);
+    if (vm->fd < 0)
+        return error_set(err, EXIT_STATUS_NO_KVM, errno, "KVM_CREATE_VM");
     return 0;
 }
 

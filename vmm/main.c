@@ -210,7 +210,7 @@ static int check_layers(struct error *err)
     if (missing && vmm.config.require == VMM_REQUIRE_STRICT)
         return error_set(err, EXIT_STATUS_HOST_REFUSED, 0,
                          "--require strict: the host denies%s%s%s%s%s",
-                         missing & VMM_LAYER_MOUNT_VIEW ? " an empty mount view" : "",
+                         missing & VMM_LAYER_MOUNT_VIEW ? " an empty file system" : "",
                          missing & VMM_LAYER_CAPABILITIES ? " dropping capabilities" : "",
                          missing & VMM_LAYER_IDENTITY ? " an unprivileged identity" : "",
                          missing & VMM_LAYER_MSR_FILTER ? " an MSR filter" : "",

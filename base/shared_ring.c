@@ -75,13 +75,23 @@ static bool take_flag(_Atomic uint32_t *waiting)
            atomic_exchange_explicit(waiting, 0, memory_order_relaxed);
 }
 
-bool shared_ring_publish(struct shared_ring *ring)
+void shared_ring_show(struct shared_ring *ring)
 {
     atomic_store_explicit(&ring->header->head, ring->own, memory_order_release);
-    // Pairs with the fence in shared_ring_wait_data: either the consumer sees the new head before
-    // it sleeps, or we see that it waits.
+}
+
+bool shared_ring_consumer_waits(struct shared_ring *ring)
+{
+    // Pairs with the fence in shared_ring_wait_data: either the consumer saw the new head before it
+    // slept, or we see that it waits.
     atomic_thread_fence(memory_order_seq_cst);
     return take_flag(&ring->header->consumer_waiting);
+}
+
+bool shared_ring_publish(struct shared_ring *ring)
+{
+    shared_ring_show(ring);
+    return shared_ring_consumer_waits(ring);
 }
 
 bool shared_ring_wait_space(struct shared_ring *ring, uint64_t needed)

@@ -65,6 +65,12 @@ void shared_ring_append(struct shared_ring *ring, const void *data, size_t lengt
 // Producer: makes appended bytes visible. Returns true if the consumer asked to be woken.
 bool shared_ring_publish(struct shared_ring *ring);
 
+// Producer: the same in two steps, for those who wake seldom: shared_ring_show makes appended bytes
+// visible, shared_ring_consumer_waits says later, and at the latest before the producer sleeps,
+// whether the consumer asked to be woken.
+void shared_ring_show(struct shared_ring *ring);
+bool shared_ring_consumer_waits(struct shared_ring *ring);
+
 // Producer: asks to be woken when space appears. Returns true if `needed` bytes are free already.
 bool shared_ring_wait_space(struct shared_ring *ring, uint64_t needed);
 

@@ -99,26 +99,39 @@ static enum port_progress console_submit(void *state, struct port_request *reque
     }
 }
 
+static void wake_supervisor(const struct console *console)
+{
+    uint64_t one = 1;
+    ssize_t ignored = write(console->wake_fd, &one, sizeof(one));
+    (void)ignored;
+}
+
 static void console_flush(void *state)
 {
     struct console *console = state;
-    bool wake = console->consumed;
-    if (console->produced && shared_ring_publish(&console->output))
-        wake = true;
-    console->produced = false;
-    console->consumed = false;
-    console->output_blocked = false;
-    if (wake) {
-        uint64_t one = 1;
-        ssize_t ignored = write(console->wake_fd, &one, sizeof(one));
-        (void)ignored;
+    if (console->produced) {
+        shared_ring_show(&console->output);
+        console->unannounced = true;
     }
+    // The supervisor waits for room or for the model to ask: it is asleep.
+    if (console->consumed)
+        wake_supervisor(console);
+    console->produced = console->consumed = console->output_blocked = false;
 }
 
-static bool console_prepare_sleep(void *state)
+static void console_notify(void *state)
+{
+    struct console *console = state;
+    if (console->unannounced && shared_ring_consumer_waits(&console->output))
+        wake_supervisor(console);
+    console->unannounced = false;
+}
+
+static bool console_prepare_sleep(void *state, uint64_t *wake_ns)
 {
     struct console *console = state;
     bool ready = false;
+    (void)wake_ns;
     // Only for reads that wait: input that nobody asked for stays with whoever has it.
     if (console->pending_reads)
         ready = shared_ring_wait_data(&console->input) ||
@@ -129,6 +142,13 @@ static bool console_prepare_sleep(void *state)
     return ready;
 }
 
+static void console_forget(void *state)
+{
+    struct console *console = state;
+    console->pending_writes = console->pending_reads = 0;
+    console->oldest_read = NULL;
+}
+
 const struct port_backend console_backend = {
     .kind = PORT_KIND_CONSOLE,
     .name = "console",
@@ -137,5 +157,7 @@ const struct port_backend console_backend = {
     .submit = console_submit,
     .resume = console_resume,
     .flush = console_flush,
+    .notify = console_notify,
     .prepare_sleep = console_prepare_sleep,
+    .forget = console_forget,
 };

@@ -14,6 +14,7 @@ struct console {
     unsigned pending_reads;
     const struct port_request *oldest_read; // the only one that may read, if any waits
     bool output_blocked; // a write of this batch did not fit: later ones must not overtake it
+    bool unannounced;    // shown since the supervisor was last woken
     bool produced;
     bool consumed;
 };

@@ -62,7 +62,6 @@ int audit_log_open(struct audit_log *log, const char *path, const struct clock *
         return -1;
     log->clock = clock;
     log->sequence = 0;
-    log->next_from_vmm = 0;
     log->used = 0;
     log->whole = lseek(fd, 0, SEEK_END);
     log->fd = steal_fd(&fd);
@@ -106,37 +105,53 @@ int audit_log_append(struct audit_log *log, const struct audit_record *record, s
 }
 
 // The supervisor writes start, level, violation and end itself: a VMM that claims one is lying.
-static bool is_of_fabric(const struct audit_log *log, const struct audit_record *record)
+static bool is_of_fabric(const struct audit_ring *ring, const struct audit_record *record)
 {
     bool known = record->type == AUDIT_REQUEST || record->type == AUDIT_COMPLETION ||
-                 record->type == AUDIT_ANOMALY || record->type == AUDIT_PORT_CLOSED;
-    return known && record->port < log->ports && record->decision <= AUDIT_DECISION_GATE &&
-           record->level < LEVEL_COUNT;
+                 record->type == AUDIT_ANOMALY;
+    return known && record->port >= ring->first_port &&
+           record->port - ring->first_port < ring->ports &&
+           record->decision <= AUDIT_DECISION_GATE && record->level < LEVEL_COUNT;
 }
 
-int audit_log_take(struct audit_log *log, struct shared_ring *ring, bool *wake, struct error *err)
+static void account(struct audit_ring *ring, const struct audit_record *record)
+{
+    if (record->decision != AUDIT_DECISION_ALLOW)
+        return;
+    if (record->type == AUDIT_REQUEST) {
+        ring->requests++;
+        ring->bytes += record->length;
+    } else {
+        ring->reply_bytes += record->length;
+    }
+}
+
+int audit_log_take(struct audit_log *log, struct audit_ring *ring, bool *wake, struct error *err)
 {
     const uint64_t size = sizeof(struct audit_record);
-    uint64_t available = shared_ring_available(ring);
+    const char *writer = audit_source_name(ring->source);
+    uint64_t available = shared_ring_available(&ring->ring);
     if (available == UINT64_MAX || available % size)
-        return error_set(err, EXIT_STATUS_ISOLATED, 0, "audit ring: the VMM's index is impossible");
+        return error_set(err, EXIT_STATUS_ISOLATED, 0, "audit ring of the %s: impossible index",
+                         writer);
     uint64_t wall_ns = available ? clock_wall_ns(log->clock) : 0;
     for (uint64_t offset = 0; offset < available; offset += size) {
         struct audit_record record;
-        shared_ring_peek(ring, offset, &record, sizeof(record));
-        if (record.size != size || record.sequence != log->next_from_vmm ||
-            !is_of_fabric(log, &record))
+        shared_ring_peek(&ring->ring, offset, &record, sizeof(record));
+        if (record.size != size || record.sequence != ring->next || !is_of_fabric(ring, &record))
             return error_set(err, EXIT_STATUS_ISOLATED, 0,
-                             "audit ring: record %llu is not one that the fabric writes",
-                             (unsigned long long)log->next_from_vmm);
-        log->next_from_vmm++;
+                             "audit ring of the %s: record %llu is not one that the fabric writes",
+                             writer, (unsigned long long)ring->next);
+        ring->next++;
+        record.source = (uint8_t)ring->source;
+        account(ring, &record);
         if (add(log, &record, wall_ns, err) < 0)
             return -1;
     }
     // Consumed only once they are in the file.
     if (audit_log_flush(log, err) < 0)
         return -1;
-    if (available && shared_ring_consume(ring, available))
+    if (available && shared_ring_consume(&ring->ring, available))
         *wake = true;
     return 0;
 }

@@ -15,14 +15,25 @@
 
 #define AUDIT_LOG_BATCH 512u
 
+// A ring that somebody else writes.
+struct audit_ring {
+    struct shared_ring ring;
+    enum audit_source source;
+    uint64_t next;       // sequence that its next record must have
+    uint32_t first_port; // records may be about ports from this one ...
+    uint32_t ports;      // ... this many
+    // What its records say was allowed, in all.
+    uint64_t requests;
+    uint64_t bytes;
+    uint64_t reply_bytes;
+};
+
 struct audit_log {
     int fd;
     const struct clock *clock;
-    uint64_t sequence;      // of the next record in this run
-    uint64_t next_from_vmm; // sequence that the VMM's next record must have
-    uint32_t ports;         // of the VM; set by the caller
-    off_t whole;            // bytes of the file that are whole records
-    size_t used;            // records in `batch`
+    uint64_t sequence; // of the next record in this run
+    off_t whole;       // bytes of the file that are whole records
+    size_t used;       // records in `batch`
     struct audit_record batch[AUDIT_LOG_BATCH];
 };
 
@@ -34,9 +45,9 @@ int audit_log_open(struct audit_log *log, const char *path, const struct clock *
 // Appends a record of the supervisor itself.
 int audit_log_append(struct audit_log *log, const struct audit_record *record, struct error *err);
 
-// Moves what is in the VMM's ring to the log. *wake is set if the VMM waits for room. A ring whose
+// Moves what is in a ring to the log. *wake is set if its writer waits for room. A ring whose
 // contents are not records in sequence is an error: the log would lie.
-int audit_log_take(struct audit_log *log, struct shared_ring *ring, bool *wake, struct error *err);
+int audit_log_take(struct audit_log *log, struct audit_ring *ring, bool *wake, struct error *err);
 
 // Writes the batch to the file.
 int audit_log_flush(struct audit_log *log, struct error *err);

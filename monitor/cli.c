@@ -7,7 +7,7 @@
 
 #include "escape.h"
 
-void cli_message(const char *text)
+void cli_say(const char *text)
 {
     char safe[sizeof(((struct error *)0)->text) * ESCAPE_MAX_EXPANSION];
     escape_message(safe, sizeof(safe), text);
@@ -16,7 +16,7 @@ void cli_message(const char *text)
 
 int cli_fail(const struct error *err)
 {
-    cli_message(err->text);
+    cli_say(err->text);
     return (int)err->status;
 }
 

@@ -9,11 +9,13 @@
 int cli_run(int argc, char **argv);
 int cli_ps(int argc, char **argv);
 int cli_kill(int argc, char **argv);
+int cli_ports(int argc, char **argv);
+int cli_message(int argc, char **argv);
 int cli_audit(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 
 // Prints "guillotine: TEXT" as one line of printable characters.
-void cli_message(const char *text);
+void cli_say(const char *text);
 
 // Prints "guillotine: TEXT" and returns the error's status.
 int cli_fail(const struct error *err);

@@ -20,9 +20,9 @@
 static void print_json(const struct audit_record *record, const char *time)
 {
     printf("{\"sequence\":%" PRIu64 ",\"time\":\"%s\",\"now_ns\":%" PRIu64
-           ",\"type\":\"%s\",\"level\":\"%s\"",
-           record->sequence, time, record->now_ns, audit_type_name(record->type),
-           level_name(record->level));
+           ",\"source\":\"%s\",\"type\":\"%s\",\"level\":\"%s\"",
+           record->sequence, time, record->now_ns, audit_source_name(record->source),
+           audit_type_name(record->type), level_name(record->level));
     if (record->port != AUDIT_NO_PORT)
         printf(",\"port\":%u,\"request\":%" PRIu64 ",\"cookie\":%" PRIu64
                ",\"operation\":%u,\"argument\":%" PRIu64 ",\"length_bytes\":%u,\"status\":%u,"
@@ -33,6 +33,10 @@ static void print_json(const struct audit_record *record, const char *time)
     if (record->type == AUDIT_VIOLATION)
         printf(",\"violation\":\"%s\",\"address\":%" PRIu64, violation_name(record->detail),
                record->argument);
+    else if (record->type == AUDIT_BACKEND)
+        printf(",\"event\":\"%s\"", audit_backend_event_name(record->detail));
+    else if (record->type == AUDIT_ORDER)
+        printf(",\"order\":\"%s\"", audit_order_name(record->detail));
     else
         printf(",\"detail\":%u", record->detail);
     printf("}\n");
@@ -40,7 +44,8 @@ static void print_json(const struct audit_record *record, const char *time)
 
 static void print_line(const struct audit_record *record, const char *time)
 {
-    printf("%s %6" PRIu64 " %-11s", time, record->sequence, audit_type_name(record->type));
+    printf("%s %6" PRIu64 " %-10s %-11s", time, record->sequence, audit_source_name(record->source),
+           audit_type_name(record->type));
     switch (record->type) {
     case AUDIT_REQUEST:
         printf(" port %u request %" PRIu64 " operation %u %u bytes: %s (%s)", record->port,
@@ -61,6 +66,13 @@ static void print_line(const struct audit_record *record, const char *time)
         break;
     case AUDIT_LEVEL:
         printf(" %s", level_name(record->level));
+        break;
+    case AUDIT_BACKEND:
+        printf(" port %u %s", record->port, audit_backend_event_name(record->detail));
+        break;
+    case AUDIT_ORDER:
+        printf(" port %u %s %u bytes", record->port, audit_order_name(record->detail),
+               record->length);
         break;
     default:
         break;

@@ -59,7 +59,8 @@ static int ask_status(const char *runtime_dir, const char *name, char *answer, s
 {
     struct error err;
     cleanup_fd int fd = control_connect(runtime_dir, name, &err);
-    return fd < 0 ? -1 : control_ask(fd, "status", answer, size, &err);
+    const struct control_question question = {.operation = "status"};
+    return fd < 0 ? -1 : control_ask(fd, &question, answer, size, NULL, &err);
 }
 
 static const char *member_text(json_object *object, const char *key)
@@ -172,7 +173,8 @@ int cli_kill(int argc, char **argv)
     if (paths_runtime_dir(options.runtime_dir, runtime_dir, &err) < 0)
         return cli_fail(&err);
     cleanup_fd int fd = control_connect(runtime_dir, argv[optind], &err);
-    if (fd < 0 || control_ask(fd, "stop", answer, sizeof(answer), &err) < 0 ||
+    const struct control_question question = {.operation = "stop"};
+    if (fd < 0 || control_ask(fd, &question, answer, sizeof(answer), NULL, &err) < 0 ||
         wait_for_end(fd, &err) < 0)
         return cli_fail(&err);
     return EXIT_STATUS_OK;

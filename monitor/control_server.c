@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <json-c/json_tokener.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -14,6 +16,8 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "escape.h"
+#include "json_text.h"
 #include "paths.h"
 
 // How long a client waits for an answer.
@@ -86,7 +90,9 @@ int control_server_open(struct control_server *server, const char *runtime_dir, 
 static void drop(struct control_client *client)
 {
     close(client->fd);
-    client->fd = -1;
+    free(client->body);
+    free(client->output);
+    *client = (struct control_client){.fd = -1};
 }
 
 int control_server_accept(struct control_server *server)
@@ -106,54 +112,214 @@ int control_server_accept(struct control_server *server)
     return (int)slot;
 }
 
-static enum control_request parse(const char *line)
+static int read_operation(const struct json_place *place, void *target, struct error *err)
 {
-    // The exact text that control_ask sends. A general JSON parser would be more surface than two
-    // requests need; the HTTP API is the interface for everybody else.
-    static const struct {
-        const char *text;
-        enum control_request request;
-    } requests[] = {
-        {"{\"format\":\"" CONTROL_FORMAT "\",\"op\":\"status\"}", CONTROL_STATUS},
-        {"{\"format\":\"" CONTROL_FORMAT "\",\"op\":\"stop\"}", CONTROL_STOP},
+    static const char *const names[] = {
+        "status", "stop", "port-close", "port-open", "send", "receive",
     };
-    for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
-        if (!strcmp(line, requests[i].text))
-            return requests[i].request;
-    }
-    return CONTROL_BAD;
+    struct control_order *order = target;
+    size_t index;
+    if (json_read_name(place, names, sizeof(names) / sizeof(names[0]), &index, err) < 0)
+        return -1;
+    order->operation = (enum control_operation)(CONTROL_STATUS + index);
+    return 0;
 }
 
-enum control_request control_client_read(struct control_client *client)
+static int read_format(const struct json_place *place, void *target, struct error *err)
 {
-    ssize_t n =
-        read(client->fd, client->line + client->used, sizeof(client->line) - 1 - client->used);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return CONTROL_NONE;
-    if (n <= 0) {
-        drop(client);
-        return CONTROL_NONE;
+    const char *text;
+    (void)target;
+    if (json_read_text(place, &text, err) < 0)
+        return -1;
+    return strcmp(text, CONTROL_FORMAT)
+               ? json_refuse(place, JSON_PART_VALUE, err, "this is " CONTROL_FORMAT)
+               : 0;
+}
+
+static int read_port(const struct json_place *place, void *target, struct error *err)
+{
+    struct control_order *order = target;
+    const char *text;
+    if (json_read_text(place, &text, err) < 0)
+        return -1;
+    snprintf(order->port, sizeof(order->port), "%s", text);
+    return 0;
+}
+
+static int parse(const char *line, struct control_order *order, struct error *err)
+{
+    static const struct json_field fields[] = {
+        {.key = "format", .read = read_format, .required = true},
+        {.key = "op", .read = read_operation, .required = true},
+        {.key = "port", .read = read_port},
+        {"length_bytes", json_field_u64, false, offsetof(struct control_order, length_bytes), 0,
+         CONTROL_MESSAGE_MAX},
+    };
+    cleanup_json_document struct json_document document = {0};
+    if (json_document_parse(&document, "request", line, strlen(line), CONTROL_LINE_MAX, err) < 0)
+        return -1;
+    struct json_place root = json_document_root(&document);
+    if (json_read_object(&root, fields, sizeof(fields) / sizeof(fields[0]), order, err) < 0)
+        return -1;
+    if (order->operation >= CONTROL_PORT_CLOSE && !order->port[0])
+        return error_set(err, EXIT_STATUS_USAGE, 0, "request: no port");
+    if (order->operation != CONTROL_SEND && order->length_bytes)
+        return error_set(err, EXIT_STATUS_USAGE, 0, "request: length_bytes belongs to send");
+    return 0;
+}
+
+// Turns a complete line into an order. Returns false if the bytes of a message are still to come.
+static bool take_line(struct control_client *client, size_t length)
+{
+    static const char get[] = "GET /metrics";
+    struct error err = {0};
+    client->order = (struct control_order){0};
+    if (!strncmp(client->line, get, sizeof(get) - 1)) {
+        client->order.operation = CONTROL_METRICS;
+        return true;
     }
-    client->used += (size_t)n;
+    if (parse(client->line, &client->order, &err) < 0) {
+        client->order.operation = CONTROL_BAD;
+        snprintf(client->order.error, sizeof(client->order.error), "%s", err.text);
+        return true;
+    }
+    if (client->order.operation != CONTROL_SEND)
+        return true;
+    size_t rest = client->used - length;
+    client->body = malloc(client->order.length_bytes + 1);
+    if (!client->body || rest > client->order.length_bytes) {
+        client->order.operation = CONTROL_BAD;
+        snprintf(client->order.error, sizeof(client->order.error), "more bytes than announced");
+        return true;
+    }
+    memcpy(client->body, client->line + length, rest);
+    client->body_used = rest;
+    return client->body_used == client->order.length_bytes;
+}
+
+// Returns bytes read, 0 for none at the moment; drops a client that went away.
+static size_t receive(struct control_client *client, void *target, size_t room)
+{
+    ssize_t n = read(client->fd, target, room);
+    if (n > 0)
+        return (size_t)n;
+    if (n == 0 || (errno != EAGAIN && errno != EINTR))
+        drop(client);
+    return 0;
+}
+
+bool control_client_read(struct control_client *client)
+{
+    if (client->waiting) {
+        // One request, one answer: nothing is pipelined. HTTP clients send headers that nobody
+        // reads.
+        char ignored[256];
+        bool http = client->order.operation == CONTROL_METRICS;
+        if (receive(client, ignored, sizeof(ignored)) && !http)
+            drop(client);
+        return false;
+    }
+    if (client->body) {
+        client->body_used += receive(client, client->body + client->body_used,
+                                     client->order.length_bytes - client->body_used);
+        client->waiting = client->fd >= 0 && client->body_used == client->order.length_bytes;
+        return client->waiting;
+    }
+    client->used +=
+        receive(client, client->line + client->used, sizeof(client->line) - 1 - client->used);
+    if (client->fd < 0)
+        return false;
     char *end = memchr(client->line, '\n', client->used);
     if (!end) {
         if (client->used == sizeof(client->line) - 1)
             drop(client);
-        return CONTROL_NONE;
+        return false;
     }
     *end = '\0';
-    enum control_request request = parse(client->line);
-    client->used = 0; // one request, one answer: nothing is pipelined
-    return request;
+    client->waiting = take_line(client, (size_t)(end + 1 - client->line));
+    client->used = 0;
+    return client->waiting;
 }
 
-void control_client_answer(struct control_client *client, const char *text)
+void control_client_write(struct control_client *client)
+{
+    while (client->output_done < client->output_length) {
+        ssize_t n = send(client->fd, client->output + client->output_done,
+                         client->output_length - client->output_done, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return;
+        if (n < 0) {
+            drop(client);
+            return;
+        }
+        client->output_done += (size_t)n;
+    }
+    free(client->output);
+    client->output = NULL;
+    client->output_length = client->output_done = 0;
+    if (client->closes)
+        drop(client);
+}
+
+// Keeps what is to be sent and sends what the socket takes. The request is over.
+static void put(struct control_client *client, const char *text, const void *data, size_t length)
+{
+    size_t text_length = strlen(text);
+    free(client->body);
+    client->body = NULL;
+    client->body_used = 0;
+    client->waiting = false;
+    client->number = 0;
+    char *grown = realloc(client->output, client->output_length + text_length + length + 1);
+    if (!grown) {
+        drop(client);
+        return;
+    }
+    client->output = grown;
+    memcpy(grown + client->output_length, text, text_length);
+    client->output_length += text_length;
+    if (length)
+        memcpy(grown + client->output_length, data, length);
+    client->output_length += length;
+    control_client_write(client);
+}
+
+void control_client_answer(struct control_client *client, const char *text, const void *data,
+                           size_t length)
 {
     char line[CONTROL_ANSWER_MAX];
-    int length = snprintf(line, sizeof(line), "%s\n", text);
-    if (length < 0 || (size_t)length >= sizeof(line) ||
-        send(client->fd, line, (size_t)length, MSG_NOSIGNAL) != length)
+    int used = snprintf(line, sizeof(line), "%s\n", text);
+    if (used < 0 || (size_t)used >= sizeof(line))
         drop(client);
+    else
+        put(client, line, data, length);
+}
+
+void control_client_refuse(struct control_client *client, const char *text)
+{
+    char clean[512];
+    char line[1024];
+    json_object *string;
+    // Printable after this, so that nothing but quotes and backslashes is left to JSON.
+    escape_line(clean, sizeof(clean), text, strlen(text));
+    string = json_object_new_string(clean);
+    snprintf(line, sizeof(line), "{\"format\":\"" CONTROL_FORMAT "\",\"error\":%s}",
+             string ? json_object_to_json_string(string) : "\"\"");
+    json_object_put(string);
+    control_client_answer(client, line, NULL, 0);
+}
+
+void control_client_answer_http(struct control_client *client, const char *text)
+{
+    char head[256];
+    snprintf(head, sizeof(head),
+             "HTTP/1.0 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
+             "Content-Length: %zu\r\nConnection: close\r\n\r\n",
+             strlen(text));
+    client->closes = true;
+    put(client, head, text, strlen(text));
 }
 
 void control_server_close(struct control_server *server)
@@ -191,16 +357,60 @@ int control_connect(const char *runtime_dir, const char *name, struct error *err
     return steal_fd(&fd);
 }
 
-int control_ask(int fd, const char *operation, char *answer, size_t size, struct error *err)
+static int send_all(int fd, const void *data, size_t length, struct error *err)
+{
+    const char *at = data;
+    while (length) {
+        ssize_t n = send(fd, at, length, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return error_set(err, EXIT_STATUS_FAILURE, errno, "control socket");
+        at += n;
+        length -= (size_t)n;
+    }
+    return 0;
+}
+
+static int send_question(int fd, const struct control_question *question, struct error *err)
 {
     char line[CONTROL_LINE_MAX];
-    int length = snprintf(line, sizeof(line), "{\"format\":\"" CONTROL_FORMAT "\",\"op\":\"%s\"}\n",
-                          operation);
-    if (send(fd, line, (size_t)length, MSG_NOSIGNAL) != length)
-        return error_set(err, EXIT_STATUS_FAILURE, errno, "control socket");
+    char port[64] = "";
+    char body[64] = "";
+    if (question->port)
+        snprintf(port, sizeof(port), ",\"port\":\"%s\"", question->port);
+    if (question->body)
+        snprintf(body, sizeof(body), ",\"length_bytes\":%zu", question->body_length);
+    int length =
+        snprintf(line, sizeof(line), "{\"format\":\"" CONTROL_FORMAT "\",\"op\":\"%s\"%s%s}\n",
+                 question->operation, port, body);
+    if (send_all(fd, line, (size_t)length, err) < 0)
+        return -1;
+    return question->body ? send_all(fd, question->body, question->body_length, err) : 0;
+}
+
+// An answer that is an error becomes one.
+static int check_answer(const char *answer, struct error *err)
+{
+    json_object *object = json_tokener_parse(answer);
+    json_object *member;
+    int result = 0;
+    if (!object)
+        result = error_set(err, EXIT_STATUS_FAILURE, 0, "the supervisor's answer is not JSON");
+    else if (json_object_object_get_ex(object, "error", &member))
+        result = error_set(err, EXIT_STATUS_FAILURE, 0, "%s", json_object_get_string(member));
+    json_object_put(object);
+    return result;
+}
+
+int control_ask(int fd, const struct control_question *question, char *answer, size_t size,
+                size_t *behind, struct error *err)
+{
+    if (send_question(fd, question, err) < 0)
+        return -1;
     for (size_t used = 0; used + 1 < size;) {
         struct pollfd in = {.fd = fd, .events = POLLIN};
-        if (poll(&in, 1, ANSWER_TIMEOUT_MS) <= 0)
+        if (poll(&in, 1, question->patient ? -1 : ANSWER_TIMEOUT_MS) <= 0)
             return error_set(err, EXIT_STATUS_FAILURE, 0, "the supervisor does not answer");
         ssize_t n = read(fd, answer + used, size - 1 - used);
         if (n < 0)
@@ -209,10 +419,12 @@ int control_ask(int fd, const char *operation, char *answer, size_t size, struct
             return error_set(err, EXIT_STATUS_FAILURE, 0, "the VM ended");
         used += (size_t)n;
         answer[used] = '\0';
-        char *end = strchr(answer, '\n');
+        char *end = memchr(answer, '\n', used);
         if (end) {
             *end = '\0';
-            return 0;
+            if (behind)
+                *behind = used - (size_t)(end + 1 - answer);
+            return check_answer(answer, err);
         }
     }
     return error_set(err, EXIT_STATUS_FAILURE, 0, "the answer is too long");

@@ -1,32 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0
 // The control socket of a running VM: one JSON object a line, one answer a line.
 //
-// Requests: {"format":"guillotine-control/1","op":"status"} and "stop". The socket is reachable
-// only for its owner (directory mode 0700).
+// {"format":"guillotine-control/1","op":OP} with OP status or stop; with "port":NAME for
+// port-close, port-open and receive; and with "length_bytes":N for send, where N bytes of the
+// message follow the line. The answer to receive is followed by the bytes of the message. A line
+// that begins with "GET /metrics" is answered as HTTP would be, with metrics in the text format of
+// Prometheus. The socket is reachable only for its owner (directory mode 0700).
 #ifndef MONITOR_CONTROL_SERVER_H
 #define MONITOR_CONTROL_SERVER_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "error.h"
 
 #define CONTROL_FORMAT      "guillotine-control/1"
 #define CONTROL_MAX_CLIENTS 8
-#define CONTROL_LINE_MAX    512
-#define CONTROL_ANSWER_MAX  8192
+#define CONTROL_LINE_MAX    1024
+#define CONTROL_ANSWER_MAX  (32u << 10)
+#define CONTROL_MESSAGE_MAX (1u << 20)
 
-enum control_request {
+enum control_operation {
     CONTROL_NONE,
     CONTROL_STATUS,
     CONTROL_STOP,
-    CONTROL_BAD,
+    CONTROL_PORT_CLOSE,
+    CONTROL_PORT_OPEN,
+    CONTROL_SEND,
+    CONTROL_RECEIVE,
+    CONTROL_METRICS,
+    CONTROL_BAD, // `error` says why
+};
+
+struct control_order {
+    enum control_operation operation;
+    char port[32];
+    uint64_t length_bytes;
+    char error[256];
 };
 
 struct control_client {
     int fd; // -1: free
     size_t used;
     char line[CONTROL_LINE_MAX];
+    struct control_order order;
+    bool waiting;    // for the answer to `order`
+    uint32_t number; // of the order to the VMM that it waits for, or 0
+    uint8_t *body;   // of a message for the model, order.length_bytes of them
+    size_t body_used;
+    char *output; // what the socket did not take yet
+    size_t output_length;
+    size_t output_done;
+    bool closes; // once the output is out
 };
 
 struct control_server {
@@ -46,12 +73,23 @@ int control_server_open(struct control_server *server, const char *runtime_dir, 
 // place, or -1 if nobody waited.
 int control_server_accept(struct control_server *server);
 
-// Reads from a client whose descriptor is readable. Returns the request that a complete line
-// makes; CONTROL_NONE if the line is not complete or the client went away (then its fd is -1).
-enum control_request control_client_read(struct control_client *client);
+// Reads from a client whose descriptor is readable. Returns true once client->order is complete:
+// then it waits for control_client_answer. A client that went away has fd -1 afterwards.
+bool control_client_read(struct control_client *client);
 
-// Sends one answer line (without newline in `text`). A client that does not take it is dropped.
-void control_client_answer(struct control_client *client, const char *text);
+// Sends one answer line (without newline in `text`), followed by `length` bytes of `data`. What the
+// socket does not take at once is kept.
+void control_client_answer(struct control_client *client, const char *text, const void *data,
+                           size_t length);
+
+// Answers with {"error":TEXT}.
+void control_client_refuse(struct control_client *client, const char *text);
+
+// Sends `text` as the body of an HTTP response and closes the connection after it.
+void control_client_answer_http(struct control_client *client, const char *text);
+
+// Sends more of what is kept; call when the descriptor is writable.
+void control_client_write(struct control_client *client);
 
 // Stops listening, removes the socket and drops the clients.
 void control_server_close(struct control_server *server);
@@ -59,7 +97,18 @@ void control_server_close(struct control_server *server);
 // Client side: connects to the VM `name`. Returns the descriptor, or -1.
 int control_connect(const char *runtime_dir, const char *name, struct error *err);
 
-// Client side: sends a request ("status", "stop") and reads one answer line into `answer`.
-int control_ask(int fd, const char *operation, char *answer, size_t size, struct error *err);
+// Client side: what to ask. `body` of `body_length` bytes goes with "send".
+struct control_question {
+    const char *operation;
+    const char *port; // or NULL
+    const void *body;
+    size_t body_length;
+    bool patient; // waits for ever, as for the model's next message
+};
+
+// Client side: asks and reads one answer line into `answer`. What came behind the line is left in
+// `answer` behind its terminator; *behind says how much. An answer {"error":TEXT} is an error.
+int control_ask(int fd, const struct control_question *question, char *answer, size_t size,
+                size_t *behind, struct error *err);
 
 #endif

@@ -15,6 +15,8 @@ static const struct {
     {"run", cli_run, "run a model in a cell and wait for it"},
     {"ps", cli_ps, "list the VMs that run"},
     {"kill", cli_kill, "stop a VM at once"},
+    {"ports", cli_ports, "show the ports of a VM, close and open them"},
+    {"message", cli_message, "exchange messages with a model"},
     {"audit", cli_audit, "print an audit log"},
     {"bench", cli_bench, "measure this machine"},
 };

@@ -97,30 +97,31 @@ int placement_choose(const struct vm_description *vm, struct vmm_config *config,
         return error_set(err, EXIT_STATUS_HOST_REFUSED, 0,
                          "--require: %u vCPUs and a hypervisor core need %u CPUs, %u are usable",
                          config->vcpus, config->vcpus + 1, cpu_list_count(&usable));
-    config->hypervisor_cpu = enough ? cpu_list_nth(&hypervisor, 0) : -1;
+    uint32_t pollers = vm->hypervisor_cores_given ? cpu_list_count(&hypervisor) : 1;
+    if (pollers > config->port_count)
+        pollers = config->port_count;
+    if (pollers > VMM_MAX_POLLERS)
+        pollers = VMM_MAX_POLLERS;
+    config->poller_count = pollers ? pollers : 1;
+    for (unsigned i = 0; i < VMM_MAX_POLLERS; i++)
+        config->hypervisor_cpus[i] =
+            enough && i < config->poller_count ? cpu_list_nth(&hypervisor, i) : -1;
     for (unsigned i = 0; i < VMM_MAX_VCPUS; i++)
         config->model_cpus[i] = enough && i < config->vcpus ? cpu_list_nth(&model, i) : -1;
     return 0;
 }
 
-void placement_leave_model_cores(const struct vm_description *vm, int control_thread)
+void placement_leave_model_cores(const struct vmm_config *config, int thread)
 {
     struct cpu_list usable;
-    struct vmm_config config = {.vcpus = vm->vcpus ? vm->vcpus : 1};
-    struct error err;
     cpu_set_t set;
-    if (usable_cpus(&usable, &err) < 0 || placement_choose(vm, &config, &err) < 0 ||
-        config.hypervisor_cpu < 0)
+    if (config->hypervisor_cpus[0] < 0 || usable_cpus(&usable, NULL) < 0)
         return;
     CPU_ZERO(&set);
-    for (unsigned n = 0; n < cpu_list_count(&usable); n++) {
-        int cpu = cpu_list_nth(&usable, n);
-        bool used = false;
-        for (unsigned i = 0; i < config.vcpus; i++)
-            used = used || config.model_cpus[i] == cpu;
-        if (!used)
-            CPU_SET((unsigned)cpu, &set);
-    }
-    sched_setaffinity(0, sizeof(set), &set);
-    sched_setaffinity(control_thread, sizeof(set), &set);
+    for (unsigned n = 0; n < cpu_list_count(&usable); n++)
+        CPU_SET((unsigned)cpu_list_nth(&usable, n), &set);
+    for (unsigned i = 0; i < config->vcpus; i++)
+        CPU_CLR((unsigned)config->model_cpus[i], &set);
+    if (CPU_COUNT(&set))
+        sched_setaffinity(thread, sizeof(set), &set);
 }

@@ -5,14 +5,15 @@
 
 #include "vm_file.h"
 
-// Fills model_cpus and hypervisor_cpu of the configuration from the description, or chooses: the
-// last usable CPU for the hypervisor, the first ones for vCPUs. With too few CPUs nothing is
+// Fills model_cpus, poller_count and hypervisor_cpus of the configuration from the description, or
+// chooses: the last usable CPU for the hypervisor, the first ones for vCPUs. Each hypervisor core
+// that is given gets a poller, as long as there are ports for it. With too few CPUs nothing is
 // pinned, which --require basic and strict refuse. Given cores must exist, be usable, be enough
 // and not overlap.
 int placement_choose(const struct vm_description *vm, struct vmm_config *config, struct error *err);
 
-// Moves the calling thread, and the VMM's control thread, off the model cores, if there are any.
+// Moves a thread off the model cores of a configuration, if there are any. 0: the calling thread.
 // Best effort.
-void placement_leave_model_cores(const struct vm_description *vm, int control_thread);
+void placement_leave_model_cores(const struct vmm_config *config, int thread);
 
 #endif

@@ -44,7 +44,7 @@ void run_report_print(const struct supervisor *s)
         break;
     case RUN_ISOLATED:
     case RUN_FAILED:
-        cli_message(s->error.text);
+        cli_say(s->error.text);
         break;
     case RUN_EXITED:
     case RUN_STOPPED:

@@ -58,20 +58,26 @@ __attribute__((no_sanitize("address", "undefined"))) static int child(void *argu
 
 pid_t spawn_program(const struct spawn_request *request, int *pidfd, struct error *err)
 {
-    // Static: the child may still read both after this function has returned. One program a
-    // process.
-    static struct spawn_request copy;
-    static _Alignas(16) char stack[CHILD_STACK_BYTES];
-    static char path[4096];
+    // Static: the child may still read all this after this function has returned. One place for the
+    // one program that nobody waits for, one for all others.
+    static struct {
+        struct spawn_request copy;
+        char path[4096];
+        _Alignas(16) char stack[CHILD_STACK_BYTES];
+    } places[2], *place;
+    place = &places[request->wait ? 1 : 0];
     size_t size = strlen(request->path) + 1;
-    if (size > sizeof(path))
+    if (size > sizeof(place->path))
         return error_set(err, EXIT_STATUS_INTERNAL, ENAMETOOLONG, "start %s", request->path);
-    memcpy(path, request->path, size);
-    copy = *request;
-    copy.path = path;
-    pid_t pid = clone(child, stack + sizeof(stack), CLONE_VM | CLONE_PIDFD | SIGCHLD, &copy, pidfd);
+    memcpy(place->path, request->path, size);
+    place->copy = *request;
+    place->copy.path = place->path;
+    int flags = CLONE_VM | CLONE_PIDFD | SIGCHLD | (request->wait ? CLONE_VFORK : 0);
+    pid_t pid = clone(child, place->stack + sizeof(place->stack), flags, &place->copy, pidfd);
     if (pid < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "start %s", request->path);
+    if (request->wait)
+        return pid;
     // Schedulers like to leave a new task where its parent runs, until the parent sleeps: half a
     // millisecond here (measured). Its final place is the program's own affair.
     cpu_set_t others;

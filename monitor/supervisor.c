@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The supervisor of one VM: one thread, one poll loop.
-#include "supervisor.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -14,6 +13,7 @@
 #include "cleanup.h"
 #include "fd_message.h"
 #include "placement.h"
+#include "supervisor_internal.h"
 #include "violation.h"
 
 // From the request to stop until the VMM is killed (DESIGN.md section 3).
@@ -21,24 +21,6 @@
 
 // How long a reader of our output may take for the last bytes once the VM has ended.
 #define DRAIN_MS 2000
-
-enum watched {
-    WATCH_CHANNEL,
-    WATCH_PROCESS,
-    WATCH_WAKE,
-    WATCH_SIGNALS,
-    WATCH_CONTROL,
-    WATCH_INPUT,
-    WATCH_OUTPUT,
-    WATCH_CLIENTS,
-    WATCH_COUNT = WATCH_CLIENTS + CONTROL_MAX_CLIENTS,
-};
-
-static int raise_wake(int fd)
-{
-    uint64_t one = 1;
-    return write(fd, &one, sizeof(one)) == (ssize_t)sizeof(one) ? 0 : -1;
-}
 
 // The supervisor's own level, and the record of it. Levels only rise here.
 static void raise_level(struct supervisor *s, enum level level)
@@ -50,10 +32,39 @@ static void raise_level(struct supervisor *s, enum level level)
     const struct audit_record record = {
         .type = AUDIT_LEVEL,
         .port = AUDIT_NO_PORT,
-        .level = (uint16_t)level,
+        .level = (uint8_t)level,
         .detail = level,
     };
     audit_log_append(&s->audit, &record, &err);
+    if (level >= LEVEL_SEVERED)
+        backends_kill_all(s);
+    // Pollers that sleep drop what is in flight.
+    for (unsigned i = 0; i < s->vm.port_count; i++)
+        vmm_process_wake(&s->process, i);
+}
+
+void supervisor_record(struct supervisor *s, const struct audit_record *record)
+{
+    struct error err;
+    if (audit_log_append(&s->audit, record, &err) < 0 || audit_log_flush(&s->audit, &err) < 0) {
+        // A log that cannot be written: Offline.
+        s->error = err;
+        supervisor_fail(s, RUN_ISOLATED);
+    }
+}
+
+uint32_t supervisor_order(struct supervisor *s, unsigned port, enum vmm_port_action action)
+{
+    struct error err;
+    struct vmm_port_order order = {.port = port, .action = action};
+    // Never 0, which stands for no order.
+    if (!++s->order_number)
+        s->order_number = 1;
+    order.number = s->order_number;
+    vmm_message_init(&order.message, VMM_MESSAGE_PORT_ORDER, sizeof(order));
+    if (fd_message_send(s->process.channel, &order, sizeof(order), NULL, 0, &err) < 0)
+        return 0;
+    return order.number;
 }
 
 static void go_offline(struct supervisor *s)
@@ -61,7 +72,7 @@ static void go_offline(struct supervisor *s)
     raise_level(s, LEVEL_OFFLINE);
 }
 
-static void fail(struct supervisor *s, enum run_outcome outcome)
+void supervisor_fail(struct supervisor *s, enum run_outcome outcome)
 {
     if (!s->ended)
         s->outcome = outcome;
@@ -70,9 +81,7 @@ static void fail(struct supervisor *s, enum run_outcome outcome)
         go_offline(s);
 }
 
-// Raises the level for everybody at once, then asks the VMM to end. Used by every path that stops
-// a run: whatever the VMM does, no port carries a byte any more.
-static void stop(struct supervisor *s, enum level level)
+void supervisor_stop(struct supervisor *s, enum level level)
 {
     struct vmm_message message;
     struct error err;
@@ -106,7 +115,8 @@ static void take_ready(struct supervisor *s, const struct vmm_ready *ready)
             fputs(ready->missing_layers & layers[i].layer ? layers[i].name : "", stderr);
         fputc('\n', stderr);
     }
-    placement_leave_model_cores(&s->vm, s->process.pid);
+    placement_leave_model_cores(&s->process.config, 0);
+    placement_leave_model_cores(&s->process.config, s->process.pid);
 }
 
 static void take_end(struct supervisor *s, const struct vmm_end *end)
@@ -162,40 +172,7 @@ static void take_failed(struct supervisor *s, struct vmm_failed *failed)
         s->error.status = EXIT_STATUS_INTERNAL;
         break;
     }
-    fail(s, RUN_FAILED);
-}
-
-// Answers the clients that asked for the status.
-static void answer_status(struct supervisor *s, const struct vmm_status *status)
-{
-    char text[CONTROL_ANSWER_MAX];
-    uint64_t uptime_ms = (clock_now_ns(&clock_host) - s->started_ns) / NS_PER_MS;
-    uint32_t count = status->port_count < s->vm.port_count ? status->port_count : s->vm.port_count;
-    size_t used = (size_t)snprintf(
-        text, sizeof(text),
-        "{\"format\":\"" CONTROL_FORMAT "\",\"name\":\"%s\",\"pid\":%d,\"vmm_pid\":%d,"
-        "\"level\":\"%s\",\"vcpus\":%u,\"uptime_ms\":%llu,\"exits\":%llu,\"ports\":[",
-        s->vm.name, getpid(), s->process.pid, level_name(status->level),
-        s->vm.vcpus ? s->vm.vcpus : 1, (unsigned long long)uptime_ms,
-        (unsigned long long)status->exits);
-    for (unsigned i = 0; i < count && used < sizeof(text); i++) {
-        const struct vmm_port_status *port = &status->ports[i];
-        used += (size_t)snprintf(
-            text + used, sizeof(text) - used,
-            "%s{\"name\":\"%s\",\"state\":\"%s\",\"requests\":%llu,\"completions\":%llu,"
-            "\"denied\":%llu,\"bytes_in\":%llu,\"bytes_out\":%llu,\"anomalies\":%u}",
-            i ? "," : "", s->vm.ports[i].name, port->closed ? "closed" : "open",
-            (unsigned long long)port->requests, (unsigned long long)port->completions,
-            (unsigned long long)port->denied, (unsigned long long)port->bytes_in,
-            (unsigned long long)port->bytes_out, port->anomalies);
-    }
-    if (used < sizeof(text))
-        snprintf(text + used, sizeof(text) - used, "]}");
-    for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
-        if (s->status_pending[i] && s->control.clients[i].fd >= 0)
-            control_client_answer(&s->control.clients[i], text);
-        s->status_pending[i] = false;
-    }
+    supervisor_fail(s, RUN_FAILED);
 }
 
 static void serve_channel(struct supervisor *s)
@@ -206,6 +183,8 @@ static void serve_channel(struct supervisor *s)
         struct vmm_end end;
         struct vmm_failed failed;
         struct vmm_status status;
+        struct vmm_port_order order;
+        struct vmm_port_event event;
     } buffer;
     size_t fd_count = 0;
     struct error err;
@@ -223,13 +202,18 @@ static void serve_channel(struct supervisor *s)
     } else if (type == VMM_MESSAGE_FAILED && size == sizeof(buffer.failed) && !s->ready) {
         take_failed(s, &buffer.failed);
     } else if (type == VMM_MESSAGE_STATUS_REPLY && size == sizeof(buffer.status)) {
-        s->status_asked = false;
-        answer_status(s, &buffer.status);
+        clients_take_status(s, &buffer.status);
+    } else if (type == VMM_MESSAGE_PORT_DONE && size == sizeof(buffer.order) &&
+               buffer.order.port < s->vm.port_count) {
+        clients_take_done(s, &buffer.order);
+        backends_take_done(s, &buffer.order);
+    } else if (type == VMM_MESSAGE_PORT_EVENT && size == sizeof(buffer.event)) {
+        backends_take_event(s, &buffer.event);
     } else if (!s->ended) {
         error_set(&s->error, EXIT_STATUS_INTERNAL, 0,
                   length > 0 ? "the VMM sent a message that is not of the protocol"
                              : "the VMM ended without a report");
-        fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
+        supervisor_fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
     }
 }
 
@@ -240,70 +224,39 @@ static void serve_signals(struct supervisor *s)
         return;
     if (!s->stop_signal)
         s->stop_signal = (int)info.ssi_signo;
-    stop(s, LEVEL_OFFLINE);
+    supervisor_stop(s, LEVEL_OFFLINE);
 }
 
-static void serve_clients(struct supervisor *s, const struct pollfd *fds)
-{
-    struct vmm_message message;
-    struct error err;
-    for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
-        struct control_client *client = &s->control.clients[i];
-        if (client->fd < 0 || !fds[WATCH_CLIENTS + i].revents ||
-            fds[WATCH_CLIENTS + i].fd != client->fd)
-            continue;
-        switch (control_client_read(client)) {
-        case CONTROL_STATUS:
-            s->status_pending[i] = true;
-            // One question at a time: the answer serves everybody who asked meanwhile.
-            if (s->status_asked)
-                break;
-            vmm_message_init(&message, VMM_MESSAGE_STATUS, sizeof(message));
-            s->status_asked = s->ready;
-            if (!s->ready ||
-                fd_message_send(s->process.channel, &message, sizeof(message), NULL, 0, &err) < 0) {
-                // Nothing is known of the VMM; the level is the supervisor's own at least.
-                s->status_asked = false;
-                answer_status(s,
-                              &(struct vmm_status){.level = level_effective(s->process.level_own,
-                                                                            s->process.level_vmm)});
-            }
-            break;
-        case CONTROL_STOP:
-            control_client_answer(client, "{\"format\":\"" CONTROL_FORMAT "\",\"stopping\":true}");
-            stop(s, LEVEL_OFFLINE);
-            break;
-        case CONTROL_BAD:
-            control_client_answer(client, "{\"format\":\"" CONTROL_FORMAT
-                                          "\",\"error\":\"unknown request\"}");
-            break;
-        case CONTROL_NONE:
-        default:
-            break;
-        }
-    }
-}
-
-// The VMM says something impossible: it has fallen.
-static void lie(struct supervisor *s, const char *text)
+void supervisor_lie(struct supervisor *s, const char *text)
 {
     if (s->ended)
         return;
     error_set(&s->error, EXIT_STATUS_ISOLATED, 0, "%s", text);
-    fail(s, RUN_ISOLATED);
+    supervisor_fail(s, RUN_ISOLATED);
+}
+
+// The pollers wait for room in their audit rings: all of them look after several ports.
+static void wake_poller(struct supervisor *s, unsigned poller)
+{
+    uint64_t one = 1;
+    ssize_t ignored = write(s->process.wake_vmm[poller], &one, sizeof(one));
+    (void)ignored;
 }
 
 static void drain_audit(struct supervisor *s)
 {
-    bool wake = false;
     struct error err;
-    if (audit_log_take(&s->audit, &s->audit_ring, &wake, &err) < 0 && !s->ended) {
-        // A log that cannot be written, or a VMM that lies in it: Offline.
-        s->error = err;
-        fail(s, RUN_ISOLATED);
+    for (unsigned i = 0; i < s->process.config.poller_count; i++) {
+        bool wake = false;
+        if (audit_log_take(&s->audit, &s->audit_rings[i], &wake, &err) < 0 && !s->ended) {
+            // A log that cannot be written, or a VMM that lies in it: Offline.
+            s->error = err;
+            supervisor_fail(s, RUN_ISOLATED);
+        }
+        if (wake)
+            wake_poller(s, i);
     }
-    if (wake)
-        raise_wake(s->process.wake_vmm);
+    backends_drain_audit(s);
 }
 
 static void serve_output(struct supervisor *s)
@@ -317,12 +270,12 @@ static void serve_output(struct supervisor *s)
         } else if (!s->ended) {
             s->error = err;
             s->error.status = EXIT_STATUS_ISOLATED;
-            fail(s, RUN_ISOLATED);
+            supervisor_fail(s, RUN_ISOLATED);
         }
-        stop(s, LEVEL_OFFLINE);
+        supervisor_stop(s, LEVEL_OFFLINE);
     }
     if (wake)
-        raise_wake(s->process.wake_vmm);
+        vmm_process_wake(&s->process, s->console_port);
 }
 
 static void serve_input(struct supervisor *s)
@@ -330,7 +283,7 @@ static void serve_input(struct supervisor *s)
     bool wake = false;
     console_relay_read(&s->console, &wake);
     if (wake)
-        raise_wake(s->process.wake_vmm);
+        vmm_process_wake(&s->process, s->console_port);
 }
 
 static void drain_wake(struct supervisor *s)
@@ -356,25 +309,34 @@ static void fill_watch(struct supervisor *s, struct pollfd *fds)
         fds[WATCH_INPUT] = (struct pollfd){.fd = s->console.input_fd, .events = POLLIN};
     if (s->has_console && console_relay_has_output(&s->console))
         fds[WATCH_OUTPUT] = (struct pollfd){.fd = s->console.output_fd, .events = POLLOUT};
-    for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++)
-        fds[WATCH_CLIENTS + i] = (struct pollfd){.fd = s->control.clients[i].fd, .events = POLLIN};
+    clients_watch(s, fds);
+    backends_watch(s, fds);
 }
 
 // Milliseconds until something has to happen without an event, or -1.
 static int poll_timeout(struct supervisor *s)
 {
-    // Asks the VMM for a wake-up; what came in meanwhile is served without sleeping.
-    bool data = shared_ring_wait_data(&s->audit_ring);
+    // Asks for wake-ups; what came in meanwhile is served without sleeping.
+    bool data = false;
+    for (unsigned i = 0; i < s->process.config.poller_count; i++)
+        data = shared_ring_wait_data(&s->audit_rings[i].ring) || data;
+    for (unsigned i = 0; i < s->vm.port_count; i++)
+        data = (s->backends[i].audit.ring.header &&
+                shared_ring_wait_data(&s->backends[i].audit.ring)) ||
+               data;
+    // Each move sets its own wake-up if it has to wait.
+    data = clients_move_messages(s) || data;
     // Output that waits for its reader needs no wake-up from the VMM, only POLLOUT.
     if (s->has_console && !console_relay_has_output(&s->console) &&
         shared_ring_wait_data(&s->console.output))
         data = true;
     if (data)
         return 0;
-    if (!s->stopping)
+    uint64_t deadline_ns = s->stopping ? s->stop_deadline_ns : backends_deadline_ns(s);
+    if (deadline_ns == UINT64_MAX)
         return -1;
     uint64_t now = clock_now_ns(&clock_host);
-    return now >= s->stop_deadline_ns ? 0 : (int)((s->stop_deadline_ns - now) / NS_PER_MS) + 1;
+    return now >= deadline_ns ? 0 : (int)((deadline_ns - now) / NS_PER_MS) + 1;
 }
 
 static void loop(struct supervisor *s)
@@ -385,7 +347,7 @@ static void loop(struct supervisor *s)
         fill_watch(s, fds);
         if (poll(fds, WATCH_COUNT, timeout) < 0 && errno != EINTR) {
             error_set(&s->error, EXIT_STATUS_INTERNAL, errno, "poll");
-            fail(s, RUN_FAILED);
+            supervisor_fail(s, RUN_FAILED);
             return;
         }
         if (fds[WATCH_SIGNALS].revents)
@@ -394,7 +356,7 @@ static void loop(struct supervisor *s)
             drain_wake(s);
         drain_audit(s);
         if (s->has_console && shared_ring_available(&s->console.output) == UINT64_MAX)
-            lie(s, "console ring: the VMM's index is impossible");
+            supervisor_lie(s, "console ring: the VMM's index is impossible");
         if (fds[WATCH_OUTPUT].revents)
             serve_output(s);
         if (fds[WATCH_INPUT].revents)
@@ -403,14 +365,12 @@ static void loop(struct supervisor *s)
             serve_channel(s);
         else if (fds[WATCH_PROCESS].revents && !s->ended) {
             error_set(&s->error, EXIT_STATUS_INTERNAL, 0, "the VMM ended without a report");
-            fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
+            supervisor_fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
         }
-        serve_clients(s, fds);
-        if (fds[WATCH_CONTROL].revents) {
-            int place = control_server_accept(&s->control);
-            if (place >= 0)
-                s->status_pending[place] = false;
-        }
+        backends_serve(s, fds);
+        clients_serve(s, fds);
+        if (fds[WATCH_CONTROL].revents)
+            control_server_accept(&s->control);
         if (s->stopping && !s->ended && clock_now_ns(&clock_host) >= s->stop_deadline_ns) {
             // It did not confirm in time: vmm_process_end kills it.
             s->outcome = RUN_STOPPED;
@@ -419,27 +379,66 @@ static void loop(struct supervisor *s)
     }
 }
 
-static int map_rings(struct supervisor *s, struct error *err)
+static int map_port_rings(struct supervisor *s, unsigned index, struct shared_ring *from_model,
+                          struct shared_ring *to_model, struct error *err)
 {
-    if (shared_ring_map(&s->audit_ring, s->process.audit_ring, VMM_AUDIT_RING_BYTES, err) < 0)
-        return -1;
-    console_relay_init(&s->console, STDIN_FILENO, STDOUT_FILENO);
-    if (shared_ring_map(&s->console.output, s->process.console_out, VMM_CONSOLE_RING_BYTES, err) <
+    const struct vmm_port_config *port = &s->process.config.ports[index];
+    const int *fds = s->process.ports[index];
+    if (shared_ring_map(from_model, fds[VMM_PORT_FD_TO_HOST], vmm_port_ring_bytes(port, 1), err) <
         0)
         return -1;
-    return shared_ring_map(&s->console.input, s->process.console_in, VMM_CONSOLE_RING_BYTES, err);
+    return shared_ring_map(to_model, fds[VMM_PORT_FD_FROM_HOST], vmm_port_ring_bytes(port, 0), err);
+}
+
+static int map_rings(struct supervisor *s, struct error *err)
+{
+    for (unsigned i = 0; i < s->process.config.poller_count; i++) {
+        s->audit_rings[i].source = AUDIT_SOURCE_VMM;
+        s->audit_rings[i].ports = s->vm.port_count;
+        if (shared_ring_map(&s->audit_rings[i].ring, s->process.audit_rings[i],
+                            VMM_AUDIT_RING_BYTES, err) < 0)
+            return -1;
+    }
+    for (unsigned i = 0; i < s->vm.port_count; i++) {
+        struct message_relay *message = &s->messages[i];
+        switch (s->vm.ports[i].kind) {
+        case VMM_PORT_CONSOLE:
+            console_relay_init(&s->console, STDIN_FILENO, STDOUT_FILENO);
+            s->has_console = true;
+            s->console_port = i;
+            if (map_port_rings(s, i, &s->console.output, &s->console.input, err) < 0)
+                return -1;
+            break;
+        case VMM_PORT_MESSAGE:
+            message->largest = s->vm.ports[i].max_request_bytes;
+            if (map_port_rings(s, i, &message->output, &message->input, err) < 0)
+                return -1;
+            break;
+        default:
+            break;
+        }
+    }
+    return 0;
+}
+
+static int check_ports(const struct supervisor *s, struct error *err)
+{
+    unsigned consoles = 0;
+    for (unsigned i = 0; i < s->vm.port_count; i++)
+        consoles += s->vm.ports[i].kind == VMM_PORT_CONSOLE;
+    if (consoles > 1)
+        return error_set(err, EXIT_STATUS_BAD_FILE, 0, "ports: a VM has at most one console");
+    return 0;
 }
 
 static int start(struct supervisor *s, const char *runtime_dir, const char *audit_path,
                  struct error *err)
 {
     sigset_t set;
-    if (vmm_process_prepare(&s->process, err) < 0 || map_rings(s, err) < 0 ||
-        vmm_process_configure(&s->process, &s->vm, err) < 0)
+    if (check_ports(s, err) < 0 || vmm_process_prepare(&s->process, &s->vm, err) < 0 ||
+        map_rings(s, err) < 0 || vmm_process_configure(&s->process, &s->vm, err) < 0)
         return -1;
     // Everything below happens while the VMM builds the VM.
-    for (unsigned i = 0; i < s->vm.port_count; i++)
-        s->has_console = s->has_console || s->vm.ports[i].kind == VMM_PORT_CONSOLE;
     if (control_server_open(&s->control, runtime_dir, s->vm.name, err) < 0 ||
         audit_log_open(&s->audit, audit_path, &clock_host, err) < 0)
         return -1;
@@ -450,9 +449,10 @@ static int start(struct supervisor *s, const char *runtime_dir, const char *audi
     s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (s->signals < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "signalfd");
-    s->audit.ports = s->vm.port_count;
     const struct audit_record record = {.type = AUDIT_START, .port = AUDIT_NO_PORT};
-    return audit_log_append(&s->audit, &record, err);
+    if (audit_log_append(&s->audit, &record, err) < 0)
+        return -1;
+    return backends_start(s, err);
 }
 
 // The last records: what the VMM still had in its ring, the violation, the end.
@@ -463,8 +463,11 @@ static void close_audit(struct supervisor *s)
     if (s->audit.fd < 0)
         return;
     bool whole = true;
-    if (s->audit_ring.header && audit_log_take(&s->audit, &s->audit_ring, &wake, &err) < 0)
-        whole = false;
+    for (unsigned i = 0; i < VMM_MAX_POLLERS; i++) {
+        if (s->audit_rings[i].ring.header &&
+            audit_log_take(&s->audit, &s->audit_rings[i], &wake, &err) < 0)
+            whole = false;
+    }
     if (s->outcome == RUN_VIOLATION) {
         const struct audit_record violation = {
             .type = AUDIT_VIOLATION,
@@ -497,21 +500,29 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
     s->control.fd = s->control.lock = -1;
     for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++)
         s->control.clients[i].fd = -1;
+    for (unsigned i = 0; i < VMM_MAX_PORTS; i++)
+        backend_process_init(&s->backends[i], i);
     s->started_ns = clock_now_ns(&clock_host);
     if (start(s, runtime_dir, audit_path, &s->error) < 0)
         s->outcome = RUN_FAILED;
     else
         loop(s);
     vmm_process_end(&s->process);
+    backends_kill_all(s);
     if (s->has_console && s->console.output.header && s->outcome != RUN_FAILED)
         console_relay_drain(&s->console, s->stopping ? 0 : DRAIN_MS);
     close_audit(s);
     control_server_close(&s->control);
     if (s->signals >= 0)
         close(s->signals);
-    shared_ring_unmap(&s->audit_ring);
+    for (unsigned i = 0; i < VMM_MAX_POLLERS; i++)
+        shared_ring_unmap(&s->audit_rings[i].ring);
     shared_ring_unmap(&s->console.output);
     shared_ring_unmap(&s->console.input);
+    for (unsigned i = 0; i < VMM_MAX_PORTS; i++) {
+        shared_ring_unmap(&s->messages[i].output);
+        shared_ring_unmap(&s->messages[i].input);
+    }
 }
 
 void supervisor_free(struct supervisor *s)

@@ -6,8 +6,11 @@
 #include <stdbool.h>
 
 #include "audit_log.h"
+#include "backend_process.h"
 #include "console_relay.h"
 #include "control_server.h"
+#include "message_relay.h"
+#include "port_policy.h"
 #include "vmm_process.h"
 
 // How a run ended.
@@ -22,9 +25,12 @@ enum run_outcome {
 struct supervisor {
     struct vm_description vm; // owned
     struct vmm_process process;
-    struct shared_ring audit_ring;
+    struct audit_ring audit_rings[VMM_MAX_POLLERS];
     struct audit_log audit;
     struct console_relay console;
+    unsigned console_port;
+    struct message_relay messages[VMM_MAX_PORTS];   // of the ports of that kind
+    struct backend_process backends[VMM_MAX_PORTS]; // of the ports with a process
     struct control_server control;
     int signals; // signalfd
     bool has_console;
@@ -33,9 +39,9 @@ struct supervisor {
     bool ended;
     uint64_t started_ns; // boot-time clock
     uint64_t stop_deadline_ns;
-    int stop_signal; // the signal that asked us to stop, or 0
-    bool status_pending[CONTROL_MAX_CLIENTS];
-    bool status_asked; // the VMM owes an answer
+    int stop_signal;       // the signal that asked us to stop, or 0
+    bool status_asked;     // the VMM owes an answer
+    uint32_t order_number; // of the last order about a port
     enum run_outcome outcome;
     struct vmm_ready ready_message;
     struct vmm_end end;

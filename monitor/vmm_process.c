@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "backend_protocol.h"
 #include "cleanup.h"
 #include "fd_message.h"
 #include "paths.h"
@@ -68,15 +69,15 @@ static void forget(struct vmm_process *process)
         .pid = -1,
         .pidfd = -1,
         .channel = -1,
-        .wake_vmm = -1,
         .wake_supervisor = -1,
-        .audit_ring = -1,
-        .console_out = -1,
-        .console_in = -1,
         .memory = -1,
         .level_supervisor_fd = -1,
         .level_vmm_fd = -1,
     };
+    for (unsigned i = 0; i < VMM_MAX_POLLERS; i++)
+        process->wake_vmm[i] = process->audit_rings[i] = -1;
+    for (unsigned i = 0; i < VMM_MAX_PORTS; i++)
+        process->ports[i][0] = process->ports[i][1] = -1;
 }
 
 int vmm_process_start(struct vmm_process *process, int kvm_fd, struct error *err)
@@ -115,27 +116,102 @@ static int make_level_page(const char *name, int *fd, bool own, void *page, stru
     return 0;
 }
 
-int vmm_process_prepare(struct vmm_process *process, struct error *err)
+// Memory that a cell gets if nobody says how much: lazily backed, so generous costs nothing.
+#define DEFAULT_MEMORY_BYTES (128ull << 20)
+
+static int fill_config(struct vmm_config *config, const struct vm_description *vm,
+                       struct error *err)
 {
-    process->wake_vmm = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    process->wake_supervisor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    config->vcpus = vm->vcpus ? vm->vcpus : 1;
+    config->require = vm->require;
+    config->port_count = vm->port_count;
+    memcpy(config->ports, vm->ports, sizeof(config->ports));
+    config->weights_count = vm->weights_count;
+    config->audit_records_per_s = vm->audit_records_per_s;
+    config->audit_burst = vm->audit_burst;
+    config->doorbell_interval_ns =
+        (vm->doorbell_interval_given ? vm->doorbell_interval_us : 50) * 1000;
+    config->idle_spin_ns = (vm->idle_spin_given ? vm->idle_spin_us : 1000) * 1000;
+    if (placement_choose(vm, config, err) < 0)
+        return -1;
+    for (unsigned i = 0; i < config->port_count; i++)
+        config->ports[i].poller = i % config->poller_count;
+    return 0;
+}
+
+static int make_eventfd(int *fd, struct error *err)
+{
+    *fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return *fd < 0 ? error_set(err, EXIT_STATUS_RESOURCES, errno, "eventfd") : 0;
+}
+
+// Memory that VMM and backend process share. Neither can take it from under the other.
+static int make_backend_memory(const struct vmm_port_config *port, struct error *err)
+{
+    struct backend_layout layout;
+    backend_layout_init(&layout, port);
+    cleanup_fd int fd = memfd_create("guillotine-backend", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0 || ftruncate(fd, (off_t)layout.bytes) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "memory of a backend");
+    return steal_fd(&fd);
+}
+
+static int prepare_port(int *fds, const struct vmm_port_config *port, struct error *err)
+{
+    if (!vmm_port_fd_count(port))
+        return 0;
+    if (port->process) {
+        fds[VMM_PORT_FD_BACKEND_MEMORY] = make_backend_memory(port, err);
+        return fds[VMM_PORT_FD_BACKEND_MEMORY] < 0
+                   ? -1
+                   : make_eventfd(&fds[VMM_PORT_FD_BACKEND_WAKE], err);
+    }
+    fds[VMM_PORT_FD_TO_HOST] =
+        shared_ring_create("guillotine-to-host", vmm_port_ring_bytes(port, 1), err);
+    if (fds[VMM_PORT_FD_TO_HOST] < 0)
+        return -1;
+    fds[VMM_PORT_FD_FROM_HOST] =
+        shared_ring_create("guillotine-from-host", vmm_port_ring_bytes(port, 0), err);
+    return fds[VMM_PORT_FD_FROM_HOST] < 0 ? -1 : 0;
+}
+
+static int prepare_poller(struct vmm_process *process, unsigned index, struct error *err)
+{
+    process->audit_rings[index] = shared_ring_create("guillotine-audit", VMM_AUDIT_RING_BYTES, err);
+    return process->audit_rings[index] < 0 ? -1 : make_eventfd(&process->wake_vmm[index], err);
+}
+
+int vmm_process_prepare(struct vmm_process *process, const struct vm_description *vm,
+                        struct error *err)
+{
+    if (fill_config(&process->config, vm, err) < 0 ||
+        make_eventfd(&process->wake_supervisor, err) < 0)
+        return -1;
     process->memory = memfd_create("guillotine-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (process->wake_vmm < 0 || process->wake_supervisor < 0 || process->memory < 0)
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "eventfd or memfd");
-    process->audit_ring = shared_ring_create("guillotine-audit", VMM_AUDIT_RING_BYTES, err);
-    if (process->audit_ring < 0)
-        return -1;
-    process->console_out = shared_ring_create("guillotine-out", VMM_CONSOLE_RING_BYTES, err);
-    if (process->console_out < 0)
-        return -1;
-    process->console_in = shared_ring_create("guillotine-in", VMM_CONSOLE_RING_BYTES, err);
-    if (process->console_in < 0)
-        return -1;
+    if (process->memory < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "memfd");
+    for (unsigned i = 0; i < process->config.poller_count; i++) {
+        if (prepare_poller(process, i, err) < 0)
+            return -1;
+    }
+    for (unsigned i = 0; i < vm->port_count; i++) {
+        if (prepare_port(process->ports[i], &vm->ports[i], err) < 0)
+            return error_wrap(err, "port %s", vm->ports[i].name);
+    }
     if (make_level_page("guillotine-level", &process->level_supervisor_fd, true,
                         &process->level_own, err) < 0)
         return -1;
     return make_level_page("guillotine-level-vmm", &process->level_vmm_fd, false,
                            &process->level_vmm, err);
+}
+
+void vmm_process_wake(const struct vmm_process *process, unsigned port)
+{
+    uint64_t one = 1;
+    ssize_t ignored =
+        write(process->wake_vmm[process->config.ports[port].poller], &one, sizeof(one));
+    (void)ignored;
 }
 
 // Opens a file that the guest is made of. Only regular files: a FIFO would block, a device lie.
@@ -169,18 +245,11 @@ static int check_memory(uint64_t bytes, struct error *err)
     return 0;
 }
 
-// Memory that a cell gets if nobody says how much: lazily backed, so generous costs nothing.
-#define DEFAULT_MEMORY_BYTES (128ull << 20)
-
-static int fill_config(struct vmm_config *config, const struct vm_description *vm,
+// What depends on the files.
+static int fill_memory(struct vmm_config *config, const struct vm_description *vm,
                        const uint64_t *weights_bytes, struct error *err)
 {
     uint64_t all_weights = 0;
-    config->vcpus = vm->vcpus ? vm->vcpus : 1;
-    config->require = vm->require;
-    config->port_count = vm->port_count;
-    memcpy(config->ports, vm->ports, sizeof(config->ports));
-    config->weights_count = vm->weights_count;
     for (unsigned i = 0; i < vm->weights_count; i++) {
         config->weights[i].bytes = weights_bytes[i];
         config->weights[i].copy = vm->weights[i].copy;
@@ -188,12 +257,7 @@ static int fill_config(struct vmm_config *config, const struct vm_description *v
     }
     config->memory_bytes =
         vm->memory_bytes ? vm->memory_bytes : DEFAULT_MEMORY_BYTES + all_weights / 4;
-    config->doorbell_interval_ns =
-        (vm->doorbell_interval_given ? vm->doorbell_interval_us : 50) * 1000;
-    config->idle_spin_ns = (vm->idle_spin_given ? vm->idle_spin_us : 1000) * 1000;
-    if (check_memory(config->memory_bytes, err) < 0)
-        return -1;
-    return placement_choose(vm, config, err);
+    return check_memory(config->memory_bytes, err);
 }
 
 static int put_arguments(struct vmm_config *config, char *text, const struct vm_description *vm,
@@ -213,38 +277,52 @@ static int put_arguments(struct vmm_config *config, char *text, const struct vm_
     return 0;
 }
 
-static int send_config(const struct vmm_process *process, const struct vm_description *vm,
+static unsigned fill_fds(const struct vmm_process *process, const int *inputs, int *fds)
+{
+    const struct vmm_config *config = &process->config;
+    fds[VMM_FD_IMAGE] = inputs[0];
+    fds[VMM_FD_MEMORY] = process->memory;
+    fds[VMM_FD_LEVEL_SUPERVISOR] = process->level_supervisor_fd;
+    fds[VMM_FD_LEVEL_VMM] = process->level_vmm_fd;
+    fds[VMM_FD_WAKE_SUPERVISOR] = process->wake_supervisor;
+    for (unsigned i = 0; i < config->poller_count; i++) {
+        fds[vmm_config_poller_fd(i) + VMM_POLLER_FD_AUDIT] = process->audit_rings[i];
+        fds[vmm_config_poller_fd(i) + VMM_POLLER_FD_WAKE] = process->wake_vmm[i];
+    }
+    for (unsigned i = 0; i < config->weights_count; i++)
+        fds[vmm_config_weights_fd(config) + i] = inputs[1 + i];
+    for (unsigned i = 0; i < config->port_count; i++) {
+        for (unsigned k = 0; k < vmm_port_fd_count(&config->ports[i]); k++)
+            fds[vmm_config_port_fd(config, i) + k] = process->ports[i][k];
+    }
+    return vmm_config_fd_count(config);
+}
+
+static int send_config(struct vmm_process *process, const struct vm_description *vm,
                        const int *inputs, const uint64_t *weights_bytes, struct error *err)
 {
     static union {
         struct vmm_config config;
         char bytes[VMM_MESSAGE_MAX];
     } buffer;
-    struct vmm_config *config = &buffer.config;
+    struct vmm_config *config = &process->config;
     int fds[FD_MESSAGE_MAX_FDS];
 
-    memset(config, 0, sizeof(*config));
+    _Static_assert(VMM_FD_POLLERS + VMM_MAX_POLLERS * VMM_POLLER_FDS + VMM_MAX_WEIGHTS +
+                           VMM_MAX_PORTS * VMM_PORT_FDS <=
+                       FD_MESSAGE_MAX_FDS,
+                   "all descriptors fit one message");
     if (put_arguments(config, buffer.bytes + sizeof(*config), vm, err) < 0 ||
-        fill_config(config, vm, weights_bytes, err) < 0)
+        fill_memory(config, vm, weights_bytes, err) < 0)
         return -1;
-    fds[VMM_FD_IMAGE] = inputs[0];
-    fds[VMM_FD_MEMORY] = process->memory;
-    fds[VMM_FD_LEVEL_SUPERVISOR] = process->level_supervisor_fd;
-    fds[VMM_FD_LEVEL_VMM] = process->level_vmm_fd;
-    fds[VMM_FD_AUDIT_RING] = process->audit_ring;
-    fds[VMM_FD_CONSOLE_OUT] = process->console_out;
-    fds[VMM_FD_CONSOLE_IN] = process->console_in;
-    fds[VMM_FD_WAKE_VMM] = process->wake_vmm;
-    fds[VMM_FD_WAKE_SUPERVISOR] = process->wake_supervisor;
-    for (unsigned i = 0; i < vm->weights_count; i++)
-        fds[VMM_FD_WEIGHTS + i] = inputs[1 + i];
     size_t length = sizeof(*config) + config->arguments_bytes;
     vmm_message_init(&config->message, VMM_MESSAGE_CONFIG, (uint32_t)length);
-    return fd_message_send(process->channel, config, length, fds,
-                           (size_t)VMM_FD_WEIGHTS + vm->weights_count, err);
+    buffer.config = *config;
+    return fd_message_send(process->channel, &buffer, length, fds, fill_fds(process, inputs, fds),
+                           err);
 }
 
-int vmm_process_configure(const struct vmm_process *process, const struct vm_description *vm,
+int vmm_process_configure(struct vmm_process *process, const struct vm_description *vm,
                           struct error *err)
 {
     int inputs[1 + VMM_MAX_WEIGHTS] = {0};
@@ -267,6 +345,12 @@ int vmm_process_configure(const struct vmm_process *process, const struct vm_des
     return result;
 }
 
+static void close_one(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
 int vmm_process_end(struct vmm_process *process)
 {
     int status = -1;
@@ -275,13 +359,17 @@ int vmm_process_end(struct vmm_process *process)
         while (waitpid(process->pid, &status, 0) < 0 && errno == EINTR)
             continue;
     }
-    int *fds[] = {&process->pidfd,           &process->channel,    &process->wake_vmm,
-                  &process->wake_supervisor, &process->audit_ring, &process->console_out,
-                  &process->console_in,      &process->memory,     &process->level_supervisor_fd,
-                  &process->level_vmm_fd};
-    for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
-        if (*fds[i] >= 0)
-            close(*fds[i]);
+    int *fds[] = {&process->pidfd,  &process->channel,      &process->wake_supervisor,
+                  &process->memory, &process->level_vmm_fd, &process->level_supervisor_fd};
+    for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+        close_one(*fds[i]);
+    for (unsigned i = 0; i < VMM_MAX_POLLERS; i++) {
+        close_one(process->wake_vmm[i]);
+        close_one(process->audit_rings[i]);
+    }
+    for (unsigned i = 0; i < VMM_MAX_PORTS; i++) {
+        close_one(process->ports[i][0]);
+        close_one(process->ports[i][1]);
     }
     if (process->level_own)
         munmap(process->level_own, LEVEL_PAGE_SIZE);

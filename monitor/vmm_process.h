@@ -14,12 +14,12 @@ struct vmm_process {
     pid_t pid;
     int pidfd;
     int channel;
-    int wake_vmm;        // eventfd that wakes its poller
-    int wake_supervisor; // eventfd that it wakes us with
-    int audit_ring;
-    int console_out;
-    int console_in;
-    int memory; // guest memory
+    struct vmm_config config;      // as it will be sent
+    int wake_vmm[VMM_MAX_POLLERS]; // eventfds that wake its pollers
+    int wake_supervisor;           // eventfd that it wakes us with
+    int audit_rings[VMM_MAX_POLLERS];
+    int ports[VMM_MAX_PORTS][VMM_PORT_FDS]; // as enum vmm_port_fd says, -1: none
+    int memory;                             // guest memory
     int level_supervisor_fd;
     int level_vmm_fd;
     struct level_page *level_own;       // written by the supervisor
@@ -33,12 +33,17 @@ int kvm_device_open(struct error *err);
 // unblocked, it has its own process group, and no terminal.
 int vmm_process_start(struct vmm_process *process, int kvm_fd, struct error *err);
 
-// Makes rings, level pages and the guest memory's memfd.
-int vmm_process_prepare(struct vmm_process *process, struct error *err);
+// Makes the configuration of the description, and rings, level pages, memory shared with backends
+// and the guest memory's memfd.
+int vmm_process_prepare(struct vmm_process *process, const struct vm_description *vm,
+                        struct error *err);
 
 // Opens image and weights, checks them and the host's resources, and sends the configuration.
-int vmm_process_configure(const struct vmm_process *process, const struct vm_description *vm,
+int vmm_process_configure(struct vmm_process *process, const struct vm_description *vm,
                           struct error *err);
+
+// Wakes the poller that serves a port.
+void vmm_process_wake(const struct vmm_process *process, unsigned port);
 
 // Kills the VMM if it still runs, reaps it, and closes and unmaps everything. Returns the wait
 // status, or -1 if there was no process.

@@ -5,8 +5,8 @@
 const char *audit_type_name(unsigned type)
 {
     static const char *const names[] = {
-        "none",        "start", "request",   "completion", "anomaly",
-        "port-closed", "level", "violation", "end",
+        "none",  "start",     "request", "completion", "anomaly", "port-closed",
+        "level", "violation", "end",     "backend",    "order",
     };
     return type < sizeof(names) / sizeof(names[0]) ? names[type] : "unknown";
 }
@@ -15,4 +15,22 @@ const char *audit_decision_name(unsigned decision)
 {
     static const char *const names[] = {"none", "allow", "deny", "gate"};
     return decision < sizeof(names) / sizeof(names[0]) ? names[decision] : "unknown";
+}
+
+const char *audit_source_name(unsigned source)
+{
+    static const char *const names[] = {"supervisor", "vmm", "backend"};
+    return source < sizeof(names) / sizeof(names[0]) ? names[source] : "unknown";
+}
+
+const char *audit_backend_event_name(unsigned event)
+{
+    static const char *const names[] = {"none", "up", "died", "hung", "broken", "given-up"};
+    return event < sizeof(names) / sizeof(names[0]) ? names[event] : "unknown";
+}
+
+const char *audit_order_name(unsigned order)
+{
+    static const char *const names[] = {"none", "port-close", "port-open", "message"};
+    return order < sizeof(names) / sizeof(names[0]) ? names[order] : "unknown";
 }

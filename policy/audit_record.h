@@ -19,6 +19,8 @@ enum audit_type {
     AUDIT_LEVEL = 6,     // detail: the new level
     AUDIT_VIOLATION = 7, // detail: enum violation_kind; argument: the address
     AUDIT_END = 8,       // detail: exit status
+    AUDIT_BACKEND = 9,   // a backend process: detail: enum audit_backend_event; argument: restarts
+    AUDIT_ORDER = 10,    // an operator's order: detail: enum audit_order
 };
 
 enum audit_decision {
@@ -26,6 +28,27 @@ enum audit_decision {
     AUDIT_DECISION_ALLOW = 1,
     AUDIT_DECISION_DENY = 2,
     AUDIT_DECISION_GATE = 3, // the isolation level forbids it
+};
+
+// Who wrote a record; stamped by the supervisor, by the ring that it came from.
+enum audit_source {
+    AUDIT_SOURCE_SUPERVISOR = 0,
+    AUDIT_SOURCE_VMM = 1,
+    AUDIT_SOURCE_BACKEND = 2, // a port's backend process; `cookie` is the VMM's request number
+};
+
+enum audit_backend_event {
+    AUDIT_BACKEND_UP = 1,
+    AUDIT_BACKEND_DIED = 2,
+    AUDIT_BACKEND_HUNG = 3,   // did not answer in time: killed
+    AUDIT_BACKEND_BROKEN = 4, // broke the rules of its queue: killed
+    AUDIT_BACKEND_GIVEN_UP = 5,
+};
+
+enum audit_order {
+    AUDIT_ORDER_PORT_CLOSE = 1,
+    AUDIT_ORDER_PORT_OPEN = 2,
+    AUDIT_ORDER_MESSAGE = 3, // a message to the model; length: its bytes
 };
 
 // Fixed 80 bytes, little-endian, written whole.
@@ -44,7 +67,8 @@ struct audit_record {
     uint32_t status;    // of a completion
     uint32_t rule;      // that decided: enum policy_rule
     uint16_t decision;  // enum audit_decision
-    uint16_t level;     // in force
+    uint8_t level;      // in force
+    uint8_t source;     // enum audit_source
     uint32_t detail;    // by type
 };
 _Static_assert(sizeof(struct audit_record) == 80, "format");
@@ -54,5 +78,8 @@ _Static_assert(offsetof(struct audit_record, operation) == 56, "format");
 
 const char *audit_type_name(unsigned type);
 const char *audit_decision_name(unsigned decision);
+const char *audit_source_name(unsigned source);
+const char *audit_backend_event_name(unsigned event);
+const char *audit_order_name(unsigned order);
 
 #endif

@@ -42,10 +42,23 @@ static inline unsigned level_effective(const struct level_page *a, const struct 
     return level;
 }
 
-// True if ports may carry traffic at this level.
-static inline int level_allows_ports(unsigned level)
+// What ports may do.
+enum level_gate {
+    LEVEL_GATE_OPEN,
+    LEVEL_GATE_HELD, // nothing passes for now; nothing is dropped
+    LEVEL_GATE_SHUT, // what is in flight is dropped
+};
+
+static inline enum level_gate level_gate(const struct level_page *a, const struct level_page *b)
 {
-    return level < LEVEL_SEVERED;
+    unsigned x = atomic_load_explicit(&a->level, memory_order_acquire);
+    unsigned y = atomic_load_explicit(&b->level, memory_order_acquire);
+    if (x >= LEVEL_SEVERED || y >= LEVEL_SEVERED)
+        return LEVEL_GATE_SHUT;
+    if (atomic_load_explicit(&a->hold, memory_order_acquire) ||
+        atomic_load_explicit(&b->hold, memory_order_acquire))
+        return LEVEL_GATE_HELD;
+    return LEVEL_GATE_OPEN;
 }
 
 #endif

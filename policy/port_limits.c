@@ -35,9 +35,13 @@ void limits_init(struct limits *limits, const struct limits_config *config, uint
     *limits = (struct limits){
         .requests_total = config->requests_total,
         .bytes_total = config->bytes_total,
+        .reply_bytes_total = config->reply_bytes_total,
     };
     token_bucket_init(&limits->requests, config->requests_per_s, config->request_burst, now_ns);
     token_bucket_init(&limits->bytes, config->bytes_per_s, config->byte_burst, now_ns);
+    token_bucket_init(&limits->reply_bytes, config->reply_bytes_per_s, config->reply_byte_burst,
+                      now_ns);
+    token_bucket_init(&limits->capacity, config->capacity_bits_per_s, 0, now_ns);
 }
 
 static void bucket_refill(struct token_bucket *bucket, uint64_t now_ns)
@@ -121,4 +125,44 @@ enum limits_verdict limits_take(struct limits *limits, uint64_t bytes, uint64_t 
     limits->requests_used++;
     limits->bytes_used += bytes;
     return LIMITS_PASS;
+}
+
+enum limits_verdict limits_take_capacity(struct limits *limits, uint64_t bytes, uint64_t now_ns,
+                                         uint64_t *retry_ns)
+{
+    return token_bucket_take(&limits->capacity, limits_request_bits(bytes), now_ns, retry_ns)
+               ? LIMITS_PASS
+               : LIMITS_WAIT;
+}
+
+enum limits_verdict limits_take_reply(struct limits *limits, uint64_t bytes, uint64_t now_ns,
+                                      uint64_t *retry_ns)
+{
+    if (limits->reply_bytes_total && bytes > limits->reply_bytes_total - limits->reply_bytes_used)
+        return LIMITS_EXHAUSTED;
+    if (!token_bucket_take(&limits->reply_bytes, bytes, now_ns, retry_ns))
+        return LIMITS_WAIT;
+    limits->reply_bytes_used += bytes;
+    return LIMITS_PASS;
+}
+
+uint64_t limits_capacity(const struct limits_config *config, uint32_t max_request_bytes,
+                         uint64_t refusals_per_s)
+{
+    const uint64_t header = limits_request_bits(0);
+    uint64_t bits;
+    uint64_t payload;
+    if (!config->requests_per_s)
+        return config->capacity_bits_per_s;
+    // The smaller of both bounds on payloads: by their rate, and by the requests that carry them.
+    if (__builtin_mul_overflow(config->requests_per_s, 8ull * max_request_bytes, &payload))
+        payload = UINT64_MAX;
+    if (config->bytes_per_s && config->bytes_per_s < payload / 8)
+        payload = config->bytes_per_s * 8;
+    if (__builtin_mul_overflow(config->requests_per_s + refusals_per_s, header, &bits) ||
+        __builtin_add_overflow(bits, payload, &bits))
+        bits = UINT64_MAX;
+    if (config->capacity_bits_per_s && config->capacity_bits_per_s < bits)
+        bits = config->capacity_bits_per_s;
+    return bits == UINT64_MAX ? 0 : bits;
 }

@@ -11,11 +11,31 @@
 struct limits_config {
     uint64_t requests_per_s;
     uint64_t request_burst;
-    uint64_t bytes_per_s;
+    uint64_t bytes_per_s; // payloads of the model's requests
     uint64_t byte_burst;
     uint64_t requests_total;
     uint64_t bytes_total;
+    uint64_t reply_bytes_per_s; // payloads of the replies to the model
+    uint64_t reply_byte_burst;
+    uint64_t reply_bytes_total;
+    uint64_t capacity_bits_per_s; // all that requests can tell, see limits_request_bits
 };
+
+// What one request can tell an observer at the most, in bits, overtly or covertly: its payload, all
+// of its header (24 bytes), and when it came (a time in ns: 64 bits).
+#define LIMITS_HEADER_BITS 192u
+#define LIMITS_TIMING_BITS 64u
+
+static inline uint64_t limits_request_bits(uint64_t payload_bytes)
+{
+    return payload_bytes * 8 + LIMITS_HEADER_BITS + LIMITS_TIMING_BITS;
+}
+
+// Upper bound of what a port with these limits can carry out of the cell in a second, once bursts
+// are spent: the configured capacity, or what follows from the rates. `refusals_per_s`: requests
+// that are denied count too. 0 if nothing bounds it.
+uint64_t limits_capacity(const struct limits_config *config, uint32_t max_request_bytes,
+                         uint64_t refusals_per_s);
 
 // A token bucket. A cost passes when its tokens are there; one larger than the burst passes when
 // the bucket is full and leaves a debt that delays what follows, so that no request can be starved
@@ -30,10 +50,14 @@ struct token_bucket {
 struct limits {
     struct token_bucket requests;
     struct token_bucket bytes;
-    uint64_t requests_total; // as configured, 0: unlimited
+    struct token_bucket reply_bytes;
+    struct token_bucket capacity; // in bits
+    uint64_t requests_total;      // as configured, 0: unlimited
     uint64_t bytes_total;
+    uint64_t reply_bytes_total;
     uint64_t requests_used;
     uint64_t bytes_used;
+    uint64_t reply_bytes_used;
 };
 
 enum limits_verdict {
@@ -56,5 +80,14 @@ void limits_init(struct limits *limits, const struct limits_config *config, uint
 // and *retry_ns is when to ask again.
 enum limits_verdict limits_take(struct limits *limits, uint64_t bytes, uint64_t now_ns,
                                 uint64_t *retry_ns);
+
+// Accounts what a request tells by being looked at, whatever the decision will be. Once for each
+// request, before limits_take.
+enum limits_verdict limits_take_capacity(struct limits *limits, uint64_t bytes, uint64_t now_ns,
+                                         uint64_t *retry_ns);
+
+// Accounts a reply of `bytes`; same contract as limits_take.
+enum limits_verdict limits_take_reply(struct limits *limits, uint64_t bytes, uint64_t now_ns,
+                                      uint64_t *retry_ns);
 
 #endif

@@ -5,7 +5,7 @@
 const char *policy_rule_name(unsigned rule)
 {
     static const char *const names[] = {
-        "default-deny", "grant", "request-size", "total", "rate",
+        "default-deny", "grant", "request-size", "total", "rate", "capacity", "reply-total",
     };
     return rule < sizeof(names) / sizeof(names[0]) ? names[rule] : "unknown";
 }
@@ -21,13 +21,32 @@ static struct policy_decision deny(struct port_policy *policy, enum policy_rule 
     return (struct policy_decision){POLICY_DENY, rule, 0};
 }
 
+void port_policy_init(struct port_policy *policy, uint64_t operations, uint32_t max_request_bytes,
+                      const struct limits_config *limits, uint64_t now_ns)
+{
+    *policy = (struct port_policy){
+        .operations = operations,
+        .max_request_bytes = max_request_bytes,
+    };
+    limits_init(&policy->limits, limits, now_ns);
+    token_bucket_init(&policy->refusals, POLICY_REFUSALS_PER_S, POLICY_REFUSALS_BURST, now_ns);
+}
+
 struct policy_decision port_policy_decide(struct port_policy *policy,
-                                          const struct policy_request *request, uint64_t now_ns)
+                                          struct policy_request *request, uint64_t now_ns)
 {
     uint64_t retry_ns = 0;
+    bool fits = request->length <= policy->max_request_bytes;
+    // First, since a denial tells an observer as much as a request that passes. What does not fit
+    // is never copied: only its header can be seen.
+    if (!request->capacity_taken &&
+        limits_take_capacity(&policy->limits, fits ? request->length : 0, now_ns, &retry_ns) !=
+            LIMITS_PASS)
+        return (struct policy_decision){POLICY_WAIT, POLICY_RULE_CAPACITY, retry_ns};
+    request->capacity_taken = true;
     if (request->operation >= 64 || !(policy->operations >> request->operation & 1))
         return deny(policy, POLICY_RULE_DEFAULT_DENY, now_ns);
-    if (request->length > policy->max_request_bytes)
+    if (!fits)
         return deny(policy, POLICY_RULE_REQUEST_SIZE, now_ns);
     switch (limits_take(&policy->limits, request->length, now_ns, &retry_ns)) {
     case LIMITS_PASS:
@@ -37,5 +56,20 @@ struct policy_decision port_policy_decide(struct port_policy *policy,
     case LIMITS_EXHAUSTED:
     default:
         return deny(policy, POLICY_RULE_TOTAL, now_ns);
+    }
+}
+
+struct policy_decision port_policy_decide_reply(struct port_policy *policy, uint32_t length,
+                                                uint64_t now_ns)
+{
+    uint64_t retry_ns = 0;
+    switch (limits_take_reply(&policy->limits, length, now_ns, &retry_ns)) {
+    case LIMITS_PASS:
+        return (struct policy_decision){POLICY_ALLOW, POLICY_RULE_GRANT, 0};
+    case LIMITS_WAIT:
+        return (struct policy_decision){POLICY_WAIT, POLICY_RULE_RATE, retry_ns};
+    case LIMITS_EXHAUSTED:
+    default:
+        return (struct policy_decision){POLICY_DENY, POLICY_RULE_REPLY_TOTAL, 0};
     }
 }

@@ -14,6 +14,8 @@ enum policy_rule {
     POLICY_RULE_REQUEST_SIZE = 2, // payload larger than the grant allows
     POLICY_RULE_TOTAL = 3,        // a lifetime total is used up
     POLICY_RULE_RATE = 4,         // over the rate: wait
+    POLICY_RULE_CAPACITY = 5,     // over the channel capacity: wait
+    POLICY_RULE_REPLY_TOTAL = 6,  // the lifetime total of reply bytes is used up
 };
 
 const char *policy_rule_name(unsigned rule);
@@ -25,6 +27,11 @@ struct port_policy {
     struct limits limits;
     struct token_bucket refusals; // denials that are answered at once; beyond them, they wait
 };
+
+// Denials that a port answers at once: enough for an honest mistake, too few to flood the audit
+// log.
+#define POLICY_REFUSALS_PER_S 100u
+#define POLICY_REFUSALS_BURST 1000u
 
 enum policy_outcome {
     POLICY_ALLOW,
@@ -42,10 +49,22 @@ struct policy_decision {
 struct policy_request {
     uint32_t operation;
     uint32_t length;
+    const uint8_t *payload; // `length` bytes, if they are within the grant's size; else NULL
+    bool capacity_taken;    // set once the request's capacity is accounted; starts false
 };
 
-// Decides one request. No allocation, lock or system call. POLICY_WAIT accounts nothing.
+// Compiles a grant.
+void port_policy_init(struct port_policy *policy, uint64_t operations, uint32_t max_request_bytes,
+                      const struct limits_config *limits, uint64_t now_ns);
+
+// Decides one request. No allocation, lock or system call. After POLICY_WAIT ask again with the
+// same `request`: what was accounted before is not accounted twice.
 struct policy_decision port_policy_decide(struct port_policy *policy,
-                                          const struct policy_request *request, uint64_t now_ns);
+                                          struct policy_request *request, uint64_t now_ns);
+
+// Decides on the reply to an allowed request. POLICY_DENY (rule POLICY_RULE_REPLY_TOTAL) if the
+// lifetime total of reply bytes is used up.
+struct policy_decision port_policy_decide_reply(struct port_policy *policy, uint32_t length,
+                                                uint64_t now_ns);
 
 #endif

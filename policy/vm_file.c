@@ -11,27 +11,11 @@
 
 #include "cleanup.h"
 #include "escape.h"
-#include "json_text.h"
+#include "vm_file_internal.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-#define LIMIT_MAX       (1ull << 40)
 #define INTERVAL_MAX_US 1000000u
-
-// What a port of a kind can be asked for. Numbers are those of ports/port_abi.h.
-struct port_kind_rules {
-    const char *name;
-    uint32_t number;
-    const char *operations[4];
-    uint32_t operation_numbers[4]; // in the order of the names
-    size_t operation_count;
-    uint32_t max_request_bytes; // the default and the most
-    uint32_t queue_size;        // the default
-};
-
-static const struct port_kind_rules port_kinds[] = {
-    {"console", 1, {"write", "read"}, {1, 2}, 2, 4096, 64},
-};
 
 // What the readers fill: the description, and what they need to know of the file.
 struct vm_reader {
@@ -53,8 +37,8 @@ static int no_memory(struct error *err)
 
 // Turns an error of a function that knows nothing of the document into one about `place`. Such a
 // text may quote the document, so it is escaped.
-static int refuse_because(const struct json_place *place, const struct error *inner,
-                          struct error *err)
+int vm_file_refuse_because(const struct json_place *place, const struct error *inner,
+                           struct error *err)
 {
     if (inner->status == EXIT_STATUS_RESOURCES) {
         if (err)
@@ -73,7 +57,7 @@ bool vm_name_is_valid(const char *name)
     return strspn(name, first) && strlen(name) < VM_NAME_SIZE && !name[strspn(name, more)];
 }
 
-static int check_name(const char *name, size_t size, struct error *err)
+int vm_file_check_name(const char *name, size_t size, struct error *err)
 {
     if (vm_name_is_valid(name) && strlen(name) < size)
         return 0;
@@ -83,14 +67,14 @@ static int check_name(const char *name, size_t size, struct error *err)
                      json_excerpt(excerpt, name), size - 1);
 }
 
-static int read_name(const struct json_place *place, char *name, size_t size, struct error *err)
+int vm_file_read_name(const struct json_place *place, char *name, size_t size, struct error *err)
 {
     const char *text;
     struct error inner;
     if (json_read_text(place, &text, err))
         return -1;
-    if (check_name(text, size, &inner))
-        return refuse_because(place, &inner, err);
+    if (vm_file_check_name(text, size, &inner))
+        return vm_file_refuse_because(place, &inner, err);
     memcpy(name, text, strlen(text) + 1);
     return 0;
 }
@@ -136,7 +120,7 @@ static int read_format(const struct json_place *place, void *target, struct erro
 static int read_vm_name(const struct json_place *place, void *target, struct error *err)
 {
     struct vm_reader *reader = target;
-    return read_name(place, reader->vm.name, sizeof(reader->vm.name), err);
+    return vm_file_read_name(place, reader->vm.name, sizeof(reader->vm.name), err);
 }
 
 static int read_image(const struct json_place *place, void *target, struct error *err)
@@ -174,7 +158,7 @@ static int read_argument(const struct json_place *place, void *target, struct er
     if (json_read_text(place, &text, err))
         return -1;
     if (vm_description_add_argument(&reader->vm, text, &inner))
-        return refuse_because(place, &inner, err);
+        return vm_file_refuse_because(place, &inner, err);
     return 0;
 }
 
@@ -219,7 +203,7 @@ static int read_cores(const struct json_place *place, struct cpu_list *list, str
     if (json_read_text(place, &text, err))
         return -1;
     if (cpu_list_parse(text, list, &inner))
-        return refuse_because(place, &inner, err);
+        return vm_file_refuse_because(place, &inner, err);
     return 0;
 }
 
@@ -280,186 +264,10 @@ static int read_poller(const struct json_place *place, void *target, struct erro
     return json_read_object(place, fields, COUNT(fields), target, err);
 }
 
-// What the readers of one port fill. The kind comes first: the others depend on it.
-struct port_reader {
-    struct vmm_port_config config;
-    const struct port_kind_rules *kind;
-};
-
-static uint64_t all_operations(const struct port_kind_rules *kind)
-{
-    uint64_t operations = 0;
-    for (size_t i = 0; i < kind->operation_count; i++)
-        operations |= 1ull << kind->operation_numbers[i];
-    return operations;
-}
-
-static struct vmm_port_config port_defaults(const struct port_kind_rules *kind)
-{
-    struct vmm_port_config config = {
-        .kind = kind->number,
-        .mode = VMM_PORT_ADAPTIVE,
-        .operations = all_operations(kind),
-        .queue_size = kind->queue_size,
-        .max_request_bytes = kind->max_request_bytes,
-    };
-    snprintf(config.name, sizeof(config.name), "%s", kind->name);
-    return config;
-}
-
-static bool has_port(const struct vm_description *vm, const char *name)
-{
-    for (uint32_t i = 0; i < vm->port_count; i++) {
-        if (!strcmp(vm->ports[i].name, name))
-            return true;
-    }
-    return false;
-}
-
-static int read_port_kind(const struct json_place *place, void *target, struct error *err)
-{
-    struct port_reader *reader = target;
-    const char *names[COUNT(port_kinds)];
-    size_t index;
-    for (size_t i = 0; i < COUNT(port_kinds); i++)
-        names[i] = port_kinds[i].name;
-    if (json_read_name(place, names, COUNT(names), &index, err))
-        return -1;
-    reader->kind = &port_kinds[index];
-    reader->config = port_defaults(reader->kind);
-    return 0;
-}
-
-static int read_port_name(const struct json_place *place, void *target, struct error *err)
-{
-    struct port_reader *reader = target;
-    return read_name(place, reader->config.name, sizeof(reader->config.name), err);
-}
-
-static int read_port_mode(const struct json_place *place, void *target, struct error *err)
-{
-    static const char *const modes[] = {
-        [VMM_PORT_ADAPTIVE] = "adaptive",
-        [VMM_PORT_BUSY] = "busy",
-        [VMM_PORT_DOORBELL] = "doorbell",
-    };
-    struct port_reader *reader = target;
-    size_t index;
-    if (json_read_name(place, modes, COUNT(modes), &index, err))
-        return -1;
-    reader->config.mode = (uint32_t)index;
-    return 0;
-}
-
-static int read_operation(const struct json_place *place, void *target, struct error *err)
-{
-    struct port_reader *reader = target;
-    size_t index;
-    if (json_read_name(place, reader->kind->operations, reader->kind->operation_count, &index, err))
-        return -1;
-    uint64_t bit = 1ull << reader->kind->operation_numbers[index];
-    if (reader->config.operations & bit)
-        return json_refuse(place, JSON_PART_VALUE, err, "'%s' is listed twice",
-                           reader->kind->operations[index]);
-    reader->config.operations |= bit;
-    return 0;
-}
-
-static int read_operations(const struct json_place *place, void *target, struct error *err)
-{
-    struct port_reader *reader = target;
-    reader->config.operations = 0;
-    return json_read_array(place, SIZE_MAX, read_operation, reader, err);
-}
-
-static int read_queue_size(const struct json_place *place, void *target, struct error *err)
-{
-    struct port_reader *reader = target;
-    if (json_field_u32(place, target, err))
-        return -1;
-    uint32_t size = reader->config.queue_size;
-    if (size & (size - 1))
-        return json_refuse(place, JSON_PART_VALUE, err, "%" PRIu32 " is not a power of two", size);
-    return 0;
-}
-
-static int read_max_request_bytes(const struct json_place *place, void *target, struct error *err)
-{
-    struct port_reader *reader = target;
-    uint64_t bytes;
-    if (json_read_integer(place, 1, reader->kind->max_request_bytes, &bytes, err))
-        return -1;
-    reader->config.max_request_bytes = (uint32_t)bytes;
-    return 0;
-}
-
-#define LIMIT(member)                                                                              \
-    {                                                                                              \
-#member, json_field_u64, false, offsetof(struct limits_config, member), 0, LIMIT_MAX       \
-    }
-
-static int read_limits(const struct json_place *place, void *target, struct error *err)
-{
-    static const struct json_field fields[] = {
-        LIMIT(requests_per_s), LIMIT(request_burst),  LIMIT(bytes_per_s),
-        LIMIT(byte_burst),     LIMIT(requests_total), LIMIT(bytes_total),
-    };
-    struct port_reader *reader = target;
-    return json_read_object(place, fields, COUNT(fields), &reader->config.limits, err);
-}
-
-static int read_port(const struct json_place *place, void *target, struct error *err)
-{
-    static const struct json_field fields[] = {
-        {.key = "kind", .read = read_port_kind, .required = true}, // first: fills in defaults
-        {.key = "name", .read = read_port_name},
-        {.key = "mode", .read = read_port_mode},
-        {.key = "operations", .read = read_operations},
-        {"queue_size", read_queue_size, false, offsetof(struct port_reader, config.queue_size), 1,
-         1024},
-        {.key = "max_request_bytes", .read = read_max_request_bytes},
-        {.key = "limits", .read = read_limits},
-    };
-    struct vm_reader *reader = target;
-    struct port_reader port = {0};
-    struct json_place name;
-    if (json_read_object(place, fields, COUNT(fields), &port, err))
-        return -1;
-    if (has_port(&reader->vm, port.config.name))
-        return json_refuse(json_member(place, "name", &name) ? &name : place, JSON_PART_VALUE, err,
-                           "another port is named '%s'", port.config.name);
-    reader->vm.ports[reader->vm.port_count++] = port.config;
-    return 0;
-}
-
 static int read_ports(const struct json_place *place, void *target, struct error *err)
 {
-    return json_read_array(place, VMM_MAX_PORTS, read_port, target, err);
-}
-
-int vm_description_add_port(struct vm_description *vm, const char *kind, const char *name,
-                            struct error *err)
-{
-    char excerpt[JSON_EXCERPT_SIZE];
-    const struct port_kind_rules *rules = NULL;
-    for (size_t i = 0; i < COUNT(port_kinds); i++) {
-        if (!strcmp(kind, port_kinds[i].name))
-            rules = &port_kinds[i];
-    }
-    if (!rules)
-        return error_set(err, EXIT_STATUS_USAGE, 0, "port kind '%s' is not known (known: console)",
-                         json_excerpt(excerpt, kind));
-    struct vmm_port_config config = port_defaults(rules);
-    if (name && check_name(name, sizeof(config.name), err))
-        return -1;
-    if (name)
-        memcpy(config.name, name, strlen(name) + 1);
-    if (vm->port_count == VMM_MAX_PORTS)
-        return error_set(err, EXIT_STATUS_USAGE, 0, "more than %u ports", VMM_MAX_PORTS);
-    if (has_port(vm, config.name))
-        return error_set(err, EXIT_STATUS_USAGE, 0, "another port is named '%s'", config.name);
-    vm->ports[vm->port_count++] = config;
-    return 0;
+    struct vm_reader *reader = target;
+    return json_read_array(place, VMM_MAX_PORTS, vm_file_read_port, &reader->vm, err);
 }
 
 static int read_audit_file(const struct json_place *place, void *target, struct error *err)
@@ -479,7 +287,11 @@ static int read_audit_file(const struct json_place *place, void *target, struct 
 static int read_audit(const struct json_place *place, void *target, struct error *err)
 {
     static const struct json_field fields[] = {
-        {.key = "file", .read = read_audit_file, .required = true},
+        {.key = "file", .read = read_audit_file},
+        {"records_per_s", json_field_u64, false, offsetof(struct vm_reader, vm.audit_records_per_s),
+         0, VM_LIMIT_MAX},
+        {"record_burst", json_field_u64, false, offsetof(struct vm_reader, vm.audit_burst), 0,
+         VM_LIMIT_MAX},
     };
     return json_read_object(place, fields, COUNT(fields), target, err);
 }

@@ -23,6 +23,17 @@ struct vm_weights {
     bool copy;
 };
 
+// What happens when the process of a port's backend dies.
+struct vm_restart {
+    uint32_t max;      // restarts in the whole run; 0: never
+    uint32_t delay_ms; // before the first; doubles with each, up to 10 s
+};
+
+#define VM_RESTART_DEFAULT                                                                         \
+    {                                                                                              \
+        .max = 3, .delay_ms = 100                                                                  \
+    }
+
 // A VM as described; zero means "not given" (run fills defaults). Strings are owned.
 struct vm_description {
     char name[VM_NAME_SIZE];
@@ -38,12 +49,15 @@ struct vm_description {
     struct cpu_list model_cores;
     struct cpu_list hypervisor_cores;
     struct vmm_port_config ports[VMM_MAX_PORTS];
+    struct vm_restart restarts[VMM_MAX_PORTS]; // of the ports with a process
     uint32_t port_count;
     uint64_t doorbell_interval_us;
     bool doorbell_interval_given;
     uint64_t idle_spin_us;
     bool idle_spin_given;
     char *audit_path;
+    uint64_t audit_records_per_s; // most that the model may cause; 0: no limit
+    uint64_t audit_burst;
     bool require_given;
     enum vmm_require require;
 };

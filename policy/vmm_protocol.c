@@ -17,3 +17,36 @@ uint32_t vmm_message_check(const struct vmm_message *message, uint64_t length)
         return 0;
     return message->type;
 }
+
+const char *vmm_port_state_name(unsigned state)
+{
+    static const char *const names[] = {"open", "closed-anomaly", "closed", "down"};
+    return state < sizeof(names) / sizeof(names[0]) ? names[state] : "unknown";
+}
+
+unsigned vmm_port_fd_count(const struct vmm_port_config *port)
+{
+    return port->kind == VMM_PORT_LOOPBACK && !port->process ? 0 : VMM_PORT_FDS;
+}
+
+unsigned vmm_config_port_fd(const struct vmm_config *config, unsigned port)
+{
+    unsigned index = vmm_config_weights_fd(config) + config->weights_count;
+    for (unsigned i = 0; i < port; i++)
+        index += vmm_port_fd_count(&config->ports[i]);
+    return index;
+}
+
+unsigned vmm_config_fd_count(const struct vmm_config *config)
+{
+    return vmm_config_port_fd(config, config->port_count);
+}
+
+uint64_t vmm_port_ring_bytes(const struct vmm_port_config *port, int to_host)
+{
+    uint64_t largest = to_host ? port->max_request_bytes : port->max_reply_bytes;
+    uint64_t bytes = 64u << 10;
+    while (bytes < largest * 4)
+        bytes *= 2;
+    return bytes;
+}

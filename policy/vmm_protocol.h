@@ -16,6 +16,8 @@
 #define VMM_MAX_VCPUS   16u
 #define VMM_MAX_WEIGHTS 16u
 #define VMM_MAX_PORTS   16u
+#define VMM_MAX_QUEUES  16u // of one port
+#define VMM_MAX_POLLERS 4u
 
 // Descriptors that the VMM has when it starts: its end of the channel, and /dev/kvm, so that it
 // can create the VM while the supervisor still reads the VM file.
@@ -30,6 +32,9 @@ enum vmm_message_type {
     VMM_MESSAGE_STOP = 5,   // supervisor: stop all vCPUs and end
     VMM_MESSAGE_STATUS = 6, // supervisor: asks for struct vmm_status
     VMM_MESSAGE_STATUS_REPLY = 7,
+    VMM_MESSAGE_PORT_ORDER = 8,  // supervisor: struct vmm_port_order
+    VMM_MESSAGE_PORT_DONE = 9,   // VMM: the order is carried out; struct vmm_port_order
+    VMM_MESSAGE_PORT_EVENT = 10, // VMM: struct vmm_port_event
 };
 
 struct vmm_message {
@@ -38,27 +43,41 @@ struct vmm_message {
     uint32_t size; // of the whole message
 };
 
-// Descriptors that come with VMM_MESSAGE_CONFIG, in this order; one per weights file follows.
+// Descriptors that come with VMM_MESSAGE_CONFIG: these; then for each poller the two of
+// vmm_poller_fd, for each weights file one, for each port vmm_port_fd_count.
 enum vmm_fd {
     VMM_FD_IMAGE,
     VMM_FD_MEMORY,           // empty memfd for guest memory; the VMM sizes and seals it
     VMM_FD_LEVEL_SUPERVISOR, // level page, not writable for the VMM
     VMM_FD_LEVEL_VMM,        // level page that the VMM writes
-    VMM_FD_AUDIT_RING,
-    VMM_FD_CONSOLE_OUT,
-    VMM_FD_CONSOLE_IN,
-    VMM_FD_WAKE_VMM,        // eventfd: the supervisor wakes the poller
-    VMM_FD_WAKE_SUPERVISOR, // eventfd: the poller wakes the supervisor
-    VMM_FD_WEIGHTS,
+    VMM_FD_WAKE_SUPERVISOR,  // eventfd: pollers wake the supervisor
+    VMM_FD_POLLERS,
 };
 
-// Data sizes of the rings, fixed so that neither side takes them from the other.
-#define VMM_AUDIT_RING_BYTES   (1u << 20)
-#define VMM_CONSOLE_RING_BYTES (64u << 10)
+enum vmm_poller_fd {
+    VMM_POLLER_FD_AUDIT, // audit ring: one writer each
+    VMM_POLLER_FD_WAKE,  // eventfd: everybody else wakes this poller
+    VMM_POLLER_FDS,
+};
+
+// Ports whose traffic the supervisor carries: a ring each way. Ports whose backend is a process:
+// the memory shared with it (backend_protocol.h), and the eventfd that wakes it.
+enum vmm_port_fd {
+    VMM_PORT_FD_TO_HOST = 0,
+    VMM_PORT_FD_FROM_HOST = 1,
+    VMM_PORT_FD_BACKEND_MEMORY = 0,
+    VMM_PORT_FD_BACKEND_WAKE = 1,
+    VMM_PORT_FDS = 2,
+};
+
+// Size of an audit ring, fixed so that neither side takes it from the other.
+#define VMM_AUDIT_RING_BYTES (1u << 20)
 
 // Kinds of ports (ports/port_abi.h has the same numbers; vmm/port_table.c asserts it).
 enum vmm_port_kind {
     VMM_PORT_CONSOLE = 1,
+    VMM_PORT_LOOPBACK = 2,
+    VMM_PORT_MESSAGE = 3,
 };
 
 enum vmm_port_mode {
@@ -73,9 +92,20 @@ struct vmm_port_config {
     uint32_t mode; // enum vmm_port_mode
     uint64_t operations;
     uint32_t queue_size;
+    uint32_t queue_count; // queue n raises events of vCPU n modulo the number of vCPUs
     uint32_t max_request_bytes;
+    uint32_t max_reply_bytes;
+    uint32_t features;   // enum port_feature, combined
+    uint32_t in_flight;  // requests between validation and completion
+    uint32_t process;    // 1: the backend is a process of its own
+    uint32_t timeout_ms; // of such a backend for one request
+    uint32_t poller;     // index
+    uint32_t pad;
     struct limits_config limits;
 };
+
+// Most requests in flight at one port.
+#define VMM_MAX_IN_FLIGHT 64u
 
 struct vmm_weights_config {
     uint64_t bytes;
@@ -90,13 +120,15 @@ struct vmm_config {
     uint32_t weights_count;
     uint32_t argument_count;
     uint32_t arguments_bytes;
-    int32_t hypervisor_cpu;            // CPU of the poller, -1: not pinned
-    int32_t model_cpus[VMM_MAX_VCPUS]; // CPU of each vCPU, -1: not pinned
-    uint64_t memory_bytes;             // of the model's RAM: image data, stacks, heap
-    uint64_t doorbell_interval_ns;     // at most one re-arm of doorbells in this time
-    uint64_t idle_spin_ns;             // how long an adaptive poller polls before it sleeps
-    uint32_t require;                  // enum vmm_require
-    uint32_t pad;
+    uint32_t poller_count;
+    int32_t hypervisor_cpus[VMM_MAX_POLLERS]; // CPU of each poller, -1: not pinned
+    int32_t model_cpus[VMM_MAX_VCPUS];        // CPU of each vCPU, -1: not pinned
+    uint64_t memory_bytes;                    // of the model's RAM: image data, stacks, heap
+    uint64_t doorbell_interval_ns;            // at most one re-arm of doorbells in this time
+    uint64_t idle_spin_ns;                    // how long an adaptive poller polls before it sleeps
+    uint64_t audit_records_per_s;             // most that the model can cause; 0: no limit
+    uint64_t audit_burst;
+    uint32_t require; // enum vmm_require
     struct vmm_port_config ports[VMM_MAX_PORTS];
     struct vmm_weights_config weights[VMM_MAX_WEIGHTS];
     // arguments_bytes of terminated strings follow.
@@ -165,10 +197,51 @@ struct vmm_port_status {
     uint64_t denied;
     uint64_t bytes_in;  // from the model
     uint64_t bytes_out; // to the model
+    uint64_t p50_ns;    // from validation to completion, waits included; 0: no request yet
+    uint64_t p99_ns;
     uint32_t anomalies;
-    uint32_t closed;
-    uint32_t anomaly_rule; // enum queue_rule of the first anomaly
+    uint32_t anomaly_rule; // enum queue_rule of the last anomaly
     uint32_t anomaly_descriptor;
+    uint32_t state;     // enum vmm_port_state
+    uint32_t in_flight; // taken and not completed
+    uint32_t queued;    // published by the model and not taken, when last looked
+};
+
+enum vmm_port_state {
+    VMM_PORT_OPEN = 0,
+    VMM_PORT_CLOSED_ANOMALY = 1,  // by the fabric
+    VMM_PORT_CLOSED_OPERATOR = 2, // on order
+    VMM_PORT_DOWN = 3,            // open, but its backend is down
+};
+
+const char *vmm_port_state_name(unsigned state);
+
+// An order of the supervisor about one port; the answer repeats it once it is in force.
+struct vmm_port_order {
+    struct vmm_message message;
+    uint32_t port;
+    uint32_t action; // enum vmm_port_action
+    uint32_t number; // of the order, repeated in the answer
+    uint32_t pad;
+};
+
+enum vmm_port_action {
+    VMM_PORT_ACTION_CLOSE = 1, // answered when no further byte reaches the model
+    VMM_PORT_ACTION_OPEN = 2,
+    VMM_PORT_ACTION_BACKEND_DOWN = 3, // answered when its memory is not touched any more
+    VMM_PORT_ACTION_BACKEND_UP = 4,
+};
+
+// Something that the supervisor has to know of.
+struct vmm_port_event {
+    struct vmm_message message;
+    uint32_t port;
+    uint32_t event; // enum vmm_port_event_kind
+};
+
+enum vmm_port_event_kind {
+    VMM_PORT_EVENT_HUNG = 1,   // the backend did not answer in time
+    VMM_PORT_EVENT_BROKEN = 2, // the backend broke the rules of its queue
 };
 
 struct vmm_status {
@@ -178,6 +251,30 @@ struct vmm_status {
     uint64_t exits; // KVM exits of all vCPUs
     struct vmm_port_status ports[VMM_MAX_PORTS];
 };
+
+// Descriptors that a port needs in the configuration message.
+unsigned vmm_port_fd_count(const struct vmm_port_config *port);
+
+// All descriptors of a configuration message.
+unsigned vmm_config_fd_count(const struct vmm_config *config);
+
+// Index of the first descriptor of a port.
+unsigned vmm_config_port_fd(const struct vmm_config *config, unsigned port);
+
+// Index of the first descriptor of a poller.
+static inline unsigned vmm_config_poller_fd(unsigned poller)
+{
+    return VMM_FD_POLLERS + poller * VMM_POLLER_FDS;
+}
+
+// Index of the first weights descriptor.
+static inline unsigned vmm_config_weights_fd(const struct vmm_config *config)
+{
+    return vmm_config_poller_fd(config->poller_count);
+}
+
+// Data size of a port's ring to the host, or from it: room for several of its largest messages.
+uint64_t vmm_port_ring_bytes(const struct vmm_port_config *port, int to_host);
 
 // Fills the common head of a message.
 void vmm_message_init(struct vmm_message *message, enum vmm_message_type type, uint32_t size);

@@ -1,27 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fabric's end of the audit ring.
+// The fabric's end of an audit ring.
 #include "audit_stream.h"
 
 #include <unistd.h>
 
-bool audit_stream_reserve(struct audit_stream *stream, unsigned records)
+bool audit_stream_has_room(struct audit_stream *stream, unsigned records)
 {
     uint64_t needed = stream->reserved + records * sizeof(struct audit_record);
     if (stream->broken)
         return false;
-    if (stream->space < needed) {
-        uint64_t space = shared_ring_space(&stream->ring);
-        // Room that was free cannot become less by reading: the reader's index is nonsense. What is
-        // reserved stays reserved, nothing more is taken.
-        if (space < stream->reserved) {
-            stream->broken = true;
-            return false;
-        }
-        stream->space = space;
-        if (stream->space < needed)
-            return false;
+    if (stream->space >= needed)
+        return true;
+    uint64_t space = shared_ring_space(&stream->ring);
+    // Room that was free cannot become less by reading: the reader's index is nonsense. What is
+    // reserved stays reserved, nothing more is taken.
+    if (space < stream->reserved) {
+        stream->broken = true;
+        return false;
     }
-    stream->reserved = needed;
+    stream->space = space;
+    return space >= needed;
+}
+
+bool audit_stream_reserve(struct audit_stream *stream, unsigned records, uint64_t now_ns)
+{
+    stream->retry_ns = 0;
+    if (!audit_stream_has_room(stream, records) ||
+        !token_bucket_take(&stream->budget, records, now_ns, &stream->retry_ns))
+        return false;
+    stream->reserved += records * sizeof(struct audit_record);
     return true;
 }
 
@@ -40,15 +47,26 @@ void audit_stream_append(struct audit_stream *stream, struct audit_record *recor
     stream->unpublished = true;
 }
 
-void audit_stream_flush(struct audit_stream *stream)
+void audit_stream_notify(struct audit_stream *stream)
 {
-    if (!stream->unpublished)
+    if (!stream->unannounced)
         return;
-    stream->unpublished = false;
-    if (shared_ring_publish(&stream->ring)) {
+    stream->unannounced = false;
+    if (shared_ring_consumer_waits(&stream->ring)) {
         uint64_t one = 1;
         // The counter cannot overflow and the reader cannot be missed: nothing to handle.
         ssize_t ignored = write(stream->wake_fd, &one, sizeof(one));
         (void)ignored;
     }
+}
+
+void audit_stream_flush(struct audit_stream *stream)
+{
+    if (!stream->unpublished)
+        return;
+    stream->unpublished = false;
+    stream->unannounced = true;
+    shared_ring_show(&stream->ring);
+    if (stream->space < stream->ring.size / 2)
+        audit_stream_notify(stream);
 }

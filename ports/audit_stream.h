@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fabric's end of the audit ring: a record has its room reserved before its event happens.
+// The fabric's end of an audit ring: a record has its room reserved before its event happens.
 #ifndef PORTS_AUDIT_STREAM_H
 #define PORTS_AUDIT_STREAM_H
 
 #include "audit_record.h"
+#include "port_limits.h"
 #include "shared_ring.h"
 
 struct audit_stream {
@@ -12,21 +13,32 @@ struct audit_stream {
     uint64_t sequence;
     uint64_t reserved; // bytes promised to requests in flight
     uint64_t space;    // free bytes when last looked
-    bool unpublished;
-    bool broken; // the reader published an impossible index: nothing is reserved any more
+    bool unpublished;  // appended since the last flush
+    bool unannounced;  // flushed since the reader was last woken
+    bool broken;       // the reader published an impossible index: nothing is reserved any more
+    struct token_bucket budget; // records that the model may cause; rate 0: no limit
+    uint64_t retry_ns;          // after a refusal: when the budget has room; 0: the ring is full
 };
 
-// Reserves room for `records` records. Returns false if the reader is behind: take no request
-// then (back-pressure, never loss).
-bool audit_stream_reserve(struct audit_stream *stream, unsigned records);
+// Reserves room for `records` records. Returns false if the reader is behind or the budget is used
+// up: take no request then (back-pressure, never loss).
+bool audit_stream_reserve(struct audit_stream *stream, unsigned records, uint64_t now_ns);
 
-// Gives back room that was reserved and is not needed.
+// True if the ring has room for `records` more, whatever the budget says.
+bool audit_stream_has_room(struct audit_stream *stream, unsigned records);
+
+// Gives back room that was reserved and is not needed. The budget stays spent.
 void audit_stream_release(struct audit_stream *stream, unsigned records);
 
 // Appends a record into reserved room; fills size and sequence.
 void audit_stream_append(struct audit_stream *stream, struct audit_record *record);
 
-// Publishes appended records and wakes the reader if it sleeps.
+// Makes appended records visible. Wakes the reader only if the ring is half full: a wake-up for
+// each request would cost more than the request.
 void audit_stream_flush(struct audit_stream *stream);
+
+// Wakes the reader if it sleeps and records came since. Called every millisecond or so, and before
+// the fabric itself sleeps.
+void audit_stream_notify(struct audit_stream *stream);
 
 #endif

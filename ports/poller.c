@@ -9,11 +9,11 @@
 #include <time.h>
 #include <unistd.h>
 
-// Requests that one port may get served before the others have their turn.
-#define SERVE_BUDGET 32u
-
-// Idle passes between two looks at the clock.
+// Passes between two looks at the clock.
 #define PASSES_PER_CLOCK 64u
+
+// How often readers of what ports produce are woken while the poller is busy.
+#define TICK_NS (500 * NS_PER_US)
 
 void poller_init(struct poller *poller, const struct poller_settings *settings)
 {
@@ -28,11 +28,20 @@ int poller_add(struct poller *poller, struct port *port, struct error *err)
     return 0;
 }
 
+static void tick(struct poller *poller)
+{
+    for (unsigned i = 0; i < poller->port_count; i++)
+        port_notify(poller->ports[i]);
+    audit_stream_notify(poller->settings.audit);
+}
+
 static unsigned serve_all(struct poller *poller)
 {
     unsigned served = 0;
+    // Before anything is looked at: whoever sees the new number knows that the pass before is over.
+    atomic_fetch_add(&poller->epoch, 1);
     for (unsigned i = 0; i < poller->port_count; i++)
-        served += port_serve(poller->ports[i], SERVE_BUDGET);
+        served += port_serve(poller->ports[i], POLLER_BUDGET);
     audit_stream_flush(poller->settings.audit); // an anomaly leaves a record without being served
     return served;
 }
@@ -84,13 +93,12 @@ static void poller_sleep(struct poller *poller)
     for (unsigned i = 0; i < poller->port_count && idle; i++)
         idle = port_prepare_sleep(poller->ports[i], doorbells, &wake_ns);
     audit_stream_flush(poller->settings.audit);
+    tick(poller);
     // Requests that wait for room in the audit ring: its reader wakes us.
-    if (!idle && !audit_stream_reserve(poller->settings.audit, 2))
+    if (!idle && !audit_stream_has_room(poller->settings.audit, 2))
         idle = !shared_ring_wait_space(&poller->settings.audit->ring,
                                        poller->settings.audit->reserved +
                                            2 * sizeof(struct audit_record));
-    else if (!idle)
-        audit_stream_release(poller->settings.audit, 2);
     if (idle && !atomic_load(&poller->stop))
         sleep_until(poller, doorbells, wake_ns);
     // A poller that never polls leaves doorbells on: drivers ring for every request.
@@ -107,42 +115,71 @@ void poller_run(struct poller *poller)
 {
     const struct poller_settings *settings = &poller->settings;
     uint64_t idle_since = clock_now_ns(settings->clock);
-    unsigned idle_passes = 0;
+    bool idle = true;
 
-    while (!atomic_load_explicit(&poller->stop, memory_order_acquire)) {
-        if (serve_all(poller)) {
-            idle_passes = 0;
+    for (unsigned pass = 1; !atomic_load_explicit(&poller->stop, memory_order_acquire); pass++) {
+        bool served = serve_all(poller) != 0;
+        if (!served)
+            cpu_relax();
+        if (!served && settings->mode == POLLER_DOORBELL) {
+            poller_sleep(poller);
             continue;
         }
-        cpu_relax();
-        if (settings->mode == POLLER_BUSY)
+        // Reading the clock in every pass would slow the others down.
+        if (idle && served)
+            idle = false;
+        if (pass % PASSES_PER_CLOCK)
             continue;
-        if (settings->mode == POLLER_ADAPTIVE) {
-            if (idle_passes++ == 0)
-                idle_since = clock_now_ns(settings->clock);
-            if (idle_passes % PASSES_PER_CLOCK)
-                continue;
-            if (clock_now_ns(settings->clock) - idle_since < settings->idle_spin_ns)
-                continue;
+        uint64_t now_ns = clock_now_ns(settings->clock);
+        if (now_ns - poller->last_tick_ns >= TICK_NS) {
+            poller->last_tick_ns = now_ns;
+            tick(poller);
         }
-        poller_sleep(poller);
-        idle_passes = 0;
+        if (!idle) {
+            idle = true;
+            idle_since = now_ns;
+        }
+        if (settings->mode == POLLER_ADAPTIVE && now_ns - idle_since >= settings->idle_spin_ns)
+            poller_sleep(poller);
     }
     // What was accepted before the stop is finished; what comes later finds closed ports.
     serve_all(poller);
     for (unsigned i = 0; i < poller->port_count; i++)
-        port_close(poller->ports[i]);
+        port_stop(poller->ports[i]);
     audit_stream_flush(settings->audit);
+    tick(poller);
     atomic_store_explicit(&poller->stopped, 1, memory_order_release);
     syscall(SYS_futex, &poller->stopped, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
-void poller_stop(struct poller *poller)
+static void wake(struct poller *poller)
 {
     uint64_t one = 1;
-    atomic_store(&poller->stop, 1);
     ssize_t ignored = write(poller->settings.wake_fd, &one, sizeof(one));
     (void)ignored;
+}
+
+bool poller_quiesce(struct poller *poller, uint64_t timeout_ns)
+{
+    static const struct timespec nap = {0, 50000};
+    atomic_thread_fence(memory_order_seq_cst);
+    uint64_t before = atomic_load(&poller->epoch);
+    uint64_t deadline_ns = clock_now_ns(poller->settings.clock) + timeout_ns;
+    wake(poller);
+    while (atomic_load(&poller->epoch) == before) {
+        if (atomic_load_explicit(&poller->stopped, memory_order_acquire))
+            return true;
+        if (clock_now_ns(poller->settings.clock) >= deadline_ns)
+            return false;
+        ppoll(NULL, 0, &nap, NULL);
+    }
+    return true;
+}
+
+void poller_stop(struct poller *poller)
+{
+    atomic_store(&poller->stop, 1);
+    wake(poller);
     while (!atomic_load_explicit(&poller->stopped, memory_order_acquire))
         syscall(SYS_futex, &poller->stopped, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
 }

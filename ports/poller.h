@@ -7,6 +7,11 @@
 
 #define POLLER_MAX_PORTS 16u
 
+// Requests that one port may get served before the others have their turn. Between the publishing
+// of a request and its service, no more than this many of each other port of the poller are
+// served twice over: the rest of the pass that runs, and the next one.
+#define POLLER_BUDGET 32u
+
 enum poller_mode {
     POLLER_ADAPTIVE, // polls; after idle_spin_ns without work sleeps until a doorbell
     POLLER_BUSY,     // never sleeps
@@ -30,8 +35,9 @@ struct poller {
     uint64_t last_arm_ns;
     _Atomic uint32_t stop;    // set by poller_stop
     _Atomic uint32_t stopped; // futex word: 1 once the thread serves no port any more
+    uint64_t last_tick_ns;
+    _Atomic uint64_t epoch; // passes begun; what an earlier pass saw is over when it rises
     _Atomic uint64_t sleeps;
-    _Atomic uint64_t passes;
 };
 
 void poller_init(struct poller *poller, const struct poller_settings *settings);
@@ -41,6 +47,11 @@ int poller_add(struct poller *poller, struct port *port, struct error *err);
 // Serves until poller_stop. Runs on the calling thread. System calls: ppoll and read when idle,
 // futex at the end, and write where a sleeper on the other side has to be woken.
 void poller_run(struct poller *poller);
+
+// Waits until every pass that was under way has ended, at most `timeout_ns`: what other threads
+// stored before is in force afterwards. From any other thread; system calls: write, ppoll. Returns
+// false if the poller is stuck.
+bool poller_quiesce(struct poller *poller, uint64_t timeout_ns);
 
 // Asks the poller to end and waits until no port is served any more. From any other thread.
 void poller_stop(struct poller *poller);

@@ -6,75 +6,21 @@
 #include "port.h"
 
 #include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
+
+#include "port_internal.h"
 
 // Bytes of a reply that are copied between two looks at the gate (DESIGN: at least every 4 KiB).
 #define GATE_CHECK_BYTES 4096u
 
-// Denials that a port answers at once: enough for an honest mistake, too few to flood the audit
-// log.
-#define REFUSALS_PER_S 100u
-#define REFUSALS_BURST 1000u
-
 // Records reserved when a request is taken: one for the request, one for its completion.
 #define RECORDS_PER_REQUEST 2u
 
-enum slot_state {
-    SLOT_FREE,
-    SLOT_THROTTLED, // copied and validated; policy said wait
-    SLOT_PENDING,   // at the backend
+// What passed the path up to the backend. Only this file can make one.
+struct port_clearance {
+    enum policy_rule rule;
 };
 
-// One request in flight: the private copy that policy, audit and backend all look at.
-struct slot {
-    enum slot_state state;
-    uint16_t queue;
-    uint16_t next; // of the pending list or the free list; SLOT_NONE ends it
-    uint64_t number;
-    struct port_request_header header;
-    struct virtqueue_chain chain;
-    struct port_request request;
-};
-
-#define SLOT_NONE 0xffffu
-
-struct port_queue {
-    struct virtqueue queue;
-    unsigned vcpu;
-    bool raised; // completions since the last event
-};
-
-struct port {
-    const struct port_fabric *fabric;
-    const struct port_backend *backend;
-    void *backend_state;
-    struct port_policy policy;
-    uint16_t index;
-    uint16_t queue_count;
-    uint16_t free_slots;   // list
-    uint16_t pending_head; // list in arrival order
-    uint16_t pending_tail;
-    uint16_t throttled;  // slot that waits for its rate, or SLOT_NONE
-    uint16_t next_queue; // round robin
-    bool closed;
-    bool backend_touched; // flush is due
-    uint64_t retry_ns;    // when to try the throttled slot again
-    uint64_t request_number;
-    struct port_counters counters;
-    char name[PORT_NAME_SIZE];
-    uint16_t slot_count;
-    struct slot *slots;
-    uint8_t *buffers; // slot_count * (payload + reply)
-    struct port_queue queues[PORT_MAX_QUEUES];
-};
-
-static void count(_Atomic uint64_t *counter, uint64_t amount)
-{
-    // One writer: a plain load and store are enough, and cost no locked instruction.
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + amount,
-                          memory_order_relaxed);
-}
+static const struct port_clearance clearance_of_grant = {POLICY_RULE_GRANT};
 
 static const struct port_operation *find_operation(const struct port_backend *backend,
                                                    uint32_t number)
@@ -86,130 +32,67 @@ static const struct port_operation *find_operation(const struct port_backend *ba
     return NULL;
 }
 
-static uint32_t largest_reply(const struct port_backend *backend)
-{
-    uint32_t largest = 0;
-    for (unsigned i = 0; i < backend->operation_count; i++) {
-        if (backend->operations[i].max_reply_bytes > largest)
-            largest = backend->operations[i].max_reply_bytes;
-    }
-    return largest;
-}
-
-// Slots that a port has: requests in flight at once, whatever the queues' sizes.
-#define PORT_SLOTS 64u
-
-struct port *port_create(const struct port_fabric *fabric, const struct port_settings *settings,
-                         struct error *err)
-{
-    const struct port_backend *backend = settings->backend;
-    for (unsigned number = 0; number < 64; number++) {
-        if ((settings->operations >> number & 1) && !find_operation(backend, number)) {
-            error_set(err, EXIT_STATUS_BAD_FILE, 0, "port %s: a %s has no operation %u",
-                      settings->name, backend->name, number);
-            return NULL;
-        }
-    }
-    struct port *port = calloc(1, sizeof(*port));
-    uint32_t reply_bytes = largest_reply(backend);
-    size_t buffer = (size_t)settings->max_request_bytes + reply_bytes;
-    if (port) {
-        port->slots = calloc(PORT_SLOTS, sizeof(*port->slots));
-        port->buffers = calloc(PORT_SLOTS, buffer ? buffer : 1);
-    }
-    if (!port || !port->slots || !port->buffers) {
-        port_destroy(port);
-        error_set(err, EXIT_STATUS_RESOURCES, 0, "port %s: out of memory", settings->name);
-        return NULL;
-    }
-    port->fabric = fabric;
-    port->backend = backend;
-    port->backend_state = settings->backend_state;
-    port->index = settings->index;
-    port->slot_count = PORT_SLOTS;
-    port->pending_head = port->pending_tail = port->throttled = SLOT_NONE;
-    port->policy.operations = settings->operations;
-    port->policy.max_request_bytes = settings->max_request_bytes;
-    uint64_t now_ns = clock_now_ns(fabric->clock);
-    limits_init(&port->policy.limits, settings->limits, now_ns);
-    token_bucket_init(&port->policy.refusals, REFUSALS_PER_S, REFUSALS_BURST, now_ns);
-    strncpy(port->name, settings->name, sizeof(port->name) - 1);
-    for (uint16_t i = 0; i < PORT_SLOTS; i++) {
-        struct slot *slot = &port->slots[i];
-        slot->next = i + 1u < PORT_SLOTS ? (uint16_t)(i + 1) : SLOT_NONE;
-        slot->request.payload = port->buffers + i * buffer;
-        slot->request.reply = port->buffers + i * buffer + settings->max_request_bytes;
-    }
-    return port;
-}
-
-int port_add_queue(struct port *port, const struct virtqueue *queue, unsigned vcpu,
-                   struct error *err)
-{
-    if (port->queue_count == PORT_MAX_QUEUES)
-        return error_set(err, EXIT_STATUS_BAD_FILE, 0, "port %s: too many queues", port->name);
-    port->queues[port->queue_count++] = (struct port_queue){.queue = *queue, .vcpu = vcpu};
-    virtqueue_set_doorbell(&port->queues[port->queue_count - 1].queue, false);
-    return 0;
-}
-
-void port_destroy(struct port *port)
-{
-    if (!port)
-        return;
-    free(port->slots);
-    free(port->buffers);
-    free(port);
-}
-
-static unsigned gate_level(const struct port *port)
+static unsigned level_now(const struct port *port)
 {
     return level_effective(port->fabric->level_supervisor, port->fabric->level_own);
 }
 
-static bool gate_open(const struct port *port)
+static enum level_gate gate(const struct port *port)
 {
-    return !port->closed && level_allows_ports(gate_level(port));
+    if (atomic_load_explicit(&port->wanted, memory_order_acquire) != PORT_OPEN || port->stopped)
+        return LEVEL_GATE_SHUT;
+    return level_gate(port->fabric->level_supervisor, port->fabric->level_own);
 }
 
 static void audit(struct port *port, const struct slot *slot, enum audit_type type,
-                  enum audit_decision decision, uint32_t rule, uint32_t length)
+                  enum audit_decision decision, uint32_t rule, uint64_t now_ns)
 {
+    const struct port_request *request = &slot->request;
+    bool ends = type == AUDIT_COMPLETION;
     struct audit_record record = {
         .type = (uint16_t)type,
         .port = port->index,
-        .now_ns = clock_now_ns(port->fabric->clock),
-        .request = slot->number,
+        .now_ns = now_ns,
+        .request = request->number,
         .cookie = slot->header.cookie,
         .argument = slot->header.argument,
         .operation = slot->header.operation,
-        .length = length,
-        .status = type == AUDIT_COMPLETION ? slot->request.status : 0,
+        .length = ends ? request->reply_length : request->length,
+        .status = ends ? request->status : 0,
         .rule = rule,
         .decision = (uint16_t)decision,
-        .level = (uint16_t)gate_level(port),
+        .level = (uint8_t)level_now(port),
     };
     audit_stream_append(port->fabric->audit, &record);
 }
 
 // A rule of the transport was broken: nothing that this driver says can be trusted any more.
-static void close_on_anomaly(struct port *port, const struct queue_anomaly *anomaly)
+static void close_on_anomaly(struct port *port, const struct queue_anomaly *anomaly,
+                             uint64_t now_ns)
 {
-    atomic_store_explicit(&port->counters.anomalies, 1, memory_order_relaxed);
-    atomic_store_explicit(&port->counters.anomaly_rule, anomaly->rule, memory_order_relaxed);
-    atomic_store_explicit(&port->counters.anomaly_descriptor, anomaly->descriptor,
+    struct port_counters *counters = &port->counters;
+    atomic_store_explicit(&counters->anomalies,
+                          atomic_load_explicit(&counters->anomalies, memory_order_relaxed) + 1,
                           memory_order_relaxed);
+    atomic_store_explicit(&counters->anomaly_rule, anomaly->rule, memory_order_relaxed);
+    atomic_store_explicit(&counters->anomaly_descriptor, anomaly->descriptor, memory_order_relaxed);
     struct audit_record record = {
         .type = AUDIT_ANOMALY,
         .port = port->index,
-        .now_ns = clock_now_ns(port->fabric->clock),
+        .now_ns = now_ns,
         .request = port->request_number,
         .argument = anomaly->descriptor,
-        .level = (uint16_t)gate_level(port),
+        .level = (uint8_t)level_now(port),
         .detail = anomaly->rule,
     };
     audit_stream_append(port->fabric->audit, &record);
-    port_close(port);
+    atomic_store(&port->wanted, PORT_CLOSED_ANOMALY);
+    port_settle_state(port);
+}
+
+static uint16_t slot_index(const struct port *port, const struct slot *slot)
+{
+    return (uint16_t)(slot - port->slots);
 }
 
 static struct slot *take_slot(struct port *port)
@@ -219,11 +102,6 @@ static struct slot *take_slot(struct port *port)
     return slot;
 }
 
-static uint16_t slot_index(const struct port *port, const struct slot *slot)
-{
-    return (uint16_t)(slot - port->slots);
-}
-
 static void free_slot(struct port *port, struct slot *slot)
 {
     slot->state = SLOT_FREE;
@@ -231,81 +109,172 @@ static void free_slot(struct port *port, struct slot *slot)
     port->free_slots = slot_index(port, slot);
 }
 
-// Records the end of a request that will never be answered, into the room reserved for it.
-static void settle(struct port *port, uint16_t index)
+static void list_add(struct port *port, struct slot_list *list, struct slot *slot,
+                     enum slot_state state)
 {
-    struct slot *slot = &port->slots[index];
-    if (slot->state == SLOT_THROTTLED)
-        audit(port, slot, AUDIT_REQUEST, AUDIT_DECISION_GATE, POLICY_RULE_DEFAULT_DENY,
-              slot->request.length);
-    slot->request.status = PORT_STATUS_CLOSED;
-    audit(port, slot, AUDIT_COMPLETION, AUDIT_DECISION_GATE, POLICY_RULE_DEFAULT_DENY, 0);
-    count(&port->counters.completions, 1);
+    uint16_t index = slot_index(port, slot);
+    slot->state = state;
+    slot->next = SLOT_NONE;
+    if (list->tail == SLOT_NONE)
+        list->head = index;
+    else
+        port->slots[list->tail].next = index;
+    list->tail = index;
+}
+
+static void list_remove(struct port *port, struct slot_list *list, uint16_t previous,
+                        uint16_t index)
+{
+    uint16_t next = port->slots[index].next;
+    if (previous == SLOT_NONE)
+        list->head = next;
+    else
+        port->slots[previous].next = next;
+    if (list->tail == index)
+        list->tail = previous;
+}
+
+// Eight buckets for each power of two (port_latency_ns reads them).
+static void record_latency(struct port *port, uint64_t ns)
+{
+    unsigned bucket = (unsigned)ns;
+    if (ns >= 8) {
+        unsigned exponent = 63u - (unsigned)__builtin_clzll(ns);
+        bucket = (exponent - 2) * 8 + (unsigned)(ns >> (exponent - 3) & 7);
+    }
+    if (bucket >= PORT_LATENCY_BUCKETS)
+        bucket = PORT_LATENCY_BUCKETS - 1;
+    _Atomic uint32_t *counter = &port->counters.latency[bucket];
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+
+static void ended(struct port *port, struct slot *slot)
+{
+    port_count(&port->counters.completions, 1);
+    atomic_store_explicit(&port->counters.in_flight,
+                          atomic_load_explicit(&port->counters.in_flight, memory_order_relaxed) - 1,
+                          memory_order_relaxed);
     free_slot(port, slot);
 }
 
-void port_close(struct port *port)
+// Records the end of a request whose reply the guest will not get. Its chain stays with the queue
+// until the port is open again.
+static void drop(struct port *port, struct slot *slot)
 {
-    if (port->closed)
-        return;
-    port->closed = true;
-    atomic_store_explicit(&port->counters.closed, 1, memory_order_relaxed);
-    while (port->pending_head != SLOT_NONE) {
-        uint16_t index = port->pending_head;
-        port->pending_head = port->slots[index].next;
-        settle(port, index);
+    uint64_t now_ns = clock_now_ns(port->fabric->clock);
+    if (slot->state == SLOT_THROTTLED)
+        audit(port, slot, AUDIT_REQUEST, AUDIT_DECISION_GATE, POLICY_RULE_DEFAULT_DENY, now_ns);
+    slot->request.status = PORT_STATUS_CLOSED;
+    slot->request.reply_length = 0;
+    audit(port, slot, AUDIT_COMPLETION, AUDIT_DECISION_GATE, POLICY_RULE_DEFAULT_DENY, now_ns);
+    ended(port, slot);
+}
+
+static void drop_list(struct port *port, struct slot_list *list)
+{
+    while (list->head != SLOT_NONE) {
+        uint16_t index = list->head;
+        list_remove(port, list, SLOT_NONE, index);
+        drop(port, &port->slots[index]);
     }
-    port->pending_tail = SLOT_NONE;
+}
+
+void port_drop_in_flight(struct port *port)
+{
+    if (port->pending.head != SLOT_NONE)
+        port->backend->forget(port->backend_state);
+    drop_list(port, &port->pending);
+    drop_list(port, &port->ready);
     if (port->throttled != SLOT_NONE) {
-        settle(port, port->throttled);
+        drop(port, &port->slots[port->throttled]);
         port->throttled = SLOT_NONE;
     }
 }
 
-// Copies header and reply to the guest, looking at the gate again on the way: a reply that was
-// ready when the gate closed stays here. Returns the bytes written.
-static uint32_t deliver(struct port *port, struct slot *slot)
+// Copies header and reply to the guest, with a look at the gate in front of every piece. Returns
+// the gate as last seen; only if it is open is everything there.
+static enum level_gate deliver(struct port *port, struct slot *slot)
 {
     struct virtqueue *queue = &port->queues[slot->queue].queue;
-    struct port_request *request = &slot->request;
-    struct port_reply_header header = {
+    const struct port_request *request = &slot->request;
+    const struct port_reply_header header = {
         .status = request->status,
         .length = request->reply_length,
         .cookie = slot->header.cookie,
     };
-    if (!gate_open(port) || !virtqueue_write(queue, &slot->chain, 0, &header, sizeof(header)))
-        return 0;
-    uint32_t done = 0;
-    while (done < request->reply_length) {
-        uint32_t part = request->reply_length - done;
-        // The header counts: no more than GATE_CHECK_BYTES pass between two looks.
-        uint32_t most = done ? GATE_CHECK_BYTES : GATE_CHECK_BYTES - (uint32_t)sizeof(header);
-        if (part > most)
-            part = most;
-        if (done && !gate_open(port))
-            break;
-        if (!virtqueue_write(queue, &slot->chain, (uint32_t)sizeof(header) + done,
-                             request->reply + done, part))
-            break;
+    enum level_gate now = gate(port);
+    if (now != LEVEL_GATE_OPEN || !virtqueue_write(queue, &slot->chain, 0, &header, sizeof(header)))
+        return now;
+    // The header counts: no more than GATE_CHECK_BYTES pass between two looks.
+    uint32_t part = GATE_CHECK_BYTES - (uint32_t)sizeof(header);
+    for (uint32_t done = 0; done < request->reply_length; part = GATE_CHECK_BYTES) {
+        if (part > request->reply_length - done)
+            part = request->reply_length - done;
+        if (done) {
+            now = gate(port);
+            if (now != LEVEL_GATE_OPEN)
+                return now;
+        }
+        virtqueue_write(queue, &slot->chain, (uint32_t)sizeof(header) + done, request->reply + done,
+                        part);
         done += part;
     }
-    return (uint32_t)sizeof(header) + done;
+    return gate(port);
 }
 
-// Ends a request: second gate, reply, audit, used ring, event.
-static void complete(struct port *port, struct slot *slot)
+// Asks the limits whether the reply may pass. Returns false if it has to wait.
+static bool admit_reply(struct port *port, struct slot *slot)
+{
+    struct port_request *request = &slot->request;
+    if (slot->reply_decided || !request->reply_length)
+        return true;
+    struct policy_decision decision = port_policy_decide_reply(&port->policy, request->reply_length,
+                                                               clock_now_ns(port->fabric->clock));
+    if (decision.outcome == POLICY_WAIT) {
+        port->reply_retry_ns = decision.retry_ns;
+        return false;
+    }
+    if (decision.outcome == POLICY_DENY) {
+        request->status = PORT_STATUS_EXHAUSTED;
+        request->reply_length = 0;
+        port_count(&port->counters.denied, 1);
+    }
+    slot->reply_decided = true;
+    return true;
+}
+
+// Ends a request: second gate, reply, audit, used ring. Returns false if it has to wait: the gate
+// is held, or the limits of replies say so.
+static bool complete(struct port *port, struct slot *slot)
 {
     struct port_queue *queue = &port->queues[slot->queue];
-    uint32_t written = deliver(port, slot);
-    audit(port, slot, AUDIT_COMPLETION, written ? AUDIT_DECISION_ALLOW : AUDIT_DECISION_GATE,
-          POLICY_RULE_GRANT, slot->request.reply_length);
-    if (gate_open(port)) {
-        virtqueue_push(&queue->queue, slot->chain.head, written);
-        queue->raised = true;
-        count(&port->counters.bytes_out, written);
+    if (!admit_reply(port, slot))
+        return false;
+    enum level_gate now = deliver(port, slot);
+    if (now == LEVEL_GATE_HELD)
+        return false; // all of it once more when the hold is over
+    if (now == LEVEL_GATE_SHUT) {
+        drop(port, slot);
+        return true;
     }
-    count(&port->counters.completions, 1);
-    free_slot(port, slot);
+    uint64_t now_ns = clock_now_ns(port->fabric->clock);
+    uint32_t written = (uint32_t)sizeof(struct port_reply_header) + slot->request.reply_length;
+    audit(port, slot, AUDIT_COMPLETION, AUDIT_DECISION_ALLOW, POLICY_RULE_GRANT, now_ns);
+    virtqueue_push(&queue->queue, slot->chain.head, written);
+    queue->pushed = true;
+    port->moved_bytes += written;
+    port_count(&port->counters.bytes_out, written);
+    record_latency(port, now_ns - slot->start_ns);
+    ended(port, slot);
+    return true;
+}
+
+// The request has its result: completes it now, or behind those that wait already.
+static void finish(struct port *port, struct slot *slot)
+{
+    if (port->ready.head != SLOT_NONE || !complete(port, slot))
+        list_add(port, &port->ready, slot, SLOT_READY);
 }
 
 // Answers a request that goes no further with a status.
@@ -313,7 +282,7 @@ static void refuse(struct port *port, struct slot *slot, uint32_t status)
 {
     slot->request.status = status;
     slot->request.reply_length = 0;
-    complete(port, slot);
+    finish(port, slot);
 }
 
 // Validate: copies header and payload, once, and checks all that the transport promises. Returns
@@ -335,90 +304,119 @@ static enum queue_rule copy_request(struct port *port, struct slot *slot)
 
     struct port_request *request = &slot->request;
     uint32_t room = slot->chain.writable_bytes - (uint32_t)sizeof(struct port_reply_header);
+    request->number = ++port->request_number;
     request->operation = header->operation;
     request->argument = header->argument;
     request->length = header->length;
     request->status = PORT_STATUS_OK;
     request->reply_length = 0;
-    request->reply_capacity = room;
+    request->reply_capacity = room < port->max_reply_bytes ? room : port->max_reply_bytes;
     const struct port_operation *operation = find_operation(port->backend, header->operation);
     if (operation && request->reply_capacity > operation->max_reply_bytes)
         request->reply_capacity = operation->max_reply_bytes;
+    slot->question = (struct policy_request){request->operation, request->length, NULL, false};
+    slot->reply_decided = false;
     // A payload beyond the grant is not copied: policy refuses it by its length alone.
+    if (header->length > port->policy.max_request_bytes)
+        return QUEUE_RULE_NONE;
     uint8_t *payload = (uint8_t *)(uintptr_t)request->payload;
-    if (header->length && header->length <= port->policy.max_request_bytes &&
+    if (header->length &&
         !virtqueue_read(queue, &slot->chain, header_bytes, payload, header->length))
         return QUEUE_RULE_ADDRESS;
+    slot->question.payload = payload;
     return QUEUE_RULE_NONE;
 }
 
-static void add_pending(struct port *port, struct slot *slot)
+static uint32_t status_of_denial(enum policy_rule rule)
 {
-    uint16_t index = slot_index(port, slot);
-    slot->state = SLOT_PENDING;
-    slot->next = SLOT_NONE;
-    if (port->pending_tail == SLOT_NONE)
-        port->pending_head = index;
-    else
-        port->slots[port->pending_tail].next = index;
-    port->pending_tail = index;
+    switch (rule) {
+    case POLICY_RULE_REQUEST_SIZE:
+        return PORT_STATUS_TOO_LARGE;
+    case POLICY_RULE_TOTAL:
+        return PORT_STATUS_EXHAUSTED;
+    case POLICY_RULE_DEFAULT_DENY:
+    case POLICY_RULE_GRANT:
+    case POLICY_RULE_RATE:
+    case POLICY_RULE_CAPACITY:
+    case POLICY_RULE_REPLY_TOTAL:
+    default:
+        return PORT_STATUS_DENIED;
+    }
 }
 
 // Gate, policy, audit, backend. Returns false if the request has to wait for its rate.
-static bool mediate(struct port *port, struct slot *slot)
+static bool mediate(struct port *port, struct slot *slot, uint64_t now_ns)
 {
-    const struct policy_request question = {slot->request.operation, slot->request.length};
-    const struct port_operation *operation = find_operation(port->backend, question.operation);
-
-    if (!gate_open(port)) {
-        audit(port, slot, AUDIT_REQUEST, AUDIT_DECISION_GATE, 0, question.length);
-        refuse(port, slot, PORT_STATUS_CLOSED);
+    struct port_request *request = &slot->request;
+    enum level_gate now = gate(port);
+    if (now == LEVEL_GATE_HELD) {
+        port->retry_ns = 0; // as soon as anything is served again
+        return false;
+    }
+    if (now == LEVEL_GATE_SHUT) {
+        slot->state = SLOT_THROTTLED; // not decided: its request is not recorded yet
+        drop(port, slot);
         return true;
     }
-    struct policy_decision decision =
-        port_policy_decide(&port->policy, &question, clock_now_ns(port->fabric->clock));
+    struct policy_decision decision = port_policy_decide(&port->policy, &slot->question, now_ns);
     if (decision.outcome == POLICY_WAIT) {
         port->retry_ns = decision.retry_ns;
         return false;
     }
-    if (decision.outcome == POLICY_ALLOW && question.length > operation->max_request_bytes)
+    const struct port_operation *operation = find_operation(port->backend, request->operation);
+    if (decision.outcome == POLICY_ALLOW &&
+        (!operation || request->length > operation->max_request_bytes))
         decision = (struct policy_decision){POLICY_DENY, POLICY_RULE_REQUEST_SIZE, 0};
-    audit(port, slot, AUDIT_REQUEST,
-          decision.outcome == POLICY_ALLOW ? AUDIT_DECISION_ALLOW : AUDIT_DECISION_DENY,
-          decision.rule, question.length);
-    if (decision.outcome == POLICY_DENY) {
-        count(&port->counters.denied, 1);
-        refuse(port, slot,
-               decision.rule == POLICY_RULE_REQUEST_SIZE ? PORT_STATUS_TOO_LARGE
-               : decision.rule == POLICY_RULE_TOTAL      ? PORT_STATUS_EXHAUSTED
-                                                         : PORT_STATUS_DENIED);
+    bool allowed = decision.outcome == POLICY_ALLOW;
+    slot->state = SLOT_PENDING;
+    audit(port, slot, AUDIT_REQUEST, allowed ? AUDIT_DECISION_ALLOW : AUDIT_DECISION_DENY,
+          decision.rule, now_ns);
+    if (!allowed) {
+        port_count(&port->counters.denied, 1);
+        refuse(port, slot, status_of_denial(decision.rule));
         return true;
     }
+    request->clearance = &clearance_of_grant;
     port->backend_touched = true;
-    if (port->backend->submit(port->backend_state, &slot->request) == PORT_DONE)
-        complete(port, slot);
+    if (port->backend->submit(port->backend_state, request) == PORT_DONE)
+        finish(port, slot);
     else
-        add_pending(port, slot);
+        list_add(port, &port->pending, slot, SLOT_PENDING);
     return true;
 }
 
-static unsigned resume_pending(struct port *port)
+// Replies that wait for limits or for the end of a hold, in order.
+static unsigned complete_ready(struct port *port, unsigned budget)
+{
+    unsigned done = 0;
+    while (port->ready.head != SLOT_NONE && done < budget && port->moved_bytes < PORT_SERVE_BYTES) {
+        if (port->reply_retry_ns && clock_now_ns(port->fabric->clock) < port->reply_retry_ns)
+            break;
+        port->reply_retry_ns = 0;
+        uint16_t index = port->ready.head;
+        uint16_t next = port->slots[index].next;
+        if (!complete(port, &port->slots[index]))
+            break;
+        port->ready.head = next;
+        if (next == SLOT_NONE)
+            port->ready.tail = SLOT_NONE;
+        done++;
+    }
+    return done;
+}
+
+static unsigned resume_pending(struct port *port, unsigned budget)
 {
     unsigned progressed = 0;
     uint16_t previous = SLOT_NONE;
-    uint16_t index = port->pending_head;
-    while (index != SLOT_NONE) {
+    uint16_t index = port->pending.head;
+    while (index != SLOT_NONE && progressed < budget && port->moved_bytes < PORT_SERVE_BYTES) {
         struct slot *slot = &port->slots[index];
         uint16_t next = slot->next;
         port->backend_touched = true;
         if (port->backend->resume(port->backend_state, &slot->request) == PORT_DONE) {
-            if (previous == SLOT_NONE)
-                port->pending_head = next;
-            else
-                port->slots[previous].next = next;
-            if (port->pending_tail == index)
-                port->pending_tail = previous;
-            complete(port, slot);
+            list_remove(port, &port->pending, previous, index);
+            finish(port, slot);
             progressed++;
         } else {
             previous = index;
@@ -430,13 +428,16 @@ static unsigned resume_pending(struct port *port)
 
 static bool retry_throttled(struct port *port)
 {
-    if (clock_now_ns(port->fabric->clock) < port->retry_ns)
+    uint64_t now_ns = clock_now_ns(port->fabric->clock);
+    if (now_ns < port->retry_ns)
         return false;
     struct slot *slot = &port->slots[port->throttled];
-    if (!mediate(port, slot))
-        return false;
+    uint16_t index = port->throttled;
     port->throttled = SLOT_NONE;
-    return true;
+    if (mediate(port, slot, now_ns))
+        return true;
+    port->throttled = index;
+    return false;
 }
 
 // Takes one chain from one queue through the path. Returns true if there was one.
@@ -445,92 +446,126 @@ static bool serve_queue(struct port *port, uint16_t number)
     struct port_queue *queue = &port->queues[number];
     if (port->free_slots == SLOT_NONE || !virtqueue_has_work(&queue->queue))
         return false;
-    if (!audit_stream_reserve(port->fabric->audit, RECORDS_PER_REQUEST))
+    uint64_t now_ns = clock_now_ns(port->fabric->clock);
+    if (!audit_stream_reserve(port->fabric->audit, RECORDS_PER_REQUEST, now_ns)) {
+        port->audit_retry_ns = port->fabric->audit->retry_ns;
         return false;
+    }
 
     struct slot *slot = take_slot(port);
     slot->queue = number;
+    slot->start_ns = now_ns;
     struct queue_anomaly anomaly;
     enum virtqueue_result result = virtqueue_pop(&queue->queue, &slot->chain, &anomaly);
     if (result == VIRTQUEUE_CHAIN) {
-        slot->number = ++port->request_number;
         anomaly = (struct queue_anomaly){copy_request(port, slot), slot->chain.head};
         if (anomaly.rule != QUEUE_RULE_NONE)
             result = VIRTQUEUE_ANOMALY;
     }
     if (result != VIRTQUEUE_CHAIN) {
         unsigned unused = RECORDS_PER_REQUEST;
+        free_slot(port, slot);
         if (result == VIRTQUEUE_ANOMALY) {
-            close_on_anomaly(port, &anomaly);
+            close_on_anomaly(port, &anomaly, now_ns);
             unused--;
         }
         audit_stream_release(port->fabric->audit, unused);
-        free_slot(port, slot);
         return false;
     }
-    count(&port->counters.requests, 1);
-    count(&port->counters.bytes_in, slot->chain.readable_bytes);
-    if (!mediate(port, slot)) {
+    port_count(&port->counters.requests, 1);
+    port_count(&port->counters.bytes_in, slot->chain.readable_bytes);
+    port->moved_bytes += slot->chain.readable_bytes;
+    atomic_store_explicit(&port->counters.in_flight,
+                          atomic_load_explicit(&port->counters.in_flight, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+    if (!mediate(port, slot, now_ns)) {
         slot->state = SLOT_THROTTLED;
         port->throttled = slot_index(port, slot);
     }
     return true;
 }
 
-bool port_has_work(const struct port *port)
+static unsigned serve_queues(struct port *port, unsigned budget)
 {
-    if (port->closed)
-        return false;
-    for (unsigned i = 0; i < port->queue_count; i++) {
-        if (virtqueue_has_work(&port->queues[i].queue))
-            return true;
+    unsigned served = 0;
+    for (unsigned idle = 0; served < budget && idle < port->queue_count;) {
+        // A throttled request holds back everything behind it: order within a port is kept.
+        if (port->throttled != SLOT_NONE || port->state != PORT_OPEN ||
+            port->moved_bytes >= PORT_SERVE_BYTES)
+            break;
+        bool progressed = serve_queue(port, port->next_queue);
+        port->next_queue =
+            (uint16_t)(port->next_queue + 1u < port->queue_count ? port->next_queue + 1u : 0);
+        served += progressed;
+        idle = progressed ? 0 : idle + 1;
     }
-    return port->pending_head != SLOT_NONE || port->throttled != SLOT_NONE;
+    return served;
+}
+
+static void tell_drivers(struct port *port)
+{
+    for (unsigned i = 0; i < port->queue_count; i++) {
+        struct port_queue *queue = &port->queues[i];
+        if (!queue->pushed)
+            continue;
+        queue->pushed = false;
+        if (virtqueue_wants_event(&queue->queue))
+            port->fabric->host.raise_event(port->fabric->host.context, queue->target);
+    }
 }
 
 unsigned port_serve(struct port *port, unsigned budget)
 {
     unsigned served = 0;
-    if (port->closed)
-        return 0;
-    if (port->pending_head != SLOT_NONE)
-        served += resume_pending(port);
-    // A throttled request holds back everything behind it: order within a port is kept.
-    if (port->throttled != SLOT_NONE && retry_throttled(port))
-        served++;
-    for (unsigned idle = 0; served < budget && idle < port->queue_count && !port->closed;) {
-        if (port->throttled != SLOT_NONE)
-            break;
-        bool progressed = serve_queue(port, port->next_queue);
-        port->next_queue = (uint16_t)((port->next_queue + 1) % port->queue_count);
-        served += progressed;
-        idle = progressed ? 0 : idle + 1;
+    port->moved_bytes = 0;
+    port->audit_retry_ns = 0;
+    bool open = port_settle_state(port);
+    if (port->backend->poll)
+        port->backend->poll(port->backend_state);
+    if (open) {
+        served += complete_ready(port, budget);
+        if (port->pending.head != SLOT_NONE)
+            served += resume_pending(port, budget - served);
+        if (port->throttled != SLOT_NONE && retry_throttled(port))
+            served++;
+        if (served < budget)
+            served += serve_queues(port, budget - served);
     }
     if (port->backend_touched) {
         port->backend_touched = false;
         port->backend->flush(port->backend_state);
     }
-    for (unsigned i = 0; i < port->queue_count; i++) {
-        if (port->queues[i].raised) {
-            port->queues[i].raised = false;
-            port->fabric->host.raise_event(port->fabric->host.context, port->queues[i].vcpu);
-        }
-    }
+    tell_drivers(port);
     return served;
+}
+
+static void wake_no_later(uint64_t *wake_ns, uint64_t when)
+{
+    if (when < *wake_ns)
+        *wake_ns = when;
 }
 
 bool port_prepare_sleep(struct port *port, bool doorbells, uint64_t *wake_ns)
 {
-    if (port->closed)
-        return true;
+    bool idle;
+    // Whoever opens the port, or the gate, wakes the thread.
+    if (!port_may_serve(port, &idle))
+        return idle;
     for (unsigned i = 0; i < port->queue_count; i++)
         virtqueue_set_doorbell(&port->queues[i].queue, doorbells);
-    if (port->throttled != SLOT_NONE && port->retry_ns < *wake_ns)
-        *wake_ns = port->retry_ns;
-    if (port->pending_head != SLOT_NONE && port->backend->prepare_sleep(port->backend_state))
+    if (port->throttled != SLOT_NONE)
+        wake_no_later(wake_ns, port->retry_ns);
+    if (port->ready.head != SLOT_NONE)
+        wake_no_later(wake_ns, port->reply_retry_ns);
+    if (port->pending.head != SLOT_NONE &&
+        port->backend->prepare_sleep(port->backend_state, wake_ns))
         return false;
     if (port->throttled != SLOT_NONE || port->free_slots == SLOT_NONE)
         return true; // new requests have to wait anyway
+    if (port->audit_retry_ns) {
+        wake_no_later(wake_ns, port->audit_retry_ns);
+        return true;
+    }
     for (unsigned i = 0; i < port->queue_count; i++) {
         if (virtqueue_has_work(&port->queues[i].queue))
             return false;
@@ -542,9 +577,4 @@ void port_wake(struct port *port)
 {
     for (unsigned i = 0; i < port->queue_count; i++)
         virtqueue_set_doorbell(&port->queues[i].queue, false);
-}
-
-const struct port_counters *port_counters(const struct port *port)
-{
-    return &port->counters;
 }

@@ -10,14 +10,15 @@
 #include "port_policy.h"
 #include "virtqueue.h"
 
-// Upward calls into whoever owns the vCPUs.
+// Upward calls into whoever owns the drivers of the queues.
 struct port_host_operations {
-    // Raises a vCPU's event count and wakes it if it is parked.
-    void (*raise_event)(void *context, unsigned vcpu);
+    // Tells the driver behind a queue that replies are there: for a cell, raises the event count of
+    // vCPU `target` and wakes it if it is parked.
+    void (*raise_event)(void *context, unsigned target);
     void *context;
 };
 
-// What is the same for all ports of a VM. Owned by the caller, outlives the ports.
+// What is the same for all ports of a poller. Owned by the caller, outlives the ports.
 struct port_fabric {
     const struct level_page *level_supervisor;
     const struct level_page *level_own;
@@ -33,10 +34,27 @@ struct port_settings {
     void *backend_state;
     uint64_t operations; // granted: bit n for operation n
     uint32_t max_request_bytes;
+    uint32_t max_reply_bytes;
+    uint32_t in_flight; // 1 to PORT_MAX_IN_FLIGHT
     const struct limits_config *limits;
+    // What was used of the lifetime totals before.
+    uint64_t requests_used;
+    uint64_t bytes_used;
+    uint64_t reply_bytes_used;
 };
 
-// Live counters; written by the poller only, read by anybody (relaxed).
+#define PORT_MAX_IN_FLIGHT 64u
+
+enum port_state {
+    PORT_OPEN,
+    PORT_CLOSED_ANOMALY, // a rule of the transport was broken
+    PORT_CLOSED_ORDER,   // port_close
+};
+
+// Times between 0 and 36 minutes, to an eighth of their size.
+#define PORT_LATENCY_BUCKETS 320u
+
+// Live counters; written by the serving thread only, read by anybody (relaxed).
 struct port_counters {
     _Atomic uint64_t requests;
     _Atomic uint64_t completions;
@@ -44,9 +62,12 @@ struct port_counters {
     _Atomic uint64_t bytes_in;
     _Atomic uint64_t bytes_out;
     _Atomic uint32_t anomalies;
-    _Atomic uint32_t closed;
     _Atomic uint32_t anomaly_rule;
     _Atomic uint32_t anomaly_descriptor;
+    _Atomic uint32_t state; // enum port_state
+    _Atomic uint32_t in_flight;
+    _Atomic uint32_t queued; // published and not taken, when last looked
+    _Atomic uint32_t latency[PORT_LATENCY_BUCKETS];
 };
 
 struct port;
@@ -56,29 +77,46 @@ struct port;
 struct port *port_create(const struct port_fabric *fabric, const struct port_settings *settings,
                          struct error *err);
 
-// Adds a bound queue (copied) whose completions raise events of `vcpu`.
-int port_add_queue(struct port *port, const struct virtqueue *queue, unsigned vcpu,
+// Adds a bound queue (copied) whose completions raise events of `target`.
+int port_add_queue(struct port *port, const struct virtqueue *queue, unsigned target,
                    struct error *err);
 
 void port_destroy(struct port *port);
 
-// True if a queue has something new or a request waits to be tried again. No system call.
-bool port_has_work(const struct port *port);
-
-// Serves at most `budget` requests. Returns how many made progress. No allocation, lock or system
-// call, except wake-ups of sleepers.
+// Serves at most `budget` requests, and stops early after PORT_SERVE_BYTES of payload. Returns how
+// many made progress. No allocation, lock or system call, except wake-ups of sleepers.
 unsigned port_serve(struct port *port, unsigned budget);
 
-// Before the poller sleeps: asks for doorbells and backend wake-ups. Returns false if there is
-// work now. *wake_ns is lowered to when a throttled request may pass.
+// Payload bytes that one call of port_serve moves before it lets other ports have their turn (one
+// request may exceed it).
+#define PORT_SERVE_BYTES (256u << 10)
+
+// Every millisecond or so: wakes readers of what the backend produced, refreshes gauges.
+void port_notify(struct port *port);
+
+// Before the thread sleeps: asks for doorbells and backend wake-ups. Returns false if there is
+// work now. *wake_ns is lowered to when something has to happen without a wake-up.
 bool port_prepare_sleep(struct port *port, bool doorbells, uint64_t *wake_ns);
 
-// After the poller slept.
+// After the thread slept.
 void port_wake(struct port *port);
 
-// Closes the port: nothing is taken or completed any more.
+// The serving thread takes and completes nothing any more, for good: the end of the run.
+void port_stop(struct port *port);
+
+// Closes the port, from any thread. The gate is shut when this returns; what is being copied at
+// this moment stops at the next look at the gate. No byte reaches the guest any more once the
+// thread has begun another pass (poller_quiesce). Requests in flight are dropped.
 void port_close(struct port *port);
 
+// Opens a closed port again, from any thread. Requests that were dropped come back to the driver
+// with 0 bytes written; after an anomaly, what was published and not taken is passed over.
+void port_open(struct port *port);
+
 const struct port_counters *port_counters(const struct port *port);
+
+// The time below which `fraction` of the completed requests stayed, in ns; 0 without any. From any
+// thread.
+uint64_t port_latency_ns(const struct port_counters *counters, double fraction);
 
 #endif

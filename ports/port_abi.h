@@ -13,11 +13,13 @@
 #define PORT_ABI_VERSION 1
 
 #define PORT_NAME_SIZE  32
-#define PORT_MAX_QUEUES 4
+#define PORT_MAX_QUEUES 16
 
 enum port_kind {
     PORT_KIND_NONE = 0,
-    PORT_KIND_CONSOLE = 1,
+    PORT_KIND_CONSOLE = 1,  // standard input and output of `guillotine run`
+    PORT_KIND_LOOPBACK = 2, // answers itself: for tests and measurements, no way out
+    PORT_KIND_MESSAGE = 3,  // whole messages from and to an operator
 };
 
 // In front of every request.
@@ -48,7 +50,10 @@ enum port_status {
     PORT_STATUS_INVALID = 22,    // EINVAL: operation or argument unknown
     PORT_STATUS_BROKEN = 32,     // EPIPE: nobody reads the other end any more
     PORT_STATUS_TOO_LARGE = 90,  // EMSGSIZE
+    PORT_STATUS_LOST = 104,      // ECONNRESET: the backend died with the request; it may be done
     PORT_STATUS_CLOSED = 108,    // ESHUTDOWN: the gate is shut
+    PORT_STATUS_TIMED_OUT = 110, // ETIMEDOUT: the backend did not answer; the request may be done
+    PORT_STATUS_DOWN = 112,      // EHOSTDOWN: the backend is down; the request was not carried out
     PORT_STATUS_EXHAUSTED = 122, // EDQUOT: a lifetime total is used up
 };
 
@@ -60,6 +65,22 @@ enum console_operation {
 
 #define CONSOLE_MAX_REQUEST 4096u
 #define CONSOLE_MAX_REPLY   4096u
+
+// Operations of a loopback.
+enum loopback_operation {
+    LOOPBACK_ECHO = 1,     // the reply is the payload, as far as it fits
+    LOOPBACK_DISCARD = 2,  // takes the payload; the reply is empty
+    LOOPBACK_GENERATE = 3, // argument: bytes wanted; the reply's byte i is i modulo 251
+};
+
+// Operations of a message port. Messages are never split or joined.
+enum message_operation {
+    MESSAGE_SEND = 1,    // payload: one message for the operator
+    MESSAGE_RECEIVE = 2, // posts a buffer for the operator's next message; waits for it
+};
+
+// Largest request or reply of any port.
+#define PORT_MAX_BYTES (1u << 20)
 
 // Split virtqueue structures (virtio 1.2, sections 2.7.5, 2.7.6, 2.7.8).
 struct virtq_descriptor {
@@ -85,16 +106,28 @@ _Static_assert(sizeof(struct virtq_used_element) == 8, "virtio 1.2, 2.7.8");
 #define VIRTQ_RING_INDEX   2u
 #define VIRTQ_RING_ENTRIES 4u
 
+// Bytes of a ring of `size` entries, with the event field at its end (virtio 1.2, 2.7.6, 2.7.8):
+// used_event behind the available ring, avail_event behind the used ring.
+#define VIRTQ_AVAILABLE_BYTES(size) (VIRTQ_RING_ENTRIES + (size)*2ull + 2)
+#define VIRTQ_USED_BYTES(size)      (VIRTQ_RING_ENTRIES + (size)*8ull + 2)
+
 #define VIRTQ_USED_NO_NOTIFY         1u // device: doorbells are not needed
 #define VIRTQ_AVAILABLE_NO_INTERRUPT 1u // driver: event counts are not needed
 
 #define VIRTQ_MAX_SIZE 1024u
 
+// What a port's queues do beyond the minimum; set by the VM's configuration, not negotiated.
+enum port_feature {
+    PORT_FEATURE_INDIRECT = 1, // indirect descriptors are accepted (virtio 1.2, 2.7.5.3)
+    PORT_FEATURE_EVENT_INDEX =
+        2, // used_event and avail_event replace the ring flags (2.7.7, 2.7.10)
+};
+
 // Where one queue of a cell's port lies, in guest-virtual addresses of the I/O region.
 struct port_queue_layout {
     uint64_t descriptors; // size * 16 bytes
-    uint64_t available;   // 6 + size * 2 bytes
-    uint64_t used;        // 6 + size * 8 bytes
+    uint64_t available;   // VIRTQ_AVAILABLE_BYTES(size)
+    uint64_t used;        // VIRTQ_USED_BYTES(size)
     uint32_t size;        // entries, a power of two
     uint32_t vcpu;        // whose event count the fabric raises on completion
 };
@@ -110,8 +143,10 @@ struct port_table_entry {
     uint64_t buffers_bytes; // of it
     uint32_t max_request_bytes;
     uint32_t max_reply_bytes;
+    uint32_t features;  // enum port_feature, combined
+    uint32_t in_flight; // requests that the port takes at once; more wait in the queue
     struct port_queue_layout queues[PORT_MAX_QUEUES];
 };
-_Static_assert(sizeof(struct port_table_entry) == 72 + 32 * PORT_MAX_QUEUES, "ABI");
+_Static_assert(sizeof(struct port_table_entry) == 80 + 32 * PORT_MAX_QUEUES, "ABI");
 
 #endif

@@ -7,29 +7,34 @@
 const char *queue_rule_name(unsigned rule)
 {
     static const char *const names[] = {
-        "none",         "index-jump",     "head-range",   "head-in-flight", "next-range",
-        "chain-length", "flags",          "order",        "empty",          "address",
-        "total-length", "request-header", "reply-header", "reserved",       "segments",
+        "none",           "index-jump",     "head-range",   "head-in-flight",
+        "next-range",     "chain-length",   "flags",        "order",
+        "empty",          "address",        "total-length", "request-header",
+        "reply-header",   "reserved",       "segments",     "indirect-length",
+        "indirect-chain", "indirect-table",
     };
     return rule < sizeof(names) / sizeof(names[0]) ? names[rule] : "unknown";
 }
 
 int virtqueue_init(struct virtqueue *queue, const struct guest_memory *memory, uint16_t size,
-                   struct gpa descriptors, struct gpa available, struct gpa used, struct error *err)
+                   unsigned features, struct gpa descriptors, struct gpa available, struct gpa used,
+                   struct error *err)
 {
     if (!size || size > VIRTQ_MAX_SIZE || (size & (size - 1)))
         return error_set(err, EXIT_STATUS_BAD_FILE, 0,
                          "queue size %u is not a power of two up to %u", size, VIRTQ_MAX_SIZE);
+    if (features & ~(unsigned)(PORT_FEATURE_INDIRECT | PORT_FEATURE_EVENT_INDEX))
+        return error_set(err, EXIT_STATUS_BAD_FILE, 0, "queue features 0x%x are not known",
+                         features);
     *queue = (struct virtqueue){
         .memory = memory,
         .size = size,
+        .features = (uint16_t)features,
         .descriptors = guest_memory_shared(memory, descriptors,
                                            size * sizeof(struct virtq_descriptor), 16, GUEST_READ),
         .available =
-            guest_memory_shared(memory, available, VIRTQ_RING_ENTRIES + size * 2ull, 2, GUEST_READ),
-        .used = guest_memory_shared(memory, used,
-                                    VIRTQ_RING_ENTRIES + size * sizeof(struct virtq_used_element),
-                                    4, GUEST_WRITE),
+            guest_memory_shared(memory, available, VIRTQ_AVAILABLE_BYTES(size), 2, GUEST_READ),
+        .used = guest_memory_shared(memory, used, VIRTQ_USED_BYTES(size), 4, GUEST_WRITE),
     };
     if (!queue->descriptors || !queue->available || !queue->used)
         return error_set(err, EXIT_STATUS_BAD_FILE, 0, "queue areas lie outside the I/O region");
@@ -75,12 +80,10 @@ static struct virtq_descriptor copy_descriptor(const struct virtq_descriptor *sh
     };
 }
 
-// Checks one copied descriptor against the rules and adds it to the chain.
+// Checks one copied descriptor that names a buffer and adds it to the chain.
 static enum queue_rule add_descriptor(const struct virtqueue *queue, struct virtqueue_chain *chain,
                                       const struct virtq_descriptor *descriptor)
 {
-    if (descriptor->flags & ~(VIRTQ_DESCRIPTOR_NEXT | VIRTQ_DESCRIPTOR_WRITE))
-        return QUEUE_RULE_FLAGS;
     if (!descriptor->length)
         return QUEUE_RULE_EMPTY;
     bool writable = descriptor->flags & VIRTQ_DESCRIPTOR_WRITE;
@@ -100,6 +103,78 @@ static enum queue_rule add_descriptor(const struct virtqueue *queue, struct virt
     chain->segments[chain->count++] = (struct virtqueue_segment){address, descriptor->length};
     if (!writable)
         chain->readable_count = chain->count;
+    return QUEUE_RULE_NONE;
+}
+
+// A walk along a chain: through the queue's table, and at its end perhaps through one more.
+struct walk {
+    bool indirect;
+    struct gpa table; // of an indirect walk
+    unsigned entries; // of the table that is walked
+    unsigned left;    // descriptors that may still follow before this must be a loop
+    uint16_t index;
+};
+
+// Reads the descriptor that the walk stands at, once. Indirect tables need no alignment, so theirs
+// cannot be loaded by atomics; guest_memory_read is a call, and the compiler sees only the copy.
+static bool next_descriptor(const struct virtqueue *queue, const struct walk *walk,
+                            struct virtq_descriptor *descriptor)
+{
+    if (walk->indirect)
+        return guest_memory_read(queue->memory,
+                                 gpa_add(walk->table, walk->index * sizeof(*descriptor)),
+                                 descriptor, sizeof(*descriptor));
+    *descriptor = copy_descriptor(&queue->descriptors[walk->index]);
+    return true;
+}
+
+// Goes on in the table that a copied descriptor refers to. Its WRITE flag means nothing (virtio
+// 1.2, 2.7.5.3.2). The descriptor itself is no part of the chain's length, its table is.
+static enum queue_rule enter_table(const struct virtqueue *queue, struct walk *walk,
+                                   const struct virtq_descriptor *descriptor)
+{
+    struct gpa table = {descriptor->address};
+    uint32_t entries = descriptor->length / sizeof(struct virtq_descriptor);
+    if (walk->indirect || (descriptor->flags & VIRTQ_DESCRIPTOR_NEXT))
+        return QUEUE_RULE_INDIRECT_CHAIN;
+    if (!entries || descriptor->length % sizeof(struct virtq_descriptor) || entries > queue->size)
+        return QUEUE_RULE_INDIRECT_LENGTH;
+    if (!guest_memory_allows(queue->memory, table, descriptor->length, GUEST_READ))
+        return QUEUE_RULE_INDIRECT_TABLE;
+    unsigned left = walk->left + 1;
+    *walk = (struct walk){
+        .indirect = true,
+        .table = table,
+        .entries = entries,
+        .left = left < entries ? left : entries,
+    };
+    return QUEUE_RULE_NONE;
+}
+
+// Takes the descriptor that the walk stands at and moves it to the next one, or sets *end.
+static enum queue_rule step(const struct virtqueue *queue, struct walk *walk,
+                            struct virtqueue_chain *chain, bool *end)
+{
+    const unsigned known =
+        VIRTQ_DESCRIPTOR_NEXT | VIRTQ_DESCRIPTOR_WRITE |
+        (queue->features & PORT_FEATURE_INDIRECT ? VIRTQ_DESCRIPTOR_INDIRECT : 0);
+    struct virtq_descriptor descriptor;
+    if (!walk->left)
+        return QUEUE_RULE_CHAIN_LENGTH;
+    walk->left--;
+    if (!next_descriptor(queue, walk, &descriptor))
+        return QUEUE_RULE_INDIRECT_TABLE;
+    if (descriptor.flags & ~known)
+        return QUEUE_RULE_FLAGS;
+    if (descriptor.flags & VIRTQ_DESCRIPTOR_INDIRECT)
+        return enter_table(queue, walk, &descriptor);
+    enum queue_rule rule = add_descriptor(queue, chain, &descriptor);
+    if (rule != QUEUE_RULE_NONE)
+        return rule;
+    *end = !(descriptor.flags & VIRTQ_DESCRIPTOR_NEXT);
+    if (!*end && descriptor.next >= walk->entries)
+        return QUEUE_RULE_NEXT_RANGE;
+    walk->index = descriptor.next;
     return QUEUE_RULE_NONE;
 }
 
@@ -125,19 +200,12 @@ enum virtqueue_result virtqueue_pop(struct virtqueue *queue, struct virtqueue_ch
     chain->count = 0;
     chain->readable_bytes = 0;
     chain->writable_bytes = 0;
-    uint16_t index = head;
-    for (unsigned steps = 0;; steps++) {
-        if (steps == queue->size)
-            return broken(anomaly, QUEUE_RULE_CHAIN_LENGTH, index);
-        struct virtq_descriptor descriptor = copy_descriptor(&queue->descriptors[index]);
-        enum queue_rule rule = add_descriptor(queue, chain, &descriptor);
+    struct walk walk = {.entries = queue->size, .left = queue->size, .index = head};
+    for (bool end = false; !end;) {
+        uint16_t index = walk.index;
+        enum queue_rule rule = step(queue, &walk, chain, &end);
         if (rule != QUEUE_RULE_NONE)
             return broken(anomaly, rule, index);
-        if (!(descriptor.flags & VIRTQ_DESCRIPTOR_NEXT))
-            break;
-        if (descriptor.next >= queue->size)
-            return broken(anomaly, QUEUE_RULE_NEXT_RANGE, index);
-        index = descriptor.next;
     }
     queue->in_flight[head / 64] |= 1ull << (head % 64);
     queue->in_flight_count++;
@@ -197,9 +265,55 @@ void virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written)
     store16(queue->used + VIRTQ_RING_INDEX, queue->next_used);
 }
 
+// Without the event index, the ring's flag says it. With it the flag stays 0, and avail_event names
+// the entry whose publication rings: the next one. There is no value for "none": what is not wanted
+// any more stays where it is, and the entry of that index rings, which is one needless doorbell in
+// 65536 entries at most.
 void virtqueue_set_doorbell(struct virtqueue *queue, bool wanted)
 {
-    store16(queue->used + VIRTQ_RING_FLAGS, (uint16_t)(wanted ? 0 : VIRTQ_USED_NO_NOTIFY));
+    if (!(queue->features & PORT_FEATURE_EVENT_INDEX))
+        store16(queue->used + VIRTQ_RING_FLAGS, (uint16_t)(wanted ? 0 : VIRTQ_USED_NO_NOTIFY));
+    else if (wanted)
+        store16(queue->used + VIRTQ_USED_BYTES(queue->size) - 2, queue->next_available);
     if (wanted)
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+bool virtqueue_wants_event(struct virtqueue *queue)
+{
+    uint16_t pushed = (uint16_t)(queue->next_used - queue->last_signalled);
+    if (!pushed)
+        return false;
+    queue->last_signalled = queue->next_used;
+    // Either the driver sees the used index, or this sees that it waits for it.
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (!(queue->features & PORT_FEATURE_EVENT_INDEX))
+        return !(load16(queue->available + VIRTQ_RING_FLAGS) & VIRTQ_AVAILABLE_NO_INTERRUPT);
+    // True if the entry at used_event is one of the last `pushed`.
+    uint16_t event = load16(queue->available + VIRTQ_AVAILABLE_BYTES(queue->size) - 2);
+    return (uint16_t)(queue->next_used - event - 1) < pushed;
+}
+
+unsigned virtqueue_return_held(struct virtqueue *queue)
+{
+    unsigned returned = 0;
+    for (unsigned head = 0; head < queue->size; head++) {
+        if (!in_flight(queue, (uint16_t)head))
+            continue;
+        virtqueue_push(queue, (uint16_t)head, 0);
+        returned++;
+    }
+    return returned;
+}
+
+void virtqueue_skip_published(struct virtqueue *queue)
+{
+    queue->next_available = load16(queue->available + VIRTQ_RING_INDEX);
+}
+
+unsigned virtqueue_published(const struct virtqueue *queue)
+{
+    uint16_t published =
+        (uint16_t)(load16(queue->available + VIRTQ_RING_INDEX) - queue->next_available);
+    return published < queue->size ? published : queue->size;
 }

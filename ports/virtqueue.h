@@ -12,20 +12,23 @@
 // Rules that a chain can break. Stable numbers: they stand in audit logs.
 enum queue_rule {
     QUEUE_RULE_NONE = 0,
-    QUEUE_RULE_INDEX_JUMP = 1,      // available index moved by more than the queue's size
-    QUEUE_RULE_HEAD_RANGE = 2,      // head is not a descriptor of the table
-    QUEUE_RULE_HEAD_IN_FLIGHT = 3,  // head was made available twice before it was used
-    QUEUE_RULE_NEXT_RANGE = 4,      // next is not a descriptor of the table
-    QUEUE_RULE_CHAIN_LENGTH = 5,    // more descriptors than the queue's size: a loop
-    QUEUE_RULE_FLAGS = 6,           // unknown or unsupported flag
-    QUEUE_RULE_ORDER = 7,           // readable descriptor after a writable one
-    QUEUE_RULE_EMPTY = 8,           // descriptor of length 0
-    QUEUE_RULE_ADDRESS = 9,         // buffer outside the I/O region, or wrapping
-    QUEUE_RULE_TOTAL_LENGTH = 10,   // chain longer than 2^32 bytes (virtio 1.2, 2.7.4)
-    QUEUE_RULE_REQUEST_HEADER = 11, // no room for the header, or its length is not the chain's
-    QUEUE_RULE_REPLY_HEADER = 12,   // no room for the reply header
-    QUEUE_RULE_RESERVED = 13,       // reserved field of the request header is not 0
-    QUEUE_RULE_SEGMENTS = 14,       // more descriptors in one chain than the fabric takes
+    QUEUE_RULE_INDEX_JUMP = 1,       // available index moved by more than the queue's size
+    QUEUE_RULE_HEAD_RANGE = 2,       // head is not a descriptor of the table
+    QUEUE_RULE_HEAD_IN_FLIGHT = 3,   // head was made available twice before it was used
+    QUEUE_RULE_NEXT_RANGE = 4,       // next is not a descriptor of the table
+    QUEUE_RULE_CHAIN_LENGTH = 5,     // more descriptors than the queue's size: a loop
+    QUEUE_RULE_FLAGS = 6,            // unknown or unsupported flag
+    QUEUE_RULE_ORDER = 7,            // readable descriptor after a writable one
+    QUEUE_RULE_EMPTY = 8,            // descriptor of length 0
+    QUEUE_RULE_ADDRESS = 9,          // buffer outside the I/O region, or wrapping
+    QUEUE_RULE_TOTAL_LENGTH = 10,    // chain longer than 2^32 bytes (virtio 1.2, 2.7.4)
+    QUEUE_RULE_REQUEST_HEADER = 11,  // no room for the header, or its length is not the chain's
+    QUEUE_RULE_REPLY_HEADER = 12,    // no room for the reply header
+    QUEUE_RULE_RESERVED = 13,        // reserved field of the request header is not 0
+    QUEUE_RULE_SEGMENTS = 14,        // more descriptors in one chain than the fabric takes
+    QUEUE_RULE_INDIRECT_LENGTH = 15, // table empty, not of whole descriptors, or too long (2.7.5.3)
+    QUEUE_RULE_INDIRECT_CHAIN = 16,  // INDIRECT together with NEXT, or inside a table
+    QUEUE_RULE_INDIRECT_TABLE = 17,  // table outside the I/O region
 };
 
 const char *queue_rule_name(unsigned rule);
@@ -60,20 +63,26 @@ struct virtqueue {
     uint8_t *available;
     uint8_t *used;
     uint16_t size;
+    uint16_t features;       // enum port_feature, combined
     uint16_t next_available; // private: next ring entry to take
     uint16_t next_used;      // private: next used entry to write
+    uint16_t last_signalled; // next_used when the driver was last asked whether it wants an event
     uint16_t in_flight_count;
     uint64_t in_flight[VIRTQ_MAX_SIZE / 64]; // a bit per head that the fabric holds
 };
 
 // Binds a queue to its three areas, which must lie inside `memory` and be aligned (virtio 1.2,
-// section 2.7: 16, 2, 4). `size` is a power of two up to VIRTQ_MAX_SIZE.
+// section 2.7: 16, 2, 4), each with its event field (VIRTQ_AVAILABLE_BYTES, VIRTQ_USED_BYTES).
+// `size` is a power of two up to VIRTQ_MAX_SIZE; `features` of enum port_feature.
 int virtqueue_init(struct virtqueue *queue, const struct guest_memory *memory, uint16_t size,
-                   struct gpa descriptors, struct gpa available, struct gpa used,
+                   unsigned features, struct gpa descriptors, struct gpa available, struct gpa used,
                    struct error *err);
 
 // True if the driver has published something. One load; the hot path of a poller.
 bool virtqueue_has_work(const struct virtqueue *queue);
+
+// Chains that the driver says it has published and that were not taken; at most the queue's size.
+unsigned virtqueue_published(const struct virtqueue *queue);
 
 enum virtqueue_result {
     VIRTQUEUE_EMPTY,
@@ -98,8 +107,21 @@ bool virtqueue_write(const struct virtqueue *queue, const struct virtqueue_chain
 // Hands a chain back with the number of bytes written. Visible to the driver at once.
 void virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written);
 
-// Tells the driver whether doorbells are wanted. Includes the fence that must stand between this
-// and the next virtqueue_has_work (virtio 1.2, section 2.7.7.2).
+// Tells the driver whether doorbells are wanted: by the ring's flag, or by avail_event. If wanted,
+// includes the fence that must stand between this and the next virtqueue_has_work (virtio 1.2,
+// sections 2.7.7.2 and 2.7.10).
 void virtqueue_set_doorbell(struct virtqueue *queue, bool wanted);
+
+// After a batch of virtqueue_push: true if the driver wants an event for what was pushed since the
+// last call (virtio 1.2, section 2.7.7.2). Includes the fence between used index and the question.
+bool virtqueue_wants_event(struct virtqueue *queue);
+
+// Hands every chain that is still held back with 0 bytes written: what a port does with requests
+// that it dropped once it is open again. Returns how many.
+unsigned virtqueue_return_held(struct virtqueue *queue);
+
+// Passes over everything that the driver has published and that was not taken: after an anomaly
+// nothing there can be trusted. Chains that are passed over are never handed back.
+void virtqueue_skip_published(struct virtqueue *queue);
 
 #endif

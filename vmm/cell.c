@@ -25,25 +25,31 @@ static uint64_t large_page_up(uint64_t value)
     return (value + GUEST_LARGE_PAGE_SIZE - 1) & ~(GUEST_LARGE_PAGE_SIZE - 1);
 }
 
-// Bytes of the port's own buffers: every queue entry can hold a largest request or reply.
+static uint64_t line_up(uint64_t value)
+{
+    return (value + 63) & ~63ull;
+}
+
+// Bytes of the port's own buffers: as many largest requests and replies as the port takes at once.
 static uint64_t port_buffer_bytes(const struct vmm_port_config *port)
 {
-    return page_up((uint64_t)port->queue_size * 2048 + 2ull * port->max_request_bytes + 8192);
+    return page_up(port->in_flight *
+                   (line_up(sizeof(struct port_request_header) + port->max_request_bytes) +
+                    line_up(sizeof(struct port_reply_header) + port->max_reply_bytes)));
 }
 
 static uint64_t queue_area_bytes(uint64_t size)
 {
-    return page_up(size * sizeof(struct virtq_descriptor)) +
-           page_up(VIRTQ_RING_ENTRIES + size * 2) +
-           page_up(VIRTQ_RING_ENTRIES + size * sizeof(struct virtq_used_element));
+    return page_up(size * sizeof(struct virtq_descriptor)) + page_up(VIRTQ_AVAILABLE_BYTES(size)) +
+           page_up(VIRTQ_USED_BYTES(size));
 }
 
 static uint64_t io_bytes(const struct vmm_config *config)
 {
     uint64_t bytes = page_up(config->vcpus * sizeof(struct cell_event));
     for (unsigned i = 0; i < config->port_count; i++)
-        bytes +=
-            queue_area_bytes(config->ports[i].queue_size) + port_buffer_bytes(&config->ports[i]);
+        bytes += config->ports[i].queue_count * queue_area_bytes(config->ports[i].queue_size) +
+                 port_buffer_bytes(&config->ports[i]);
     return bytes;
 }
 
@@ -74,7 +80,11 @@ static int plan(struct cell *cell, const struct vmm_config *config, struct error
                          (unsigned long long)config->memory_bytes);
     uint64_t io = io_bytes(config);
     if (io > CELL_IO_MAX_BYTES)
-        return error_set(err, EXIT_STATUS_RESOURCES, 0, "ports need more than 128 MiB of queues");
+        return error_set(
+            err, EXIT_STATUS_RESOURCES, 0,
+            "ports: queues and buffers need %llu MiB, at most %llu fit: lower in_flight or "
+            "the largest request and reply",
+            (unsigned long long)(io >> 20), (unsigned long long)(CELL_IO_MAX_BYTES >> 20));
     uint64_t ram = config->memory_bytes & ~(GUEST_LARGE_PAGE_SIZE - 1);
     cell->system = (struct cell_part){{CELL_GPA_SYSTEM}, CELL_SYSTEM_BYTES, NULL};
     cell->code = (struct cell_part){{CELL_GPA_CODE}, code, NULL};
@@ -286,6 +296,22 @@ static int load_weights(struct cell *cell, const struct vmm_config *config, cons
     return 0;
 }
 
+// Places one queue at `offset` of the I/O region. Returns the offset behind it.
+static uint64_t place_queue(struct cell *cell, uint64_t offset, uint64_t size,
+                            struct cell_queue *queue, struct port_queue_layout *layout)
+{
+    queue->descriptors = gpa_add(cell->io.base, offset);
+    layout->descriptors = CELL_GVA_IO + offset;
+    offset += page_up(size * sizeof(struct virtq_descriptor));
+    queue->available = gpa_add(cell->io.base, offset);
+    layout->available = CELL_GVA_IO + offset;
+    offset += page_up(VIRTQ_AVAILABLE_BYTES(size));
+    queue->used = gpa_add(cell->io.base, offset);
+    layout->used = CELL_GVA_IO + offset;
+    layout->size = (uint32_t)size;
+    return offset + page_up(VIRTQ_USED_BYTES(size));
+}
+
 // The I/O region's host view, the queues' places, and the port table of the boot info.
 static int place_ports(struct cell *cell, const struct vmm_config *config,
                        struct port_table_entry *table, struct error *err)
@@ -297,28 +323,23 @@ static int place_ports(struct cell *cell, const struct vmm_config *config,
         return -1;
     for (unsigned i = 0; i < config->port_count; i++) {
         const struct vmm_port_config *port = &config->ports[i];
-        uint64_t size = port->queue_size;
         struct port_table_entry *entry = &table[i];
-        cell->queues[i].size = (uint16_t)size;
-        cell->queues[i].descriptors = gpa_add(cell->io.base, offset);
-        entry->queues[0].descriptors = CELL_GVA_IO + offset;
-        offset += page_up(size * sizeof(struct virtq_descriptor));
-        cell->queues[i].available = gpa_add(cell->io.base, offset);
-        entry->queues[0].available = CELL_GVA_IO + offset;
-        offset += page_up(VIRTQ_RING_ENTRIES + size * 2);
-        cell->queues[i].used = gpa_add(cell->io.base, offset);
-        entry->queues[0].used = CELL_GVA_IO + offset;
-        offset += page_up(VIRTQ_RING_ENTRIES + size * sizeof(struct virtq_used_element));
-        entry->queues[0].size = (uint32_t)size;
+        for (unsigned k = 0; k < port->queue_count; k++) {
+            offset =
+                place_queue(cell, offset, port->queue_size, &cell->queues[i][k], &entry->queues[k]);
+            entry->queues[k].vcpu = k % config->vcpus;
+        }
         entry->buffers = CELL_GVA_IO + offset;
         entry->buffers_bytes = port_buffer_bytes(port);
         offset += entry->buffers_bytes;
         memcpy(entry->name, port->name, sizeof(entry->name) - 1);
         entry->kind = port->kind;
-        entry->queue_count = 1;
+        entry->queue_count = port->queue_count;
         entry->doorbell = cell_doorbell_gva(i).value;
         entry->max_request_bytes = port->max_request_bytes;
-        entry->max_reply_bytes = CONSOLE_MAX_REPLY;
+        entry->max_reply_bytes = port->max_reply_bytes;
+        entry->features = port->features;
+        entry->in_flight = port->in_flight;
     }
     return 0;
 }

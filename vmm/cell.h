@@ -38,12 +38,11 @@ struct cell {
     uint64_t reference_bytes;
     struct guest_memory io_memory; // what ports may touch
     struct gpa events;             // struct cell_event per vCPU
-    struct {
+    struct cell_queue {
         struct gpa descriptors;
         struct gpa available;
         struct gpa used;
-        uint16_t size;
-    } queues[VMM_MAX_PORTS]; // one queue per port
+    } queues[VMM_MAX_PORTS][VMM_MAX_QUEUES];
 };
 
 // Builds the cell from the configuration: sizes and maps the guest memory behind `memory_fd`,

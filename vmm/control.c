@@ -9,6 +9,9 @@
 #include "violation.h"
 #include "vmm.h"
 
+// How long a poller may take to begin another pass before it counts as stuck.
+#define QUIESCE_NS (100 * NS_PER_MS)
+
 static uint64_t sum_exits(const struct vmm *vmm)
 {
     uint64_t exits = 0;
@@ -17,20 +20,39 @@ static uint64_t sum_exits(const struct vmm *vmm)
     return exits;
 }
 
-static struct vmm_port_status port_status(const struct port *port)
+static uint32_t port_state(const struct vmm *vmm, unsigned index, uint32_t state)
 {
-    const struct port_counters *counters = port_counters(port);
+    switch (state) {
+    case PORT_OPEN:
+        return vmm->config.ports[index].process && !backend_link_is_up(&vmm->links[index])
+                   ? VMM_PORT_DOWN
+                   : VMM_PORT_OPEN;
+    case PORT_CLOSED_ANOMALY:
+        return VMM_PORT_CLOSED_ANOMALY;
+    default:
+        return VMM_PORT_CLOSED_OPERATOR;
+    }
+}
+
+#define READ(member) atomic_load_explicit(&counters->member, memory_order_relaxed)
+
+static struct vmm_port_status port_status(const struct vmm *vmm, unsigned index)
+{
+    const struct port_counters *counters = port_counters(vmm->ports[index]);
     return (struct vmm_port_status){
-        .requests = atomic_load_explicit(&counters->requests, memory_order_relaxed),
-        .completions = atomic_load_explicit(&counters->completions, memory_order_relaxed),
-        .denied = atomic_load_explicit(&counters->denied, memory_order_relaxed),
-        .bytes_in = atomic_load_explicit(&counters->bytes_in, memory_order_relaxed),
-        .bytes_out = atomic_load_explicit(&counters->bytes_out, memory_order_relaxed),
-        .anomalies = atomic_load_explicit(&counters->anomalies, memory_order_relaxed),
-        .closed = atomic_load_explicit(&counters->closed, memory_order_relaxed),
-        .anomaly_rule = atomic_load_explicit(&counters->anomaly_rule, memory_order_relaxed),
-        .anomaly_descriptor =
-            atomic_load_explicit(&counters->anomaly_descriptor, memory_order_relaxed),
+        .requests = READ(requests),
+        .completions = READ(completions),
+        .denied = READ(denied),
+        .bytes_in = READ(bytes_in),
+        .bytes_out = READ(bytes_out),
+        .p50_ns = port_latency_ns(counters, 0.5),
+        .p99_ns = port_latency_ns(counters, 0.99),
+        .anomalies = READ(anomalies),
+        .anomaly_rule = READ(anomaly_rule),
+        .anomaly_descriptor = READ(anomaly_descriptor),
+        .state = port_state(vmm, index, READ(state)),
+        .in_flight = READ(in_flight),
+        .queued = READ(queued),
     };
 }
 
@@ -42,23 +64,74 @@ static int send_status(const struct vmm *vmm)
         .exits = sum_exits(vmm),
     };
     for (unsigned i = 0; i < vmm->config.port_count; i++)
-        status.ports[i] = port_status(vmm->ports[i]);
+        status.ports[i] = port_status(vmm, i);
     vmm_message_init(&status.message, VMM_MESSAGE_STATUS_REPLY, sizeof(status));
     return fd_message_send(vmm->channel, &status, sizeof(status), NULL, 0, NULL);
+}
+
+// Carries an order out and says so once it is in force. Returns false if a poller is stuck: then
+// nothing that it may still do can be ruled out, except by ending the run.
+static bool serve_order(struct vmm *vmm, struct vmm_port_order *order)
+{
+    if (order->port >= vmm->config.port_count)
+        return false;
+    struct port *port = vmm->ports[order->port];
+    bool process = vmm->config.ports[order->port].process;
+    switch (order->action) {
+    case VMM_PORT_ACTION_CLOSE:
+        port_close(port);
+        break;
+    case VMM_PORT_ACTION_OPEN:
+        port_open(port);
+        break;
+    case VMM_PORT_ACTION_BACKEND_DOWN:
+    case VMM_PORT_ACTION_BACKEND_UP:
+        if (!process)
+            return false;
+        backend_link_order(&vmm->links[order->port], order->action == VMM_PORT_ACTION_BACKEND_UP);
+        break;
+    default:
+        return false;
+    }
+    if (!poller_quiesce(&vmm_poller_of(vmm, order->port)->poller, QUIESCE_NS)) {
+        const struct vmm_end end = {.kind = VMM_END_FAULT, .vector = UINT32_MAX};
+        atomic_store(&vmm->level_own->level, LEVEL_OFFLINE);
+        vmm_report(vmm, &end);
+        return false;
+    }
+    vmm_message_init(&order->message, VMM_MESSAGE_PORT_DONE, sizeof(*order));
+    return fd_message_send(vmm->channel, order, sizeof(*order), NULL, 0, NULL) == 0;
+}
+
+static void send_events(struct vmm *vmm)
+{
+    for (unsigned i = 0; i < vmm->config.port_count; i++) {
+        struct vmm_port_event event = {.port = i};
+        event.event = atomic_exchange(&vmm->port_events[i], 0);
+        if (!event.event)
+            continue;
+        vmm_message_init(&event.message, VMM_MESSAGE_PORT_EVENT, sizeof(event));
+        fd_message_send(vmm->channel, &event, sizeof(event), NULL, 0, NULL);
+    }
 }
 
 // Serves one message. Returns false if the run has to end.
 static bool serve_channel(struct vmm *vmm)
 {
-    struct vmm_message message;
+    union {
+        struct vmm_message message;
+        struct vmm_port_order order;
+    } buffer;
     size_t fd_count = 0;
     ssize_t length =
-        fd_message_receive(vmm->channel, &message, sizeof(message), NULL, &fd_count, NULL);
+        fd_message_receive(vmm->channel, &buffer, sizeof(buffer), NULL, &fd_count, NULL);
     if (length <= 0)
         return false; // the supervisor is gone, or talks nonsense: the grace of `run` is 0
-    switch (vmm_message_check(&message, (uint64_t)length)) {
+    switch (vmm_message_check(&buffer.message, (uint64_t)length)) {
     case VMM_MESSAGE_STATUS:
         return send_status(vmm) == 0;
+    case VMM_MESSAGE_PORT_ORDER:
+        return (size_t)length == sizeof(buffer.order) && serve_order(vmm, &buffer.order);
     case VMM_MESSAGE_STOP:
     default:
         return false;
@@ -70,7 +143,8 @@ static void finish(struct vmm *vmm)
     // Gate first: nothing that is under way reaches the guest or the supervisor any more, except
     // when the model ended by itself and its last words are already in the ring.
     vcpus_stop(vmm);
-    poller_stop(&vmm->poller);
+    for (unsigned i = 0; i < vmm->config.poller_count; i++)
+        poller_stop(&vmm->pollers[i].poller);
     struct vmm_end *end = &vmm->end;
     // All vCPUs have stopped: nobody fills a slot any more.
     if (atomic_load(&vmm->violated) == 2)
@@ -83,7 +157,7 @@ static void finish(struct vmm *vmm)
     }
     end->first_exit_ns = atomic_load(&vmm->first_exit_ns);
     for (unsigned i = 0; i < vmm->config.port_count; i++) {
-        struct vmm_port_status status = port_status(vmm->ports[i]);
+        struct vmm_port_status status = port_status(vmm, i);
         end->requests += status.requests;
         end->completions += status.completions;
         end->anomalies += status.anomalies;
@@ -101,7 +175,13 @@ int control_run(struct vmm *vmm)
     for (;;) {
         if (ppoll(fds, 2, NULL, NULL) < 0 && errno != EINTR)
             break;
-        if (fds[1].revents || atomic_load(&vmm->ended))
+        if (fds[1].revents) {
+            uint64_t value;
+            ssize_t ignored = read(vmm->control_fd, &value, sizeof(value));
+            (void)ignored;
+            send_events(vmm);
+        }
+        if (atomic_load(&vmm->ended))
             break;
         if (fds[0].revents && !serve_channel(vmm))
             break;

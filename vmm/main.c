@@ -17,10 +17,22 @@
 #include "cleanup.h"
 #include "fd_message.h"
 #include "sandbox.h"
+#include "thread_filter.h"
 #include "vmm.h"
 
 // One VM per process; static, so that it needs no allocation and is zero.
 static struct vmm vmm;
+
+static bool port_config_is_sound(const struct vmm_config *config,
+                                 const struct vmm_port_config *port)
+{
+    return memchr(port->name, 0, sizeof(port->name)) && port->queue_size &&
+           port->queue_size <= VIRTQ_MAX_SIZE && !(port->queue_size & (port->queue_size - 1)) &&
+           port->queue_count && port->queue_count <= VMM_MAX_QUEUES &&
+           port->max_request_bytes <= PORT_MAX_BYTES && port->max_reply_bytes <= PORT_MAX_BYTES &&
+           port->in_flight && port->in_flight <= VMM_MAX_IN_FLIGHT &&
+           port->poller < config->poller_count;
+}
 
 static int check_config(const struct vmm_config *config, size_t length, size_t fd_count,
                         struct error *err)
@@ -31,16 +43,16 @@ static int check_config(const struct vmm_config *config, size_t length, size_t f
                          "the supervisor speaks another protocol than %s", VMM_PROTOCOL_FORMAT);
     if (!config->vcpus || config->vcpus > VMM_MAX_VCPUS || config->port_count > VMM_MAX_PORTS ||
         config->weights_count > VMM_MAX_WEIGHTS || config->arguments_bytes > VMM_ARGUMENTS_MAX ||
-        length != sizeof(*config) + config->arguments_bytes ||
-        fd_count != (size_t)VMM_FD_WEIGHTS + config->weights_count)
+        length != sizeof(*config) + config->arguments_bytes || !config->poller_count ||
+        config->poller_count > VMM_MAX_POLLERS)
         return error_set(err, EXIT_STATUS_INTERNAL, 0, "configuration out of range");
     for (unsigned i = 0; i < config->port_count; i++) {
-        const struct vmm_port_config *port = &config->ports[i];
-        if (!memchr(port->name, 0, sizeof(port->name)) || !port->queue_size ||
-            port->queue_size > VIRTQ_MAX_SIZE || (port->queue_size & (port->queue_size - 1)) ||
-            port->max_request_bytes > (1u << 20))
+        if (!port_config_is_sound(config, &config->ports[i]))
             return error_set(err, EXIT_STATUS_INTERNAL, 0, "port %u out of range", i);
     }
+    if (fd_count != vmm_config_fd_count(config))
+        return error_set(err, EXIT_STATUS_INTERNAL, 0, "%zu descriptors, %u expected", fd_count,
+                         vmm_config_fd_count(config));
     return 0;
 }
 
@@ -71,11 +83,13 @@ static int map_level_page(int fd, int protection, void *pages, struct error *err
     return 0;
 }
 
-static enum poller_mode poller_mode(const struct vmm_config *config)
+static enum poller_mode poller_mode(const struct vmm_config *config, unsigned poller)
 {
-    // One poller serves all ports: the most eager port decides.
+    // One poller serves several ports: the most eager one decides.
     enum poller_mode mode = POLLER_DOORBELL;
     for (unsigned i = 0; i < config->port_count; i++) {
+        if (config->ports[i].poller != poller)
+            continue;
         if (config->ports[i].mode == VMM_PORT_BUSY)
             return POLLER_BUSY;
         if (config->ports[i].mode == VMM_PORT_ADAPTIVE)
@@ -84,35 +98,52 @@ static enum poller_mode poller_mode(const struct vmm_config *config)
     return mode;
 }
 
-static int open_rings(const int *fds, struct error *err)
+static int open_poller(unsigned index, const int *fds, struct error *err)
 {
-    vmm.doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    vmm.control_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (vmm.doorbell_fd < 0 || vmm.control_fd < 0)
+    struct vmm_poller *own = &vmm.pollers[index];
+    own->doorbell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (own->doorbell_fd < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "eventfd");
-    vmm.wake_fd = fds[VMM_FD_WAKE_VMM];
-    vmm.audit.wake_fd = fds[VMM_FD_WAKE_SUPERVISOR];
-    if (map_level_page(fds[VMM_FD_LEVEL_SUPERVISOR], PROT_READ, &vmm.level_supervisor, err) < 0 ||
-        map_level_page(fds[VMM_FD_LEVEL_VMM], PROT_READ | PROT_WRITE, &vmm.level_own, err) < 0 ||
-        shared_ring_map(&vmm.audit.ring, fds[VMM_FD_AUDIT_RING], VMM_AUDIT_RING_BYTES, err) < 0)
+    own->wake_fd = fds[VMM_POLLER_FD_WAKE];
+    own->audit.wake_fd = vmm.wake_supervisor_fd;
+    if (shared_ring_map(&own->audit.ring, fds[VMM_POLLER_FD_AUDIT], VMM_AUDIT_RING_BYTES, err) < 0)
         return -1;
-    vmm.fabric = (struct port_fabric){
+    // Each poller has its share: together they never exceed the limit.
+    token_bucket_init(&own->audit.budget, vmm.config.audit_records_per_s / vmm.config.poller_count,
+                      vmm.config.audit_burst / vmm.config.poller_count, clock_now_ns(&clock_host));
+    own->fabric = (struct port_fabric){
         .level_supervisor = vmm.level_supervisor,
         .level_own = vmm.level_own,
-        .audit = &vmm.audit,
+        .audit = &own->audit,
         .clock = &clock_host,
         .host = {.raise_event = vcpu_raise_event, .context = &vmm},
     };
     const struct poller_settings settings = {
-        .mode = poller_mode(&vmm.config),
+        .mode = poller_mode(&vmm.config, index),
         .idle_spin_ns = vmm.config.idle_spin_ns,
         .doorbell_interval_ns = vmm.config.doorbell_interval_ns,
-        .doorbell_fd = vmm.doorbell_fd,
-        .wake_fd = vmm.wake_fd,
+        .doorbell_fd = own->doorbell_fd,
+        .wake_fd = own->wake_fd,
         .clock = &clock_host,
-        .audit = &vmm.audit,
+        .audit = &own->audit,
     };
-    poller_init(&vmm.poller, &settings);
+    poller_init(&own->poller, &settings);
+    return 0;
+}
+
+static int open_rings(const int *fds, struct error *err)
+{
+    vmm.control_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (vmm.control_fd < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "eventfd");
+    vmm.wake_supervisor_fd = fds[VMM_FD_WAKE_SUPERVISOR];
+    if (map_level_page(fds[VMM_FD_LEVEL_SUPERVISOR], PROT_READ, &vmm.level_supervisor, err) < 0 ||
+        map_level_page(fds[VMM_FD_LEVEL_VMM], PROT_READ | PROT_WRITE, &vmm.level_own, err) < 0)
+        return -1;
+    for (unsigned i = 0; i < vmm.config.poller_count; i++) {
+        if (open_poller(i, fds + vmm_config_poller_fd(i), err) < 0)
+            return -1;
+    }
     return 0;
 }
 
@@ -178,7 +209,7 @@ static int wait_for_vm(struct error *err)
 static int build(int *fds, struct error *err)
 {
     if (cell_build(&vmm.cell, &vmm.config, vmm.arguments, fds[VMM_FD_IMAGE], fds[VMM_FD_MEMORY],
-                   fds + VMM_FD_WEIGHTS, err) < 0 ||
+                   fds + vmm_config_weights_fd(&vmm.config), err) < 0 ||
         open_rings(fds, err) < 0 || wait_for_vm(err) < 0)
         return -1;
     vmm.xcr0 = cpuid_profile_xcr0(&vmm.kvm.profile);
@@ -189,11 +220,26 @@ static int build(int *fds, struct error *err)
     return vcpus_prepare(&vmm, err);
 }
 
-// What stays open: channel, wake-ups, vCPUs. Everything else was needed only to build.
+// What stays open after the build: channel, vCPUs, and the eventfds that wake others.
+static bool is_needed_later(int fd)
+{
+    if (fd == vmm.wake_supervisor_fd)
+        return true;
+    for (unsigned i = 0; i < vmm.config.poller_count; i++) {
+        if (fd == vmm.pollers[i].wake_fd)
+            return true;
+    }
+    for (unsigned i = 0; i < vmm.config.port_count; i++) {
+        if (vmm.config.ports[i].process && fd == vmm.links[i].wake_fd)
+            return true;
+    }
+    return false;
+}
+
 static void close_build_fds(int *fds)
 {
-    for (unsigned i = 0; i < VMM_FD_WEIGHTS + vmm.config.weights_count; i++) {
-        if (i != VMM_FD_WAKE_VMM && i != VMM_FD_WAKE_SUPERVISOR)
+    for (unsigned i = 0; i < vmm_config_fd_count(&vmm.config); i++) {
+        if (!is_needed_later(fds[i]))
             close(fds[i]);
     }
     close(vmm.kvm.fd);
@@ -240,7 +286,7 @@ static int lock_down(int *fds, struct error *err)
     close_build_fds(fds);
     if (threads_place(&vmm, err) < 0 || check_layers(err) < 0)
         return -1;
-    return sandbox_filter(SECCOMP_CONTROL, err);
+    return thread_filter_install(SECCOMP_CONTROL, err);
 }
 
 static void release(void)

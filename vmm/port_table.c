@@ -2,35 +2,105 @@
 // The table of port backends, and the ports that a configuration grants.
 #include "vmm.h"
 
+#include <unistd.h>
+
+#include "loopback.h"
+
 _Static_assert((int)VMM_PORT_CONSOLE == (int)PORT_KIND_CONSOLE, "one numbering of kinds");
+_Static_assert((int)VMM_PORT_LOOPBACK == (int)PORT_KIND_LOOPBACK, "one numbering of kinds");
+_Static_assert((int)VMM_PORT_MESSAGE == (int)PORT_KIND_MESSAGE, "one numbering of kinds");
+_Static_assert(VMM_MAX_QUEUES == PORT_MAX_QUEUES, "one number of queues");
+_Static_assert(VMM_MAX_PORTS <= POLLER_MAX_PORTS, "one poller can serve all ports");
 
-// Makes the private state of a backend for one port. Returns NULL and sets *err on failure.
-typedef void *(*backend_state_maker)(struct vmm *vmm, const int *fds, struct error *err);
+// Makes the private state of a backend in the VMM for one port. Returns NULL and sets *err on
+// failure.
+typedef void *(*backend_state_maker)(struct vmm *vmm, unsigned port, const int *fds,
+                                     struct error *err);
 
-static void *make_console(struct vmm *vmm, const int *fds, struct error *err)
+static int map_rings(const struct vmm_port_config *port, const int *fds,
+                     struct shared_ring *to_host, struct shared_ring *from_host, struct error *err)
+{
+    if (shared_ring_map(to_host, fds[VMM_PORT_FD_TO_HOST], vmm_port_ring_bytes(port, 1), err) < 0)
+        return -1;
+    return shared_ring_map(from_host, fds[VMM_PORT_FD_FROM_HOST], vmm_port_ring_bytes(port, 0),
+                           err);
+}
+
+static void *make_console(struct vmm *vmm, unsigned port, const int *fds, struct error *err)
 {
     struct console *console = &vmm->console;
     if (console->output.header) {
         error_set(err, EXIT_STATUS_BAD_FILE, 0, "a VM has at most one console");
         return NULL;
     }
-    if (shared_ring_map(&console->output, fds[VMM_FD_CONSOLE_OUT], VMM_CONSOLE_RING_BYTES, err) <
-            0 ||
-        shared_ring_map(&console->input, fds[VMM_FD_CONSOLE_IN], VMM_CONSOLE_RING_BYTES, err) < 0)
+    if (map_rings(&vmm->config.ports[port], fds, &console->output, &console->input, err) < 0)
         return NULL;
-    console->wake_fd = fds[VMM_FD_WAKE_SUPERVISOR];
+    console->wake_fd = vmm->wake_supervisor_fd;
     return console;
 }
 
-// Every backend that exists. A kind that is not here cannot be granted.
-static const struct {
-    const struct port_backend *backend;
-    backend_state_maker make_state;
-} backends[] = {
-    {&console_backend, make_console},
+static void *make_message(struct vmm *vmm, unsigned port, const int *fds, struct error *err)
+{
+    struct message *message = &vmm->messages[port];
+    if (map_rings(&vmm->config.ports[port], fds, &message->output, &message->input, err) < 0)
+        return NULL;
+    message->wake_fd = vmm->wake_supervisor_fd;
+    return message;
+}
+
+static void *make_loopback(struct vmm *vmm, unsigned port, const int *fds, struct error *err)
+{
+    (void)port;
+    (void)fds;
+    (void)err;
+    return vmm; // it has none, but NULL means failure
+}
+
+enum backend_place {
+    IN_VMM = 1,
+    IN_PROCESS = 2,
 };
 
-static int create_one(struct vmm *vmm, unsigned index, const int *fds, struct error *err)
+// Every backend that exists, and where it may run. A kind that is not here cannot be granted.
+static const struct {
+    const struct port_backend *backend;
+    unsigned places;
+    backend_state_maker make_state;
+} backends[] = {
+    {&console_backend, IN_VMM, make_console},
+    {&message_backend, IN_VMM, make_message},
+    {&loopback_backend, IN_VMM | IN_PROCESS, make_loopback},
+};
+
+// A backend failed: the control thread tells the supervisor. On a poller's thread.
+static void report_event(void *context, unsigned port, enum vmm_port_event_kind event)
+{
+    struct vmm *vmm = context;
+    uint64_t one = 1;
+    atomic_store(&vmm->port_events[port], event);
+    ssize_t ignored = write(vmm->control_fd, &one, sizeof(one));
+    (void)ignored;
+}
+
+static int make_link(struct vmm *vmm, unsigned port, const struct port_backend *backend,
+                     const int *fds, struct error *err)
+{
+    const struct backend_link_settings settings = {
+        .backend = backend,
+        .port = &vmm->config.ports[port],
+        .port_index = port,
+        .memory_fd = fds[VMM_PORT_FD_BACKEND_MEMORY],
+        .wake_fd = fds[VMM_PORT_FD_BACKEND_WAKE],
+        .clock = &clock_host,
+        .report = report_event,
+        .context = vmm,
+    };
+    return backend_link_init(&vmm->links[port], &settings, err);
+}
+
+// Finds the backend of a port, makes its state, and puts both into `settings`.
+static int choose_backend(struct vmm *vmm, unsigned index, const int *fds,
+                          struct port_settings *settings, struct error *err)
 {
     const struct vmm_port_config *config = &vmm->config.ports[index];
     size_t row = 0;
@@ -39,38 +109,63 @@ static int create_one(struct vmm *vmm, unsigned index, const int *fds, struct er
         row++;
     if (row == sizeof(backends) / sizeof(backends[0]))
         return error_set(err, EXIT_STATUS_BAD_FILE, 0, "no backend for kind %u", config->kind);
+    if (!(backends[row].places & (config->process ? IN_PROCESS : IN_VMM)))
+        return error_set(err, EXIT_STATUS_BAD_FILE, 0, "a %s cannot run %s",
+                         backends[row].backend->name,
+                         config->process ? "in a process of its own" : "in the VMM");
+    if (config->process) {
+        if (make_link(vmm, index, backends[row].backend, fds, err) < 0)
+            return -1;
+        settings->backend = &vmm->links[index].backend;
+        settings->backend_state = &vmm->links[index];
+        return 0;
+    }
+    settings->backend = backends[row].backend;
+    settings->backend_state = backends[row].make_state(vmm, index, fds, err);
+    return settings->backend_state ? 0 : -1;
+}
 
-    void *state = backends[row].make_state(vmm, fds, err);
-    if (!state)
-        return -1;
-    const struct port_settings settings = {
+static int add_queues(struct vmm *vmm, unsigned index, struct error *err)
+{
+    const struct vmm_port_config *config = &vmm->config.ports[index];
+    for (unsigned i = 0; i < config->queue_count; i++) {
+        const struct cell_queue *place = &vmm->cell.queues[index][i];
+        struct virtqueue queue;
+        if (virtqueue_init(&queue, &vmm->cell.io_memory, (uint16_t)config->queue_size,
+                           config->features, place->descriptors, place->available, place->used,
+                           err) < 0 ||
+            port_add_queue(vmm->ports[index], &queue, i % vmm->config.vcpus, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int create_one(struct vmm *vmm, unsigned index, const int *fds, struct error *err)
+{
+    const struct vmm_port_config *config = &vmm->config.ports[index];
+    struct vmm_poller *poller = vmm_poller_of(vmm, index);
+    struct port_settings settings = {
         .name = config->name,
         .index = (uint16_t)index,
-        .backend = backends[row].backend,
-        .backend_state = state,
         .operations = config->operations,
         .max_request_bytes = config->max_request_bytes,
+        .max_reply_bytes = config->max_reply_bytes,
+        .in_flight = config->in_flight,
         .limits = &config->limits,
     };
-    struct port *port = port_create(&vmm->fabric, &settings, err);
-    if (!port)
+    if (choose_backend(vmm, index, fds, &settings, err) < 0)
         return -1;
-    vmm->ports[index] = port;
-
-    struct virtqueue queue;
-    const struct cell *cell = &vmm->cell;
-    if (virtqueue_init(&queue, &cell->io_memory, cell->queues[index].size,
-                       cell->queues[index].descriptors, cell->queues[index].available,
-                       cell->queues[index].used, err) < 0 ||
-        port_add_queue(port, &queue, 0, err) < 0 || poller_add(&vmm->poller, port, err) < 0)
+    vmm->ports[index] = port_create(&poller->fabric, &settings, err);
+    if (!vmm->ports[index] || add_queues(vmm, index, err) < 0 ||
+        poller_add(&poller->poller, vmm->ports[index], err) < 0)
         return -1;
-    return kvm_add_doorbell(&vmm->kvm, cell_doorbell_gpa(index), vmm->doorbell_fd, err);
+    return kvm_add_doorbell(&vmm->kvm, cell_doorbell_gpa(index), poller->doorbell_fd, err);
 }
 
 int port_table_create(struct vmm *vmm, const int *fds, struct error *err)
 {
     for (unsigned i = 0; i < vmm->config.port_count; i++) {
-        if (create_one(vmm, i, fds, err) < 0)
+        if (create_one(vmm, i, fds + vmm_config_port_fd(&vmm->config, i), err) < 0)
             return error_wrap(err, "port %s", vmm->config.ports[i].name);
     }
     return 0;

@@ -1,35 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// The system calls of each thread kind after lock-down, as data. Everything else kills the process.
-// Compiled to BPF when the project is built (seccomp_compile.c), so a launch only installs it.
+// The system calls of each thread kind of the VMM after lock-down, as data.
 #ifndef VMM_SECCOMP_RULES_H
 #define VMM_SECCOMP_RULES_H
 
 #include <linux/kvm.h>
 #include <signal.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <sys/syscall.h>
+
+#include "seccomp_rule.h"
 
 enum seccomp_thread {
     SECCOMP_VCPU = 1,
     SECCOMP_POLLER = 2,
     SECCOMP_CONTROL = 4,
 };
-
-// Stands for the VMM's process id in compiled filters; replaced at launch.
-#define SECCOMP_PID_PLACEHOLDER 0x5a5a1234u
-
-struct seccomp_rule {
-    int number;
-    unsigned threads; // enum seccomp_thread, combined
-    int argument;     // index of an argument that must have `value`, or -1
-    uint64_t value;
-    int argument2;
-    uint64_t value2;
-    const char *reason;
-};
-
-#define SECCOMP_ANY -1, 0, -1, 0
 
 static const struct seccomp_rule seccomp_rules[] = {
     {SYS_ioctl, SECCOMP_VCPU, 1, KVM_RUN, 2, 0, "enter the guest; no other ioctl"},

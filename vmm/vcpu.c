@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "cpu_tables.h"
-#include "sandbox.h"
+#include "thread_filter.h"
 #include "violation.h"
 #include "vmm.h"
 
@@ -249,7 +249,7 @@ static void run_guest(struct vcpu *vcpu)
 static void lock_and_wait(struct vmm *vmm, enum seccomp_thread kind)
 {
     struct error err;
-    if (sandbox_filter(kind, &err) < 0)
+    if (thread_filter_install(kind, &err) < 0)
         atomic_store(&vmm->failed, 1);
     atomic_fetch_add(&vmm->waiting, 1);
     futex(&vmm->waiting, FUTEX_WAKE, INT_MAX, NULL);
@@ -278,10 +278,10 @@ static void *vcpu_thread(void *argument)
 
 static void *poller_thread(void *argument)
 {
-    struct vmm *vmm = argument;
-    lock_and_wait(vmm, SECCOMP_POLLER);
-    poller_run(&vmm->poller);
-    wait_for_ever(&vmm->poller.stopped);
+    struct vmm_poller *own = argument;
+    lock_and_wait(own->vmm, SECCOMP_POLLER);
+    poller_run(&own->poller);
+    wait_for_ever(&own->poller.stopped);
     return NULL;
 }
 
@@ -320,6 +320,13 @@ static int start_vcpu(struct vmm *vmm, unsigned index, struct error *err)
     return start_thread(&vcpu->thread, vcpu_thread, vcpu, err);
 }
 
+static int start_poller(struct vmm *vmm, unsigned index, struct error *err)
+{
+    struct vmm_poller *poller = &vmm->pollers[index];
+    poller->vmm = vmm;
+    return start_thread(&poller->thread, poller_thread, poller, err);
+}
+
 int threads_start(struct vmm *vmm, struct error *err)
 {
     struct sigaction kick = {.sa_handler = on_kick};
@@ -327,7 +334,7 @@ int threads_start(struct vmm *vmm, struct error *err)
         return error_set(err, EXIT_STATUS_INTERNAL, errno, "sigaction");
     if (start_vcpu(vmm, 0, err) < 0)
         return -1;
-    return start_thread(&vmm->poller_thread, poller_thread, vmm, err);
+    return start_poller(vmm, 0, err);
 }
 
 // The threads wait in a futex: moving them costs nothing now. Without a configured CPU they may run
@@ -350,10 +357,15 @@ int threads_place(struct vmm *vmm, struct error *err)
         if (start_vcpu(vmm, i, err) < 0)
             return -1;
     }
-    uint32_t expected = vmm->config.vcpus + 1;
+    for (unsigned i = 1; i < vmm->config.poller_count; i++) {
+        if (start_poller(vmm, i, err) < 0)
+            return -1;
+    }
+    uint32_t expected = vmm->config.vcpus + vmm->config.poller_count;
     for (uint32_t seen; (seen = atomic_load(&vmm->waiting)) < expected;)
         futex(&vmm->waiting, FUTEX_WAIT, seen, NULL);
-    pin(vmm, vmm->poller_thread, vmm->config.hypervisor_cpu);
+    for (unsigned i = 0; i < vmm->config.poller_count; i++)
+        pin(vmm, vmm->pollers[i].thread, vmm->config.hypervisor_cpus[i]);
     for (unsigned i = 0; i < vmm->config.vcpus; i++)
         pin(vmm, vmm->vcpus[i].thread, vmm->config.model_cpus[i]);
     return 0;

@@ -6,8 +6,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "backend_link.h"
 #include "cell.h"
 #include "console.h"
+#include "message.h"
 #include "poller.h"
 #include "vmm_protocol.h"
 
@@ -29,6 +31,17 @@ struct vcpu {
     uint64_t cr3;
 };
 
+// One hypervisor core's thread with what only it may touch.
+struct vmm_poller {
+    struct vmm *vmm;
+    struct poller poller;
+    struct port_fabric fabric;
+    struct audit_stream audit;
+    pthread_t thread;
+    int doorbell_fd; // eventfd behind the doorbells of its ports
+    int wake_fd;     // eventfd with which everybody else wakes it
+};
+
 struct vmm {
     struct vmm_config config; // private copy
     char arguments[VMM_ARGUMENTS_MAX];
@@ -37,19 +50,18 @@ struct vmm {
     uint64_t xcr0;
     uint64_t isa;
     struct vcpu vcpus[VMM_MAX_VCPUS];
-    struct console console;
-    struct audit_stream audit;
-    struct port_fabric fabric;
+    struct vmm_poller pollers[VMM_MAX_POLLERS];
     struct port *ports[VMM_MAX_PORTS];
-    struct poller poller;
-    pthread_t poller_thread;
+    struct console console;
+    struct message messages[VMM_MAX_PORTS];      // of the ports of that kind
+    struct backend_link links[VMM_MAX_PORTS];    // of the ports with a process
+    _Atomic uint32_t port_events[VMM_MAX_PORTS]; // enum vmm_port_event_kind to be reported, or 0
     const struct level_page *level_supervisor;
     struct level_page *level_own;
-    int channel;     // to the supervisor
-    int doorbell_fd; // eventfd behind all doorbells
-    int wake_fd;     // eventfd that wakes the poller
-    int control_fd;  // eventfd that wakes the control thread
-    int pid;         // own process, for kicks
+    int channel;            // to the supervisor
+    int control_fd;         // eventfd that wakes the control thread
+    int wake_supervisor_fd; // eventfd that wakes the supervisor
+    int pid;                // own process, for kicks
     _Atomic uint32_t missing_layers;
     _Atomic uint32_t go;      // futex word: vCPUs may enter the guest
     _Atomic uint32_t waiting; // threads that are locked down and wait for `go`
@@ -75,12 +87,12 @@ int vcpus_prepare(struct vmm *vmm, struct error *err);
 // where it was made until its maker sleeps. threads_place decides where it stays.
 void thread_move_away(pthread_t thread);
 
-// Starts the poller's thread and that of vCPU 0; they lock themselves down, while the main thread
-// goes on, and wait for `go`. Before the configuration is known.
+// Starts the first poller's thread and that of vCPU 0; they lock themselves down, while the main
+// thread goes on, and wait for `go`. Before the configuration is known.
 int threads_start(struct vmm *vmm, struct error *err);
 
-// Starts the threads of the other vCPUs, pins all of them as configured, and waits until every one
-// is locked down.
+// Starts the threads of the other vCPUs and pollers, pins all of them as configured, and waits
+// until every one is locked down.
 int threads_place(struct vmm *vmm, struct error *err);
 
 // Takes all vCPUs out of guest mode, for good, and waits until they are.
@@ -95,6 +107,12 @@ void vmm_report(struct vmm *vmm, const struct vmm_end *end);
 
 // Describes the exit that a vCPU just made as a violation (violation_report.c).
 void violation_describe(const struct vcpu *vcpu, struct vmm_end *end);
+
+// The poller that serves a port.
+static inline struct vmm_poller *vmm_poller_of(struct vmm *vmm, unsigned port)
+{
+    return &vmm->pollers[vmm->config.ports[port].poller];
+}
 
 // Makes the ports of the configuration from the table of backends (port_table.c).
 int port_table_create(struct vmm *vmm, const int *fds, struct error *err);

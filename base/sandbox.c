@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lock-down of the VMM process.
+// Lock-down of a process.
 #include "sandbox.h"
 
 #include <errno.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
 #include <linux/mount.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -15,15 +15,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "seccomp_filters.h"
-#include "vmm_protocol.h"
+#include "seccomp_rule.h"
 
 // An identity that owns nothing: "nobody" on every Linux system.
 #define UNPRIVILEGED_ID 65534u
 
 // Makes an empty, read-only file system that is mounted nowhere the root of this process. Nothing
-// else is reachable then: no descriptor of the old tree is left (main.c), there is no capability to
-// change the root again, and no system call that takes a path.
+// else is reachable then: no directory of the old tree is open, there is no capability to change
+// the root again, and after sandbox_install no system call that takes a path.
 static int empty_mount_view(void)
 {
     int context = (int)syscall(SYS_fsopen, "tmpfs", 0);
@@ -72,7 +71,7 @@ static void drop_identity(uint32_t *missing)
     if (syscall(SYS_setgroups, 0, NULL) < 0 ||
         syscall(SYS_setresgid, UNPRIVILEGED_ID, UNPRIVILEGED_ID, UNPRIVILEGED_ID) < 0 ||
         syscall(SYS_setresuid, UNPRIVILEGED_ID, UNPRIVILEGED_ID, UNPRIVILEGED_ID) < 0)
-        *missing |= VMM_LAYER_IDENTITY;
+        *missing |= SANDBOX_LAYER_IDENTITY;
 }
 
 int sandbox_enter(uint32_t *missing, struct error *err)
@@ -85,17 +84,17 @@ int sandbox_enter(uint32_t *missing, struct error *err)
     if (!privileged)
         unshare(CLONE_NEWUSER | CLONE_NEWNS);
     if (empty_mount_view() < 0)
-        *missing |= VMM_LAYER_MOUNT_VIEW;
+        *missing |= SANDBOX_LAYER_MOUNT_VIEW;
 
     drop_bounding_set();
     if (privileged)
         drop_identity(missing);
     if (drop_capabilities() < 0)
-        *missing |= VMM_LAYER_CAPABILITIES;
+        *missing |= SANDBOX_LAYER_CAPABILITIES;
     setrlimit(RLIMIT_CORE, &none);
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return error_set(err, EXIT_STATUS_INTERNAL, errno, "sandbox: prctl");
-    // After the change of identity, which clears it: no supervisor, no VMM.
+    // After the change of identity, which clears it: nothing outlives its supervisor.
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
         return error_set(err, EXIT_STATUS_INTERNAL, errno, "sandbox: parent death signal");
     return 0;
@@ -103,7 +102,7 @@ int sandbox_enter(uint32_t *missing, struct error *err)
 
 #define FILTER_MAX 128
 
-static int install(const struct sock_filter *filter, size_t count, struct error *err)
+int sandbox_install(const struct sock_filter *filter, size_t count, struct error *err)
 {
     struct sock_filter own[FILTER_MAX];
     if (count > FILTER_MAX)
@@ -117,19 +116,4 @@ static int install(const struct sock_filter *filter, size_t count, struct error 
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
         return error_set(err, EXIT_STATUS_HOST_REFUSED, errno, "sandbox: seccomp filter");
     return 0;
-}
-
-#define INSTALL(filter, err) install(filter, sizeof(filter) / sizeof((filter)[0]), err)
-
-int sandbox_filter(enum seccomp_thread thread, struct error *err)
-{
-    switch (thread) {
-    case SECCOMP_VCPU:
-        return INSTALL(seccomp_filter_vcpu, err);
-    case SECCOMP_POLLER:
-        return INSTALL(seccomp_filter_poller, err);
-    case SECCOMP_CONTROL:
-        return INSTALL(seccomp_filter_control, err);
-    }
-    return error_set(err, EXIT_STATUS_INTERNAL, 0, "sandbox: unknown thread kind");
 }

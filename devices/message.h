@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// The message backend: whole messages between a port and two rings that the supervisor serves.
+#ifndef DEVICES_MESSAGE_H
+#define DEVICES_MESSAGE_H
+
+#include "message_frame.h"
+#include "port_backend.h"
+#include "shared_ring.h"
+
+struct message {
+    struct shared_ring output; // producer end
+    struct shared_ring input;  // consumer end
+    int wake_fd;               // eventfd of the supervisor, borrowed
+    unsigned pending_sends;
+    unsigned pending_receives;
+    const struct port_request *oldest_receive; // the only one that may receive, if any waits
+    bool output_blocked; // a message of this batch did not fit: later ones must not overtake it
+    bool unannounced;
+    bool produced;
+    bool consumed;
+};
+
+// State: struct message, with both rings mapped.
+extern const struct port_backend message_backend;
+
+#endif

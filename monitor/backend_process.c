@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// One backend process: started, watched, killed.
+#include "backend_process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "backend_protocol.h"
+#include "cleanup.h"
+#include "fd_message.h"
+#include "paths.h"
+#include "placement.h"
+#include "spawn.h"
+
+void backend_process_init(struct backend_process *backend, unsigned port)
+{
+    *backend = (struct backend_process){
+        .port = port, .pid = -1, .pidfd = -1, .channel = -1, .audit_fd = -1};
+}
+
+static int open_audit(struct backend_process *backend, struct error *err)
+{
+    backend->audit_fd = shared_ring_create("guillotine-audit", VMM_AUDIT_RING_BYTES, err);
+    if (backend->audit_fd < 0)
+        return -1;
+    backend->audit = (struct audit_ring){
+        .source = AUDIT_SOURCE_BACKEND, .first_port = backend->port, .ports = 1};
+    return shared_ring_map(&backend->audit.ring, backend->audit_fd, VMM_AUDIT_RING_BYTES, err);
+}
+
+static int spawn(struct backend_process *backend, struct error *err)
+{
+    int pair[2];
+    char path[PATH_MAX];
+    if (paths_sibling("guillotine-backend", path, err) < 0)
+        return -1;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "socketpair");
+    backend->channel = pair[0];
+    cleanup_fd int remote = fcntl(pair[1], F_DUPFD_CLOEXEC, 16);
+    close(pair[1]);
+    // A process that does not read must never hold its supervisor up.
+    if (remote < 0 || fcntl(pair[0], F_SETFL, O_NONBLOCK) < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "channel");
+    const struct spawn_request request = {
+        .path = path,
+        .name = "guillotine-backend",
+        .fds = {[BACKEND_CHANNEL_FD - 3] = remote},
+        .fd_count = 1,
+        .wait = 1,
+    };
+    backend->pid = spawn_program(&request, &backend->pidfd, err);
+    return backend->pid < 0 ? -1 : 0;
+}
+
+static int send_config(const struct backend_process *backend, const struct vmm_process *vmm,
+                       struct error *err)
+{
+    const struct vmm_port_config *port = &vmm->config.ports[backend->port];
+    struct backend_config config = {
+        .port_index = backend->port,
+        .port = *port,
+        .requests_used = backend->requests_used,
+        .bytes_used = backend->bytes_used,
+        .reply_bytes_used = backend->reply_bytes_used,
+    };
+    const int fds[BACKEND_FDS] = {
+        [BACKEND_FD_MEMORY] = vmm->ports[backend->port][VMM_PORT_FD_BACKEND_MEMORY],
+        [BACKEND_FD_LEVEL_SUPERVISOR] = vmm->level_supervisor_fd,
+        [BACKEND_FD_LEVEL_VMM] = vmm->level_vmm_fd,
+        [BACKEND_FD_AUDIT_RING] = backend->audit_fd,
+        [BACKEND_FD_WAKE_BACKEND] = vmm->ports[backend->port][VMM_PORT_FD_BACKEND_WAKE],
+        [BACKEND_FD_WAKE_VMM] = vmm->wake_vmm[port->poller],
+        [BACKEND_FD_WAKE_SUPERVISOR] = vmm->wake_supervisor,
+    };
+    vmm_message_init(&config.message, (enum vmm_message_type)BACKEND_MESSAGE_CONFIG,
+                     sizeof(config));
+    return fd_message_send(backend->channel, &config, sizeof(config), fds, BACKEND_FDS, err);
+}
+
+int backend_process_start(struct backend_process *backend, const struct vmm_process *vmm,
+                          struct error *err)
+{
+    backend->cause = 0;
+    if (open_audit(backend, err) < 0 || spawn(backend, err) < 0 ||
+        send_config(backend, vmm, err) < 0) {
+        backend_process_reap(backend);
+        backend_process_close_audit(backend);
+        return error_wrap(err, "backend of port %s", vmm->config.ports[backend->port].name);
+    }
+    placement_leave_model_cores(&vmm->config, backend->pid);
+    backend->phase = BACKEND_STARTING;
+    return 0;
+}
+
+void backend_process_kill(struct backend_process *backend, enum audit_backend_event cause)
+{
+    if (backend->pid <= 0)
+        return;
+    if (!backend->cause)
+        backend->cause = cause;
+    kill(backend->pid, SIGKILL); // ours until it is reaped: the number cannot be reused
+}
+
+void backend_process_reap(struct backend_process *backend)
+{
+    if (backend->pid > 0) {
+        kill(backend->pid, SIGKILL);
+        while (waitpid(backend->pid, NULL, 0) < 0 && errno == EINTR)
+            continue;
+    }
+    if (backend->pidfd >= 0)
+        close(backend->pidfd);
+    if (backend->channel >= 0)
+        close(backend->channel);
+    backend->pid = backend->pidfd = backend->channel = -1;
+}
+
+void backend_process_close_audit(struct backend_process *backend)
+{
+    backend->requests_used += backend->audit.requests;
+    backend->bytes_used += backend->audit.bytes;
+    backend->reply_bytes_used += backend->audit.reply_bytes;
+    shared_ring_unmap(&backend->audit.ring);
+    backend->audit = (struct audit_ring){0};
+    if (backend->audit_fd >= 0)
+        close(backend->audit_fd);
+    backend->audit_fd = -1;
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the parts of the supervisor say to each other. Nobody else includes this.
+#ifndef MONITOR_SUPERVISOR_INTERNAL_H
+#define MONITOR_SUPERVISOR_INTERNAL_H
+
+#include <poll.h>
+
+#include "supervisor.h"
+
+enum watched {
+    WATCH_CHANNEL,
+    WATCH_PROCESS,
+    WATCH_WAKE,
+    WATCH_SIGNALS,
+    WATCH_CONTROL,
+    WATCH_INPUT,
+    WATCH_OUTPUT,
+    WATCH_CLIENTS,
+    WATCH_BACKENDS = WATCH_CLIENTS + CONTROL_MAX_CLIENTS, // for each port: process, channel
+    WATCH_COUNT = WATCH_BACKENDS + 2 * VMM_MAX_PORTS,
+};
+
+// Raises the level for everybody at once, then asks the VMM to end. Used by every path that stops
+// a run: whatever the VMM does, no port carries a byte any more.
+void supervisor_stop(struct supervisor *s, enum level level);
+
+// The run is over; the first outcome stands.
+void supervisor_fail(struct supervisor *s, enum run_outcome outcome);
+
+// The VMM says something impossible: it has fallen.
+void supervisor_lie(struct supervisor *s, const char *text);
+
+// Appends a record about a port.
+void supervisor_record(struct supervisor *s, const struct audit_record *record);
+
+// Sends an order about a port. Returns its number, or 0 if the VMM cannot be reached.
+uint32_t supervisor_order(struct supervisor *s, unsigned port, enum vmm_port_action action);
+
+// Backend processes (supervisor_backends.c).
+int backends_start(struct supervisor *s, struct error *err);
+void backends_watch(const struct supervisor *s, struct pollfd *fds);
+void backends_serve(struct supervisor *s, const struct pollfd *fds);
+void backends_drain_audit(struct supervisor *s);
+// The VMM reports a backend, or has let go of a dead one's memory.
+void backends_take_event(struct supervisor *s, const struct vmm_port_event *event);
+void backends_take_done(struct supervisor *s, const struct vmm_port_order *order);
+// When the next process is to be started, or UINT64_MAX.
+uint64_t backends_deadline_ns(const struct supervisor *s);
+void backends_kill_all(struct supervisor *s);
+
+// Clients of the control socket (supervisor_clients.c).
+void clients_watch(struct supervisor *s, struct pollfd *fds);
+void clients_serve(struct supervisor *s, const struct pollfd *fds);
+void clients_take_status(struct supervisor *s, const struct vmm_status *status);
+void clients_take_done(struct supervisor *s, const struct vmm_port_order *order);
+// Messages that wait for room, or for the model to say something. Returns true if one moved.
+bool clients_move_messages(struct supervisor *s);
+
+#endif

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the parts of the VM file reader share. Nobody else includes this.
+#ifndef POLICY_VM_FILE_INTERNAL_H
+#define POLICY_VM_FILE_INTERNAL_H
+
+#include "json_text.h"
+#include "vm_file.h"
+
+#define VM_LIMIT_MAX (1ull << 40)
+
+// Turns an error of a function that knows nothing of the document into one about `place`.
+int vm_file_refuse_because(const struct json_place *place, const struct error *inner,
+                           struct error *err);
+
+// Refuses what is not a name, or has `size` characters or more.
+int vm_file_check_name(const char *name, size_t size, struct error *err);
+int vm_file_read_name(const struct json_place *place, char *name, size_t size, struct error *err);
+
+// Reads one element of "ports" into the struct vm_description `target`.
+int vm_file_read_port(const struct json_place *place, void *target, struct error *err);
+
+#endif

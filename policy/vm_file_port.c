@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads the ports of a VM file.
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vm_file_internal.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+// Memory that the buffers of one port may take if the file does not say how many requests it takes
+// at once.
+#define DEFAULT_BUFFERS_BYTES (8u << 20)
+#define DEFAULT_IN_FLIGHT_MIN 4u
+
+// What a port of a kind can be asked for. Numbers are those of ports/port_abi.h.
+struct port_kind_rules {
+    const char *name;
+    uint32_t number;
+    const char *operations[4];
+    uint32_t operation_numbers[4]; // in the order of the names
+    size_t operation_count;
+    uint32_t most_bytes;    // of a request, of a reply
+    uint32_t default_bytes; // of either
+    uint32_t queue_size;    // the default
+    bool process;           // its backend may be a process of its own
+};
+
+static const struct port_kind_rules port_kinds[] = {
+    {"console", 1, {"write", "read"}, {1, 2}, 2, 4096, 4096, 64, false},
+    {"loopback", 2, {"echo", "discard", "generate"}, {1, 2, 3}, 3, 1u << 20, 65536, 64, true},
+    {"message", 3, {"send", "receive"}, {1, 2}, 2, 1u << 20, 65536, 64, false},
+};
+
+#define FEATURE_INDIRECT 1u
+
+// What the readers of one port fill. The kind comes first: the others depend on it.
+struct port_reader {
+    struct vmm_port_config config;
+    const struct port_kind_rules *kind;
+    struct vm_restart restart;
+};
+
+static uint64_t all_operations(const struct port_kind_rules *kind)
+{
+    uint64_t operations = 0;
+    for (size_t i = 0; i < kind->operation_count; i++)
+        operations |= 1ull << kind->operation_numbers[i];
+    return operations;
+}
+
+static struct vmm_port_config port_defaults(const struct port_kind_rules *kind)
+{
+    struct vmm_port_config config = {
+        .kind = kind->number,
+        .mode = VMM_PORT_ADAPTIVE,
+        .operations = all_operations(kind),
+        .queue_size = kind->queue_size,
+        .queue_count = 1,
+        .max_request_bytes = kind->default_bytes,
+        .max_reply_bytes = kind->default_bytes,
+        .features = FEATURE_INDIRECT,
+        .timeout_ms = 10000,
+    };
+    snprintf(config.name, sizeof(config.name), "%s", kind->name);
+    return config;
+}
+
+// What follows from the other keys.
+static void complete_port(struct vmm_port_config *config)
+{
+    if (config->in_flight)
+        return;
+    uint64_t each = (uint64_t)config->max_request_bytes + config->max_reply_bytes;
+    uint64_t fit = DEFAULT_BUFFERS_BYTES / (each ? each : 1);
+    if (fit < DEFAULT_IN_FLIGHT_MIN)
+        fit = DEFAULT_IN_FLIGHT_MIN;
+    config->in_flight = fit < VMM_MAX_IN_FLIGHT ? (uint32_t)fit : VMM_MAX_IN_FLIGHT;
+}
+
+static bool has_port(const struct vm_description *vm, const char *name)
+{
+    for (uint32_t i = 0; i < vm->port_count; i++) {
+        if (!strcmp(vm->ports[i].name, name))
+            return true;
+    }
+    return false;
+}
+
+static int read_port_kind(const struct json_place *place, void *target, struct error *err)
+{
+    struct port_reader *reader = target;
+    const char *names[COUNT(port_kinds)];
+    size_t index;
+    for (size_t i = 0; i < COUNT(port_kinds); i++)
+        names[i] = port_kinds[i].name;
+    if (json_read_name(place, names, COUNT(names), &index, err))
+        return -1;
+    reader->kind = &port_kinds[index];
+    reader->config = port_defaults(reader->kind);
+    return 0;
+}
+
+static int read_port_name(const struct json_place *place, void *target, struct error *err)
+{
+    struct port_reader *reader = target;
+    return vm_file_read_name(place, reader->config.name, sizeof(reader->config.name), err);
+}
+
+static int read_port_mode(const struct json_place *place, void *target, struct error *err)
+{
+    static const char *const modes[] = {
+        [VMM_PORT_ADAPTIVE] = "adaptive",
+        [VMM_PORT_BUSY] = "busy",
+        [VMM_PORT_DOORBELL] = "doorbell",
+    };
+    struct port_reader *reader = target;
+    size_t index;
+    if (json_read_name(place, modes, COUNT(modes), &index, err))
+        return -1;
+    reader->config.mode = (uint32_t)index;
+    return 0;
+}
+
+static int read_operation(const struct json_place *place, void *target, struct error *err)
+{
+    struct port_reader *reader = target;
+    size_t index;
+    if (json_read_name(place, reader->kind->operations, reader->kind->operation_count, &index, err))
+        return -1;
+    uint64_t bit = 1ull << reader->kind->operation_numbers[index];
+    if (reader->config.operations & bit)
+        return json_refuse(place, JSON_PART_VALUE, err, "'%s' is listed twice",
+                           reader->kind->operations[index]);
+    reader->config.operations |= bit;
+    return 0;
+}
+
+static int read_operations(const struct json_place *place, void *target, struct error *err)
+{
+    struct port_reader *reader = target;
+    reader->config.operations = 0;
+    return json_read_array(place, SIZE_MAX, read_operation, reader, err);
+}
+
+static int read_queue_size(const struct json_place *place, void *target, struct error *err)
+{
+    struct port_reader *reader = target;
+    if (json_field_u32(place, target, err))
+        return -1;
+    uint32_t size = reader->config.queue_size;
+    if (size & (size - 1))
+        return json_refuse(place, JSON_PART_VALUE, err, "%" PRIu32 " is not a power of two", size);
+    return 0;
+}
+
+static int read_most_bytes(const struct json_place *place, const struct port_kind_rules *kind,
+                           uint32_t *target, struct error *err)
+{
+    uint64_t bytes;
+    if (json_read_integer(place, 1, kind->most_bytes, &bytes, err))
+        return -1;
+    *target = (uint32_t)bytes;
+    return 0;
+}
+
+static int read_max_request_bytes(const struct json_place *place, void *target, struct error *err)
+{
+    struct port_reader *reader = target;
+    return read_most_bytes(place, reader->kind, &reader->config.max_request_bytes, err);
+}
+
+static int read_max_reply_bytes(const struct json_place *place, void *target, struct error *err)
+{
+    struct port_reader *reader = target;
+    return read_most_bytes(place, reader->kind, &reader->config.max_reply_bytes, err);
+}
+
+static int read_feature(const struct json_place *place, void *target, struct error *err)
+{
+    static const char *const features[] = {"indirect", "event-index"};
+    struct port_reader *reader = target;
+    size_t index;
+    if (json_read_name(place, features, COUNT(features), &index, err))
+        return -1;
+    if (reader->config.features >> index & 1)
+        return json_refuse(place, JSON_PART_VALUE, err, "'%s' is listed twice", features[index]);
+    reader->config.features |= 1u << index;
+    return 0;
+}
+
+static int read_features(const struct json_place *place, void *target, struct error *err)
+{
+    struct port_reader *reader = target;
+    reader->config.features = 0;
+    return json_read_array(place, SIZE_MAX, read_feature, reader, err);
+}
+
+static int read_process(const struct json_place *place, void *target, struct error *err)
+{
+    struct port_reader *reader = target;
+    bool process;
+    if (json_read_bool(place, &process, err))
+        return -1;
+    if (process && !reader->kind->process)
+        return json_refuse(place, JSON_PART_VALUE, err,
+                           "the backend of a %s cannot be a process of its own",
+                           reader->kind->name);
+    reader->config.process = process;
+    return 0;
+}
+
+static int read_restart(const struct json_place *place, void *target, struct error *err)
+{
+    static const struct json_field fields[] = {
+        {"max", json_field_u32, false, offsetof(struct vm_restart, max), 0, 1000},
+        {"delay_ms", json_field_u32, false, offsetof(struct vm_restart, delay_ms), 0, 60000},
+    };
+    struct port_reader *reader = target;
+    return json_read_object(place, fields, COUNT(fields), &reader->restart, err);
+}
+
+#define LIMIT(member)                                                                              \
+    {                                                                                              \
+#member, json_field_u64, false, offsetof(struct limits_config, member), 0, VM_LIMIT_MAX    \
+    }
+
+static int read_limits(const struct json_place *place, void *target, struct error *err)
+{
+    static const struct json_field fields[] = {
+        LIMIT(requests_per_s),      LIMIT(request_burst),    LIMIT(bytes_per_s),
+        LIMIT(byte_burst),          LIMIT(requests_total),   LIMIT(bytes_total),
+        LIMIT(reply_bytes_per_s),   LIMIT(reply_byte_burst), LIMIT(reply_bytes_total),
+        LIMIT(capacity_bits_per_s),
+    };
+    struct port_reader *reader = target;
+    return json_read_object(place, fields, COUNT(fields), &reader->config.limits, err);
+}
+
+int vm_file_read_port(const struct json_place *place, void *target, struct error *err)
+{
+    static const struct json_field fields[] = {
+        {.key = "kind", .read = read_port_kind, .required = true}, // first: fills in defaults
+        {.key = "name", .read = read_port_name},
+        {.key = "mode", .read = read_port_mode},
+        {.key = "operations", .read = read_operations},
+        {"queue_size", read_queue_size, false, offsetof(struct port_reader, config.queue_size), 1,
+         1024},
+        {"queues", json_field_u32, false, offsetof(struct port_reader, config.queue_count), 1,
+         VMM_MAX_QUEUES},
+        {.key = "features", .read = read_features},
+        {.key = "max_request_bytes", .read = read_max_request_bytes},
+        {.key = "max_reply_bytes", .read = read_max_reply_bytes},
+        {"in_flight", json_field_u32, false, offsetof(struct port_reader, config.in_flight), 1,
+         VMM_MAX_IN_FLIGHT},
+        {.key = "process", .read = read_process},
+        {"timeout_ms", json_field_u32, false, offsetof(struct port_reader, config.timeout_ms), 1,
+         3600000},
+        {.key = "restart", .read = read_restart},
+        {.key = "limits", .read = read_limits},
+    };
+    struct vm_description *vm = target;
+    struct port_reader port = {.restart = VM_RESTART_DEFAULT};
+    struct json_place name;
+    if (json_read_object(place, fields, COUNT(fields), &port, err))
+        return -1;
+    if (has_port(vm, port.config.name))
+        return json_refuse(json_member(place, "name", &name) ? &name : place, JSON_PART_VALUE, err,
+                           "another port is named '%s'", port.config.name);
+    complete_port(&port.config);
+    vm->restarts[vm->port_count] = port.restart;
+    vm->ports[vm->port_count++] = port.config;
+    return 0;
+}
+
+int vm_description_add_port(struct vm_description *vm, const char *kind, const char *name,
+                            struct error *err)
+{
+    char excerpt[JSON_EXCERPT_SIZE];
+    const struct port_kind_rules *rules = NULL;
+    for (size_t i = 0; i < COUNT(port_kinds); i++) {
+        if (!strcmp(kind, port_kinds[i].name))
+            rules = &port_kinds[i];
+    }
+    if (!rules)
+        return error_set(err, EXIT_STATUS_USAGE, 0,
+                         "port kind '%s' is not known (known: console, loopback, message)",
+                         json_excerpt(excerpt, kind));
+    struct vmm_port_config config = port_defaults(rules);
+    if (name && vm_file_check_name(name, sizeof(config.name), err))
+        return -1;
+    if (name)
+        memcpy(config.name, name, strlen(name) + 1);
+    if (vm->port_count == VMM_MAX_PORTS)
+        return error_set(err, EXIT_STATUS_USAGE, 0, "more than %u ports", VMM_MAX_PORTS);
+    if (has_port(vm, config.name))
+        return error_set(err, EXIT_STATUS_USAGE, 0, "another port is named '%s'", config.name);
+    complete_port(&config);
+    vm->restarts[vm->port_count] = (struct vm_restart)VM_RESTART_DEFAULT;
+    vm->ports[vm->port_count++] = config;
+    return 0;
+}

@@ -34,9 +34,10 @@ static int help(void)
            "       guillotine ports --prometheus VM\n"
            "       guillotine ports --close PORT | --open PORT VM\n"
            "\n"
-           "Shows the ports of a running VM: state, requests, denied requests, bytes from and\n"
-           "to the model, requests in flight and queued, the time that half and 99 %% of them\n"
-           "took, restarts of the backend, and the most that requests can tell in a second.\n"
+           "Shows the ports of a running VM: granted operations, state, requests, denied\n"
+           "requests, bytes from and to the model (headers included), requests in flight and\n"
+           "queued, the time that half and 99 %% of them took, anomalies, restarts of the\n"
+           "backend, and the most bits that requests can tell in a second.\n"
            "\n"
            "States: open; closed (by an operator); closed-anomaly (the model broke a rule of\n"
            "the queue); down (the backend's process is not there).\n"
@@ -140,26 +141,49 @@ static void format_time(long long ns, char *text, size_t size)
         snprintf(text, size, "%.*f %s", value < 10 && unit ? 1 : 0, value, units[unit]);
 }
 
+// The operations that the model may ask for, with commas.
+static void format_granted(json_object *port, char *text, size_t size)
+{
+    json_object *operations;
+    size_t used = 0;
+    snprintf(text, size, "-");
+    if (!json_object_object_get_ex(port, "operations", &operations) ||
+        !json_object_is_type(operations, json_type_array))
+        return;
+    for (size_t i = 0; i < json_object_array_length(operations); i++) {
+        char name[64];
+        const char *raw = json_object_get_string(json_object_array_get_idx(operations, i));
+        escape_line(name, sizeof(name), raw ? raw : "?", raw ? strlen(raw) : 1);
+        int length = snprintf(text + used, size - used, "%s%s", i ? "," : "", name);
+        if (length < 0 || (size_t)length >= size - used)
+            return;
+        used += (size_t)length;
+    }
+}
+
 static void print_table(json_object *status)
 {
     json_object *ports;
-    printf("%-16s %-14s %12s %10s %14s %14s %6s %6s %8s %8s %4s %s\n", "PORT", "STATE", "REQUESTS",
-           "DENIED", "BYTES FROM", "BYTES TO", "FLIGHT", "QUEUED", "P50", "P99", "RST", "CAPACITY");
+    printf("%-16s %-20s %-14s %12s %10s %14s %14s %6s %6s %8s %8s %5s %4s %s\n", "PORT", "GRANTED",
+           "STATE", "REQUESTS", "DENIED", "BYTES FROM", "BYTES TO", "FLIGHT", "QUEUED", "P50",
+           "P99", "ANOM", "RST", "CAPACITY");
     if (!json_object_object_get_ex(status, "ports", &ports) ||
         !json_object_is_type(ports, json_type_array))
         return;
     for (size_t i = 0; i < json_object_array_length(ports); i++) {
         json_object *port = json_object_array_get_idx(ports, i);
         json_object *capacity = NULL;
-        char name[128], state[64], p50[32], p99[32];
+        char name[128], granted[128], state[64], p50[32], p99[32];
+        format_granted(port, granted, sizeof(granted));
         text_of(port, "name", name, sizeof(name));
         text_of(port, "state", state, sizeof(state));
         format_time(number_of(port, "p50_ns"), p50, sizeof(p50));
         format_time(number_of(port, "p99_ns"), p99, sizeof(p99));
-        printf("%-16s %-14s %12lld %10lld %14lld %14lld %6lld %6lld %8s %8s %4lld ", name, state,
-               number_of(port, "requests"), number_of(port, "denied"), number_of(port, "bytes_in"),
-               number_of(port, "bytes_out"), number_of(port, "in_flight"),
-               number_of(port, "queued"), p50, p99, number_of(port, "restarts"));
+        printf("%-16s %-20s %-14s %12lld %10lld %14lld %14lld %6lld %6lld %8s %8s %5lld %4lld ",
+               name, granted, state, number_of(port, "requests"), number_of(port, "denied"),
+               number_of(port, "bytes_in"), number_of(port, "bytes_out"),
+               number_of(port, "in_flight"), number_of(port, "queued"), p50, p99,
+               number_of(port, "anomalies"), number_of(port, "restarts"));
         if (json_object_object_get_ex(port, "capacity_bits_per_s", &capacity) && capacity)
             printf("%lld bit/s\n", (long long)json_object_get_int64(capacity));
         else

@@ -58,7 +58,7 @@ static const struct {
     {{"memory", 1, NULL, OPTION_MEMORY},
      "SIZE",
      "memory of the model, e.g. 256MiB (default 128MiB + a quarter of the weights)"},
-    {{"port", 1, NULL, OPTION_PORT}, "KIND[:NAME]", "grant a port (kinds: console)"},
+    {{"port", 1, NULL, OPTION_PORT}, "KIND[:NAME]", "grant a port (kinds: console, loopback, message)"},
     {{"model-cores", 1, NULL, OPTION_MODEL_CORES}, "CPUS", "host CPUs for vCPUs, e.g. 2-5"},
     {{"hypervisor-cores", 1, NULL, OPTION_HYPERVISOR_CORES}, "CPUS", "host CPUs for mediation"},
     {{"name", 1, NULL, OPTION_NAME}, "NAME", "name of the VM (default: generated)"},

@@ -41,10 +41,18 @@ static uint64_t capacity(const struct vmm_port_config *port)
     return limits_capacity(&port->limits, port->max_request_bytes, POLICY_REFUSALS_PER_S);
 }
 
-static const char *kind_name(uint32_t kind)
+static void add_operations(struct text *text, const struct vmm_port_config *port)
 {
-    static const char *const names[] = {"none", "console", "loopback", "message"};
-    return kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "unknown";
+    const char *comma = "";
+    add(text, ",\"operations\":[");
+    for (unsigned number = 0; number < 64; number++) {
+        const char *name = vm_port_operation_name(port->kind, number);
+        if (!(port->operations >> number & 1) || !name)
+            continue;
+        add(text, "%s\"%s\"", comma, name);
+        comma = ",";
+    }
+    add(text, "]");
 }
 
 static void add_port(struct text *text, const struct supervisor *s,
@@ -57,11 +65,12 @@ static void add_port(struct text *text, const struct supervisor *s,
         ",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 ",\"anomalies\":%u,"
         "\"anomaly_rule\":%u,\"anomaly_descriptor\":%u,\"in_flight\":%u,\"queued\":%u,"
         "\"p50_ns\":%" PRIu64 ",\"p99_ns\":%" PRIu64,
-        index ? "," : "", config->name, kind_name(config->kind), vmm_port_state_name(port->state),
-        config->process ? "true" : "false", s->backends[index].restarts, port->requests,
-        port->completions, port->denied, port->bytes_in, port->bytes_out, port->anomalies,
-        port->anomaly_rule, port->anomaly_descriptor, port->in_flight, port->queued, port->p50_ns,
-        port->p99_ns);
+        index ? "," : "", config->name, vm_port_kind_name(config->kind),
+        vmm_port_state_name(port->state), config->process ? "true" : "false",
+        s->backends[index].restarts, port->requests, port->completions, port->denied,
+        port->bytes_in, port->bytes_out, port->anomalies, port->anomaly_rule,
+        port->anomaly_descriptor, port->in_flight, port->queued, port->p50_ns, port->p99_ns);
+    add_operations(text, config);
     if (capacity(config))
         add(text, ",\"capacity_bits_per_s\":%" PRIu64 "}", capacity(config));
     else

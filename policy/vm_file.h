@@ -75,6 +75,10 @@ int vm_file_parse(const char *path, const char *text, size_t length, struct vm_d
 int vm_description_add_port(struct vm_description *vm, const char *kind, const char *name,
                             struct error *err);
 
+// Name of a port kind, or of one of its operations; NULL if there is none of that number.
+const char *vm_port_kind_name(uint32_t kind);
+const char *vm_port_operation_name(uint32_t kind, uint32_t number);
+
 // Adds one argument (copied).
 int vm_description_add_argument(struct vm_description *vm, const char *argument, struct error *err);
 

@@ -300,3 +300,28 @@ int vm_description_add_port(struct vm_description *vm, const char *kind, const c
     vm->ports[vm->port_count++] = config;
     return 0;
 }
+
+static const struct port_kind_rules *kind_rules(uint32_t number)
+{
+    for (size_t i = 0; i < COUNT(port_kinds); i++) {
+        if (port_kinds[i].number == number)
+            return &port_kinds[i];
+    }
+    return NULL;
+}
+
+const char *vm_port_kind_name(uint32_t kind)
+{
+    const struct port_kind_rules *rules = kind_rules(kind);
+    return rules ? rules->name : NULL;
+}
+
+const char *vm_port_operation_name(uint32_t kind, uint32_t number)
+{
+    const struct port_kind_rules *rules = kind_rules(kind);
+    for (size_t i = 0; rules && i < rules->operation_count; i++) {
+        if (rules->operation_numbers[i] == number)
+            return rules->operations[i];
+    }
+    return NULL;
+}

@@ -89,6 +89,7 @@ static void obey(struct backend_link *link)
     if (order == link->obeyed)
         return;
     link->obeyed = order;
+    link->awaited = false;
     bool up = order & 1;
     if (!up)
         reset(link);
@@ -144,25 +145,19 @@ static enum port_progress link_submit(void *state, struct port_request *request)
 {
     struct backend_link *link = state;
     request->tag = NO_TAG;
-    if (!link->up) {
-        request->status = PORT_STATUS_DOWN;
-        return PORT_DONE;
-    }
-    send(link, request);
-    return PORT_PENDING;
+    if (link->up)
+        send(link, request);
+    if (link->up || link->awaited)
+        return PORT_PENDING;
+    request->status = PORT_STATUS_DOWN;
+    return PORT_DONE;
 }
 
 static enum port_progress link_resume(void *state, struct port_request *request)
 {
     struct backend_link *link = state;
-    if (request->tag == NO_TAG) {
-        if (!link->up) {
-            request->status = PORT_STATUS_DOWN;
-            return PORT_DONE;
-        }
-        send(link, request);
-        return PORT_PENDING;
-    }
+    if (request->tag == NO_TAG)
+        return link_submit(link, request);
     struct backend_link_slot *slot = &link->slots[request->tag];
     if (slot->state != LINK_SLOT_DONE)
         return PORT_PENDING;
@@ -274,7 +269,7 @@ static bool link_prepare_sleep(void *state, uint64_t *wake_ns)
             *wake_ns = slot->deadline_ns;
     }
     if (!link->up)
-        return true; // what waits for a slot is to be refused
+        return !link->awaited; // what waits for a slot is to be refused
     link->wants_events = true;
     store16(available(link, VIRTQ_RING_FLAGS), 0);
     atomic_thread_fence(memory_order_seq_cst);
@@ -302,6 +297,7 @@ int backend_link_init(struct backend_link *link, const struct backend_link_setti
         .backend = *settings->backend,
         .wake_fd = settings->wake_fd,
         .clock = settings->clock,
+        .awaited = true,
         .timeout_ns = settings->port->timeout_ms * NS_PER_MS,
         .report = settings->report,
         .context = settings->context,

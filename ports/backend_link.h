@@ -37,7 +37,8 @@ struct backend_link {
     void *context;
     unsigned port;
     bool up;
-    bool sent; // since the last flush
+    bool awaited; // no order came yet: the process is being started, requests wait for it
+    bool sent;    // since the last flush
     bool wants_events;
     uint16_t next_available;
     uint16_t last_used;
@@ -59,7 +60,7 @@ struct backend_link_settings {
     void *context;
 };
 
-// Maps the shared memory. The link is down until backend_link_order says up. The port's backend is
+// Maps the shared memory. Until the first backend_link_order requests wait. The port's backend is
 // &link->backend, its state the link.
 int backend_link_init(struct backend_link *link, const struct backend_link_settings *settings,
                       struct error *err);

@@ -7,9 +7,9 @@
 
 #define POLLER_MAX_PORTS 16u
 
-// Requests that one port may get served before the others have their turn. Between the publishing
-// of a request and its service, no more than this many of each other port of the poller are
-// served twice over: the rest of the pass that runs, and the next one.
+// Requests that one port may get served before the others have their turn. A pass serves every port
+// once, so between the publishing of a request and its service at most this many of each other port
+// of the poller are served: those behind it in the pass that runs, those in front of it in the next.
 #define POLLER_BUDGET 32u
 
 enum poller_mode {

@@ -25,4 +25,5 @@ int main(void)
         return (int)err.status;
     }
     backend_process_run(&process);
+    return EXIT_STATUS_INTERNAL; // nobody stops it
 }

@@ -46,7 +46,7 @@ void backend_process_report_failure(const struct error *err);
 
 // Serves until the process is killed: there is no orderly end, since requests that are dropped with
 // it are answered by the VMM, and what they used of the totals stands in the audit ring.
-_Noreturn void backend_process_run(struct backend_process *process);
+void backend_process_run(struct backend_process *process);
 
 // Installs the system-call filter of a backend process on the calling thread, for good.
 int backend_filter_install(struct error *err);

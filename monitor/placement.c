@@ -97,7 +97,9 @@ int placement_choose(const struct vm_description *vm, struct vmm_config *config,
         return error_set(err, EXIT_STATUS_HOST_REFUSED, 0,
                          "--require: %u vCPUs and a hypervisor core need %u CPUs, %u are usable",
                          config->vcpus, config->vcpus + 1, cpu_list_count(&usable));
-    uint32_t pollers = vm->hypervisor_cores_given ? cpu_list_count(&hypervisor) : 1;
+    uint32_t pollers = vm->poller_threads           ? vm->poller_threads
+                       : vm->hypervisor_cores_given ? cpu_list_count(&hypervisor)
+                                                    : 1;
     if (pollers > config->port_count)
         pollers = config->port_count;
     if (pollers > VMM_MAX_POLLERS)
@@ -105,7 +107,9 @@ int placement_choose(const struct vm_description *vm, struct vmm_config *config,
     config->poller_count = pollers ? pollers : 1;
     for (unsigned i = 0; i < VMM_MAX_POLLERS; i++)
         config->hypervisor_cpus[i] =
-            enough && i < config->poller_count ? cpu_list_nth(&hypervisor, i) : -1;
+            enough && i < config->poller_count
+                ? cpu_list_nth(&hypervisor, i % cpu_list_count(&hypervisor))
+                : -1;
     for (unsigned i = 0; i < VMM_MAX_VCPUS; i++)
         config->model_cpus[i] = enough && i < config->vcpus ? cpu_list_nth(&model, i) : -1;
     return 0;

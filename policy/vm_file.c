@@ -258,6 +258,8 @@ static int read_poller(const struct json_place *place, void *target, struct erro
     static const struct json_field fields[] = {
         {"doorbell_interval_us", read_doorbell_interval, false,
          offsetof(struct vm_reader, vm.doorbell_interval_us), 0, INTERVAL_MAX_US},
+        {"threads", json_field_u32, false, offsetof(struct vm_reader, vm.poller_threads), 1,
+         VMM_MAX_POLLERS},
         {"idle_spin_us", read_idle_spin, false, offsetof(struct vm_reader, vm.idle_spin_us), 0,
          INTERVAL_MAX_US},
     };

@@ -55,6 +55,7 @@ struct vm_description {
     bool doorbell_interval_given;
     uint64_t idle_spin_us;
     bool idle_spin_given;
+    uint32_t poller_threads; // 0: one for each hypervisor core that is given
     char *audit_path;
     uint64_t audit_records_per_s; // most that the model may cause; 0: no limit
     uint64_t audit_burst;

@@ -13,7 +13,7 @@
 #define PASSES_PER_CLOCK 64u
 
 // How often readers of what ports produce are woken while the poller is busy.
-#define TICK_NS (500 * NS_PER_US)
+#define TICK_NS NS_PER_MS
 
 void poller_init(struct poller *poller, const struct poller_settings *settings)
 {

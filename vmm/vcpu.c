@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -249,6 +250,7 @@ static void run_guest(struct vcpu *vcpu)
 static void lock_and_wait(struct vmm *vmm, enum seccomp_thread kind)
 {
     struct error err;
+    prctl(PR_SET_NAME, kind == SECCOMP_POLLER ? "poller" : "vcpu"); // for top -H
     if (thread_filter_install(kind, &err) < 0)
         atomic_store(&vmm->failed, 1);
     atomic_fetch_add(&vmm->waiting, 1);

@@ -138,13 +138,6 @@ static int open_fabric(struct backend_process *process, struct error *err)
     return 0;
 }
 
-// More than all of a total cannot be used: a supervisor that counts otherwise must not make the
-// rest of it wrap.
-static uint64_t used_up(uint64_t used, uint64_t total)
-{
-    return total && used > total ? total : used;
-}
-
 static int open_port(struct backend_process *process, struct error *err)
 {
     const struct backend_config *config = &process->config;
@@ -158,9 +151,9 @@ static int open_port(struct backend_process *process, struct error *err)
         .max_reply_bytes = grant->max_reply_bytes,
         .in_flight = grant->in_flight,
         .limits = &grant->limits,
-        .requests_used = used_up(config->requests_used, grant->limits.requests_total),
-        .bytes_used = used_up(config->bytes_used, grant->limits.bytes_total),
-        .reply_bytes_used = used_up(config->reply_bytes_used, grant->limits.reply_bytes_total),
+        .requests_used = config->requests_used,
+        .bytes_used = config->bytes_used,
+        .reply_bytes_used = config->reply_bytes_used,
     };
     struct backend_layout layout;
     struct virtqueue queue;

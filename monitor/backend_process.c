@@ -71,6 +71,9 @@ static int send_config(const struct backend_process *backend, const struct vmm_p
         .bytes_used = backend->bytes_used,
         .reply_bytes_used = backend->reply_bytes_used,
     };
+    // The VMM meters what goes to the model. A process that waited for a rate would look as if it
+    // hung; the totals bind it too.
+    config.port.limits.reply_bytes_per_s = 0;
     const int fds[BACKEND_FDS] = {
         [BACKEND_FD_MEMORY] = vmm->ports[backend->port][VMM_PORT_FD_BACKEND_MEMORY],
         [BACKEND_FD_LEVEL_SUPERVISOR] = vmm->level_supervisor_fd,

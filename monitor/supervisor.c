@@ -507,6 +507,9 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
         s->outcome = RUN_FAILED;
     else
         loop(s);
+    // The last words of a model that ended by itself, for whoever waits for them.
+    if (s->outcome == RUN_EXITED)
+        clients_move_messages(s);
     vmm_process_end(&s->process);
     backends_kill_all(s);
     if (s->has_console && s->console.output.header && s->outcome != RUN_FAILED)

@@ -4,22 +4,23 @@
 
 #include <unistd.h>
 
+// Looks at the reader's index. Room that was free cannot become less by reading: then the index is
+// nonsense, what is reserved stays reserved, and nothing more is taken.
+static void look(struct audit_stream *stream)
+{
+    uint64_t space = shared_ring_space(&stream->ring);
+    if (space < stream->space)
+        stream->broken = true;
+    else
+        stream->space = space;
+}
+
 bool audit_stream_has_room(struct audit_stream *stream, unsigned records)
 {
     uint64_t needed = stream->reserved + records * sizeof(struct audit_record);
-    if (stream->broken)
-        return false;
-    if (stream->space >= needed)
-        return true;
-    uint64_t space = shared_ring_space(&stream->ring);
-    // Room that was free cannot become less by reading: the reader's index is nonsense. What is
-    // reserved stays reserved, nothing more is taken.
-    if (space < stream->reserved) {
-        stream->broken = true;
-        return false;
-    }
-    stream->space = space;
-    return space >= needed;
+    if (stream->space < needed)
+        look(stream);
+    return !stream->broken && stream->space >= needed;
 }
 
 bool audit_stream_reserve(struct audit_stream *stream, unsigned records, uint64_t now_ns)
@@ -67,6 +68,8 @@ void audit_stream_flush(struct audit_stream *stream)
     stream->unpublished = false;
     stream->unannounced = true;
     shared_ring_show(&stream->ring);
+    if (stream->space < stream->ring.size / 2)
+        look(stream);
     if (stream->space < stream->ring.size / 2)
         audit_stream_notify(stream);
 }

@@ -53,6 +53,12 @@ static void finish(struct backend_link_slot *slot, uint32_t status)
     slot->state = LINK_SLOT_DONE;
 }
 
+// True if the process has the slot's buffers, whether or not somebody waits for the reply.
+static bool is_at_process(const struct backend_link_slot *slot)
+{
+    return slot->state == LINK_SLOT_SENT || slot->state == LINK_SLOT_FORGOTTEN;
+}
+
 static void set_up(struct backend_link *link, bool up)
 {
     link->up = up;
@@ -90,10 +96,9 @@ static void obey(struct backend_link *link)
         return;
     link->obeyed = order;
     link->awaited = false;
-    bool up = order & 1;
-    if (!up)
-        reset(link);
-    set_up(link, up);
+    // On every order: up may have overtaken down.
+    reset(link);
+    set_up(link, order & 1);
 }
 
 // Puts a request into a free slot. Returns false if there is none.
@@ -133,7 +138,7 @@ static bool send(struct backend_link *link, struct port_request *request)
         .state = LINK_SLOT_SENT,
         .request = request,
         .number = request->number,
-        .deadline_ns = clock_now_ns(link->clock) + link->timeout_ns,
+        .deadline_ns = clock_now_ns(link->fabric->clock) + link->timeout_ns,
     };
     link->sent_count++;
     link->sent = true;
@@ -177,7 +182,7 @@ static bool take_reply(struct backend_link *link)
     if (id % 2 || id / 2 >= link->layout.slots)
         return false;
     struct backend_link_slot *slot = &link->slots[id / 2];
-    if (slot->state != LINK_SLOT_SENT && slot->state != LINK_SLOT_FORGOTTEN)
+    if (!is_at_process(slot))
         return false;
     link->last_used++;
     link->sent_count--;
@@ -243,11 +248,18 @@ static void link_notify(void *state)
     struct backend_link *link = state;
     if (!link->up || !link->sent_count)
         return;
-    uint64_t now_ns = clock_now_ns(link->clock);
+    uint64_t now_ns = clock_now_ns(link->fabric->clock);
+    // The process is held too, and keeps what it has ready.
+    bool held =
+        level_gate(link->fabric->level_supervisor, link->fabric->level_own) == LEVEL_GATE_HELD;
     bool hangs = false;
     for (uint32_t tag = 0; tag < link->layout.slots; tag++) {
         struct backend_link_slot *slot = &link->slots[tag];
-        if (slot->state == LINK_SLOT_SENT && now_ns >= slot->deadline_ns) {
+        if (!is_at_process(slot))
+            continue;
+        if (held)
+            slot->deadline_ns = now_ns + link->timeout_ns;
+        if (now_ns >= slot->deadline_ns) {
             finish(slot, PORT_STATUS_TIMED_OUT);
             hangs = true;
         }
@@ -265,7 +277,7 @@ static bool link_prepare_sleep(void *state, uint64_t *wake_ns)
         const struct backend_link_slot *slot = &link->slots[tag];
         if (slot->state == LINK_SLOT_DONE)
             return true;
-        if (slot->state == LINK_SLOT_SENT && slot->deadline_ns < *wake_ns)
+        if (link->up && is_at_process(slot) && slot->deadline_ns < *wake_ns)
             *wake_ns = slot->deadline_ns;
     }
     if (!link->up)
@@ -296,7 +308,7 @@ int backend_link_init(struct backend_link *link, const struct backend_link_setti
     *link = (struct backend_link){
         .backend = *settings->backend,
         .wake_fd = settings->wake_fd,
-        .clock = settings->clock,
+        .fabric = settings->fabric,
         .awaited = true,
         .timeout_ns = settings->port->timeout_ms * NS_PER_MS,
         .report = settings->report,

@@ -30,7 +30,7 @@ struct backend_link {
     struct backend_layout layout;
     uint8_t *memory; // shared with the process
     int wake_fd;     // eventfd of the process, borrowed
-    const struct clock *clock;
+    const struct port_fabric *fabric;
     uint64_t timeout_ns;
     // Tells the supervisor; called on the serving thread, must not block.
     void (*report)(void *context, unsigned port, enum vmm_port_event_kind event);
@@ -55,7 +55,8 @@ struct backend_link_settings {
     unsigned port_index;
     int memory_fd; // of backend_layout_init(port).bytes; mapped, not kept
     int wake_fd;
-    const struct clock *clock;
+    const struct port_fabric
+        *fabric; // of the port: clock, and levels, since a hold stops time-outs
     void (*report)(void *context, unsigned port, enum vmm_port_event_kind event);
     void *context;
 };

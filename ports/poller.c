@@ -90,8 +90,9 @@ static void poller_sleep(struct poller *poller)
         wake_ns = poller->last_arm_ns + poller->settings.doorbell_interval_ns;
 
     bool idle = true;
-    for (unsigned i = 0; i < poller->port_count && idle; i++)
-        idle = port_prepare_sleep(poller->ports[i], doorbells, &wake_ns);
+    // All of them, also after one with work: that one may have to wait for the audit ring.
+    for (unsigned i = 0; i < poller->port_count; i++)
+        idle = port_prepare_sleep(poller->ports[i], doorbells, &wake_ns) && idle;
     audit_stream_flush(poller->settings.audit);
     tick(poller);
     // Requests that wait for room in the audit ring: its reader wakes us.

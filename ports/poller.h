@@ -9,7 +9,8 @@
 
 // Requests that one port may get served before the others have their turn. A pass serves every port
 // once, so between the publishing of a request and its service at most this many of each other port
-// of the poller are served: those behind it in the pass that runs, those in front of it in the next.
+// of the poller are served: those behind it in the pass that runs, those in front of it in the
+// next.
 #define POLLER_BUDGET 32u
 
 enum poller_mode {

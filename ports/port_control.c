@@ -28,6 +28,12 @@ static int check_settings(const struct port_settings *settings, struct error *er
     return 0;
 }
 
+// More than all of a total cannot be used: what is left must not wrap.
+static uint64_t used_up(uint64_t used, uint64_t total)
+{
+    return used < total ? used : total;
+}
+
 struct port *port_create(const struct port_fabric *fabric, const struct port_settings *settings,
                          struct error *err)
 {
@@ -59,9 +65,10 @@ struct port *port_create(const struct port_fabric *fabric, const struct port_set
     port->pending = port->ready = (struct slot_list){SLOT_NONE, SLOT_NONE};
     port_policy_init(&port->policy, settings->operations, settings->max_request_bytes,
                      settings->limits, clock_now_ns(fabric->clock));
-    port->policy.limits.requests_used = settings->requests_used;
-    port->policy.limits.bytes_used = settings->bytes_used;
-    port->policy.limits.reply_bytes_used = settings->reply_bytes_used;
+    struct limits *limits = &port->policy.limits;
+    limits->requests_used = used_up(settings->requests_used, limits->requests_total);
+    limits->bytes_used = used_up(settings->bytes_used, limits->bytes_total);
+    limits->reply_bytes_used = used_up(settings->reply_bytes_used, limits->reply_bytes_total);
     return port;
 }
 

@@ -91,7 +91,7 @@ static int make_link(struct vmm *vmm, unsigned port, const struct port_backend *
         .port_index = port,
         .memory_fd = fds[VMM_PORT_FD_BACKEND_MEMORY],
         .wake_fd = fds[VMM_PORT_FD_BACKEND_WAKE],
-        .clock = &clock_host,
+        .fabric = &vmm_poller_of(vmm, port)->fabric,
         .report = report_event,
         .context = vmm,
     };

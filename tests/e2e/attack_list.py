@@ -121,25 +121,33 @@ DOORBELL = {
 # guest goes on and ends with 7: no answer came, not even to an honest request.
 ADDRESSES = ("zero system idt tables code device ram before-io across-start across-end after-io "
              "virtual wrap wrap-into-io longest sign high-bits").split()
+# Indirect tables there are too long before they are in the wrong place.
+TOO_LONG = "wrap-into-io longest".split()
 QUEUE_CLOSED = {
     1: "index-jump index-half index-back overlap-available",
     2: "head-size head-huge",
     3: "head-in-flight",
-    4: "next-size next-huge",
-    6: "flags-indirect flags-unknown flags-reply",
-    7: "readable-after-writable",
-    8: "empty-request empty-reply",
+    4: "next-size next-huge indirect-next-size indirect-next-queue indirect-next-huge",
+    5: "indirect-loop-self indirect-loop-pair",
+    6: "flags-unknown flags-reply indirect-flags",
+    7: "readable-after-writable indirect-order indirect-order-table",
+    8: "empty-request empty-reply indirect-entry-empty",
     9: with_prefix("read-", ADDRESSES) + " " + with_prefix("write-", ADDRESSES) +
-       " payload-outside",
+       " payload-outside indirect-entry-outside indirect-entry-beyond",
     11: "header-short header-missing header-length-more header-length-less header-length-wrap",
     12: "reply-missing reply-short",
     13: "header-flags",
-    14: "loop-self loop-pair loop-all segments-many",
+    14: "loop-self loop-pair loop-all segments-many indirect-segments",
+    15: "indirect-empty indirect-short indirect-odd indirect-long indirect-huge " +
+        with_prefix("table-", TOO_LONG),
+    16: "indirect-next indirect-nested indirect-nested-last indirect-itself indirect-queue",
+    17: with_prefix("table-", [name for name in ADDRESSES if name not in TOO_LONG]),
 }
 # The guest checks the answers itself and ends with 0.
 QUEUE_ANSWERED = (
     "operation-zero operation-unknown operation-64 operation-huge read-nothing read-with-payload "
-    "read-no-room payload-beyond-grant payload-64k header-in-pieces overlap-request "
+    "read-no-room payload-beyond-grant payload-64k header-in-pieces indirect-request "
+    "indirect-behind indirect-unaligned indirect-overlap overlap-request "
     "overlap-descriptors overlap-used overlap-events used-overwritten full-queue").split()
 
 STORM = "doorbell doorbell-beside-requests unpark park park-after-event".split()

@@ -321,9 +321,13 @@ def check_messages():
     done = bench.command("message", "send", *RUNTIME, "mail", "inbox", input=b"x" * 65537)
     assert done.returncode == 1, done
     one_line(done.stderr.decode(), "max_reply_bytes")
+    # The model ends right behind its last message: who waits for it gets it.
+    waiting = subprocess.Popen([bench.guillotine, "message", "receive", *RUNTIME, "mail", "inbox"],
+                               stdout=subprocess.PIPE)
+    time.sleep(0.1)
     done = bench.command("message", "send", *RUNTIME, "--text", "end", "mail", "inbox")
     assert done.returncode == 0, done
-    assert bench.command("message", "receive", *RUNTIME, "mail", "inbox").stdout == b"END"
+    assert waiting.communicate(timeout=10)[0] == b"END"
     assert bench.finish(process).outcome == "exit:0"
 
 
@@ -412,14 +416,21 @@ def check_control():
 def check_system_calls():
     if not shutil.which("strace") or os.geteuid() != 0:
         raise Skip("needs strace, as root")
-    process = bench.start(["--name", "counted", vm_file(loop(mode="busy")), "--", "survive", "loop"])
+    process = bench.start(["--name", "counted", vm_file(loop(mode="busy"), image=PORTS), "--",
+                           "flood", "loop", "0", "64"])
     vmm = bench.wait_running("counted", process)["vmm_pid"]
     assert wait_until(lambda: port_status("counted")["requests"] > 1000, 5)
+    threads = []
+    for thread in os.listdir(f"/proc/{vmm}/task"):
+        with open(f"/proc/{vmm}/task/{thread}/comm", encoding="utf-8") as file:
+            if file.read().strip() == "poller":
+                threads.append(thread)
+    assert len(threads) == 1, threads
     summary = bench.path("strace")
     before = port_status("counted")["requests"]
-    tracer = subprocess.Popen(["strace", "-f", "-c", "-o", summary, "-p", str(vmm)],
+    tracer = subprocess.Popen(["strace", "-c", "-o", summary, "-p", threads[0]],
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(2)
+    assert wait_until(lambda: port_status("counted")["requests"] > before + 300000, 30)
     tracer.send_signal(signal.SIGINT)
     tracer.wait(10)
     served = port_status("counted")["requests"] - before
@@ -429,12 +440,10 @@ def check_system_calls():
         text = file.read()
     calls = {line.split()[-1]: int(line.split()[3]) for line in text.splitlines()
              if line and line.split()[0].replace(".", "").isdigit() and line.split()[-1] != "total"}
-    assert served > 10000, (served, text)
-    # Wake-ups of the audit writer, at most one in half a millisecond, and what status asks for.
-    assert sum(calls.values()) < served / 20, (served, text)
-    assert set(calls) <= {"write", "ioctl", "ppoll", "recvmsg", "sendmsg", "futex", "read",
-                          "restart_syscall", "rt_sigreturn"}, text
-    print(f"# {served} requests, system calls: {calls}")
+    # Wake-ups: of the audit writer once in a millisecond, of the vCPU when it parked.
+    assert set(calls) <= {"write", "futex"}, text
+    assert sum(calls.values()) < served / 50, (served, text)
+    print(f"# {served} requests, system calls of the poller: {calls}")
 
 
 def main():

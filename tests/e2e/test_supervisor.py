@@ -107,23 +107,28 @@ def check_full_disk():
 
 
 LIES = ("forge-level", "forge-port", "forge-sequence", "audit-index", "console-index",
-        "ready-again", "failed-late", "garbage", "index-then-end")
+        "ready-again", "failed-late", "garbage", "index-then-end", "done-range")
+
+
+def run_fallen(arguments, log):
+    """Runs with a VMM that has fallen: the supervisor starts the one that lies beside it."""
+    folder = bench.path("fallen")
+    os.makedirs(folder, exist_ok=True)
+    program = os.path.join(folder, "guillotine")
+    shutil.copy(bench.guillotine, program)
+    shutil.copy(bench.guests["fallen_vmm"], os.path.join(folder, "guillotine-vmm"))
+    backend = os.path.join(os.path.dirname(bench.guillotine), "guillotine-backend")
+    shutil.copy(backend, folder)
+    return subprocess.run([program, "run", *bench.directories(), "--audit", log, *arguments],
+                          capture_output=True, timeout=20, check=False, stdin=subprocess.DEVNULL)
 
 
 def add_lie(name):
     @tap.test(f"a fallen VMM: {name}: isolated at once, nothing of it in log or terminal")
     def check():
-        # The supervisor starts the VMM that lies beside it.
-        folder = bench.path("fallen")
-        os.makedirs(folder, exist_ok=True)
-        program = os.path.join(folder, "guillotine")
-        shutil.copy(bench.guillotine, program)
-        shutil.copy(bench.guests["fallen_vmm"], os.path.join(folder, "guillotine-vmm"))
         log = bench.path(f"{name}.audit")
         begin = time.monotonic()
-        done = subprocess.run([program, "run", *bench.directories(), *EVIL, "--audit", log, "--",
-                               name], capture_output=True, timeout=20, check=False,
-                              stdin=subprocess.DEVNULL)
+        done = run_fallen([*EVIL, "--", name], log)
         assert done.returncode == 81, done
         assert time.monotonic() - begin < 10, "the supervisor waited for the liar"
         assert all(byte >= 0x20 or byte == 0x0a for byte in done.stderr), done.stderr
@@ -135,6 +140,51 @@ def add_lie(name):
 
 for lie in LIES:
     add_lie(lie)
+
+
+@tap.test("a fallen VMM that accuses backends and forges answers about ports ends nothing but itself")
+def check_forged_orders():
+    for name, status in (("done-forged", 5), ("event-range", 6)):
+        done = run_fallen([*EVIL, "--", name], bench.path(f"{name}.audit"))
+        assert done.returncode == status, done
+
+
+# What a fallen VMM tries on the backend process of its port; how the backend answers (a status, or
+# how often it obeyed); how its own audit records say so.
+BACKEND_ATTACKS = {
+    "backend-ungranted": (13, {"deny"}, None),
+    "backend-too-large": (63, {"deny"}, None),  # 90, which `run` cuts
+    "backend-totals": (5, {"allow", "deny"}, 5),
+    "backend-severed": (0, set(), 0),
+    "backend-lower-level": (0, set(), 0),
+    "backend-shrink": (0, set(), 0),
+    "backend-scribble": (0, None, None),
+}
+
+
+def add_backend_attack(name, status, decisions, allowed):
+    @tap.test(f"a fallen VMM: {name}: no more than the port's grant")
+    def check():
+        log = bench.path(f"{name}.audit")
+        vm = bench.write_vm("fallen.json", image=bench.guests["attack_supervisor.elf"],
+                            arguments=[name],
+                            ports=[{"kind": "loopback", "operations": ["discard"], "process": True,
+                                    "limits": {"requests_total": 5}}])
+        done = run_fallen([vm], log)
+        assert done.returncode == status, done
+        records = [record for record in bench.audit(log) if record["source"] == "backend"]
+        asked = [record for record in records if record["type"] == "request"]
+        if decisions is not None:
+            assert {record["decision"] for record in asked} == decisions, records
+        if allowed is not None:
+            assert sum(record["decision"] == "allow" for record in asked) == allowed, records
+        if name == "backend-scribble":
+            anomalies = [record for record in records if record["type"] == "anomaly"]
+            assert len(anomalies) == 1, "one broken rule closes the backend's port"
+
+
+for attack, row in BACKEND_ATTACKS.items():
+    add_backend_attack(attack, *row)
 
 
 def main():

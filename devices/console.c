@@ -127,6 +127,22 @@ static void console_notify(void *state)
     console->unannounced = false;
 }
 
+// The flag is a question too: the supervisor reads standard input only while it is set. If it was
+// not set any more, the supervisor may be asleep without watching its input. Returns true if bytes
+// are there.
+static bool ask_for_input(struct console *console)
+{
+    _Atomic uint32_t *asked = &console->input.header->consumer_waiting;
+    bool was_set = atomic_exchange(asked, 1);
+    if (shared_ring_available(&console->input)) {
+        atomic_store_explicit(asked, 0, memory_order_relaxed);
+        return true;
+    }
+    if (!was_set)
+        wake_supervisor(console);
+    return false;
+}
+
 static bool console_prepare_sleep(void *state, uint64_t *wake_ns)
 {
     struct console *console = state;
@@ -134,7 +150,7 @@ static bool console_prepare_sleep(void *state, uint64_t *wake_ns)
     (void)wake_ns;
     // Only for reads that wait: input that nobody asked for stays with whoever has it.
     if (console->pending_reads)
-        ready = shared_ring_wait_data(&console->input) ||
+        ready = ask_for_input(console) ||
                 atomic_load_explicit(&console->input.header->closed, memory_order_acquire);
     // Room for the largest request is room for the oldest one that waits.
     if (console->pending_writes && shared_ring_wait_space(&console->output, CONSOLE_MAX_REQUEST))

@@ -15,6 +15,7 @@
 #include "cli.h"
 #include "level.h"
 #include "port_policy.h"
+#include "queue_rule.h"
 #include "violation.h"
 
 static void print_json(const struct audit_record *record, const char *time)
@@ -33,6 +34,9 @@ static void print_json(const struct audit_record *record, const char *time)
     if (record->type == AUDIT_VIOLATION)
         printf(",\"violation\":\"%s\",\"address\":%" PRIu64, violation_name(record->detail),
                record->argument);
+    else if (record->type == AUDIT_ANOMALY)
+        printf(",\"queue_rule\":\"%s\",\"detail\":%u", queue_rule_name(record->detail),
+               record->detail);
     else if (record->type == AUDIT_BACKEND)
         printf(",\"event\":\"%s\"", audit_backend_event_name(record->detail));
     else if (record->type == AUDIT_ORDER)
@@ -58,7 +62,7 @@ static void print_line(const struct audit_record *record, const char *time)
                record->decision == AUDIT_DECISION_GATE ? ", not delivered: gate" : "");
         break;
     case AUDIT_ANOMALY:
-        printf(" port %u rule %u descriptor %" PRIu64, record->port, record->detail,
+        printf(" port %u %s descriptor %" PRIu64, record->port, queue_rule_name(record->detail),
                record->argument);
         break;
     case AUDIT_VIOLATION:

@@ -23,6 +23,14 @@ bool audit_stream_has_room(struct audit_stream *stream, unsigned records)
     return !stream->broken && stream->space >= needed;
 }
 
+bool audit_stream_wait_room(struct audit_stream *stream, unsigned records)
+{
+    uint64_t needed = stream->reserved + records * sizeof(struct audit_record);
+    if (audit_stream_has_room(stream, records))
+        return false;
+    return stream->broken || !shared_ring_wait_space(&stream->ring, needed);
+}
+
 bool audit_stream_reserve(struct audit_stream *stream, unsigned records, uint64_t now_ns)
 {
     stream->retry_ns = 0;

@@ -27,6 +27,10 @@ bool audit_stream_reserve(struct audit_stream *stream, unsigned records, uint64_
 // True if the ring has room for `records` more, whatever the budget says.
 bool audit_stream_has_room(struct audit_stream *stream, unsigned records);
 
+// Before the fabric sleeps with requests that wait for room: asks the reader for a wake-up. Returns
+// false if there is room now.
+bool audit_stream_wait_room(struct audit_stream *stream, unsigned records);
+
 // Gives back room that was reserved and is not needed. The budget stays spent.
 void audit_stream_release(struct audit_stream *stream, unsigned records);
 

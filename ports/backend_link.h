@@ -67,7 +67,7 @@ int backend_link_init(struct backend_link *link, const struct backend_link_setti
                       struct error *err);
 
 // From another thread: the process is there (up), or gone (down: what it had fails, the shared
-// memory is cleared for its successor). In force once the poller has begun another pass.
+// memory is cleared for its successor). In force after poller_quiesce.
 void backend_link_order(struct backend_link *link, bool up);
 
 // From any thread: true if requests reach the process.

@@ -84,24 +84,19 @@ static void poller_sleep(struct poller *poller)
     uint64_t now = clock_now_ns(poller->settings.clock);
     uint64_t wake_ns = UINT64_MAX;
     bool doorbells = now - poller->last_arm_ns >= poller->settings.doorbell_interval_ns;
-    if (doorbells)
-        poller->last_arm_ns = now;
-    else
+    if (!doorbells)
         wake_ns = poller->last_arm_ns + poller->settings.doorbell_interval_ns;
 
     bool idle = true;
-    // All of them, also after one with work: that one may have to wait for the audit ring.
-    for (unsigned i = 0; i < poller->port_count; i++)
-        idle = port_prepare_sleep(poller->ports[i], doorbells, &wake_ns) && idle;
+    for (unsigned i = 0; i < poller->port_count && idle; i++)
+        idle = port_prepare_sleep(poller->ports[i], doorbells, &wake_ns);
     audit_stream_flush(poller->settings.audit);
     tick(poller);
-    // Requests that wait for room in the audit ring: its reader wakes us.
-    if (!idle && !audit_stream_has_room(poller->settings.audit, 2))
-        idle = !shared_ring_wait_space(&poller->settings.audit->ring,
-                                       poller->settings.audit->reserved +
-                                           2 * sizeof(struct audit_record));
-    if (idle && !atomic_load(&poller->stop))
+    if (idle && !atomic_load(&poller->stop)) {
+        if (doorbells)
+            poller->last_arm_ns = now;
         sleep_until(poller, doorbells, wake_ns);
+    }
     // A poller that never polls leaves doorbells on: drivers ring for every request.
     for (unsigned i = 0; i < poller->port_count && poller->settings.mode != POLLER_DOORBELL; i++)
         port_wake(poller->ports[i]);
@@ -160,12 +155,11 @@ static void wake(struct poller *poller)
     (void)ignored;
 }
 
-bool poller_quiesce(struct poller *poller, uint64_t timeout_ns)
+// Waits until another pass has begun. Returns false if none does.
+static bool wait_pass(struct poller *poller, uint64_t deadline_ns)
 {
     static const struct timespec nap = {0, 50000};
-    atomic_thread_fence(memory_order_seq_cst);
     uint64_t before = atomic_load(&poller->epoch);
-    uint64_t deadline_ns = clock_now_ns(poller->settings.clock) + timeout_ns;
     wake(poller);
     while (atomic_load(&poller->epoch) == before) {
         if (atomic_load_explicit(&poller->stopped, memory_order_acquire))
@@ -175,6 +169,15 @@ bool poller_quiesce(struct poller *poller, uint64_t timeout_ns)
         ppoll(NULL, 0, &nap, NULL);
     }
     return true;
+}
+
+bool poller_quiesce(struct poller *poller, uint64_t timeout_ns)
+{
+    uint64_t deadline_ns = clock_now_ns(poller->settings.clock) + timeout_ns;
+    atomic_thread_fence(memory_order_seq_cst);
+    // The pass that begins first sees everything that was stored before; when the second one
+    // begins, the first has acted on it at every port.
+    return wait_pass(poller, deadline_ns) && wait_pass(poller, deadline_ns);
 }
 
 void poller_stop(struct poller *poller)

@@ -49,9 +49,9 @@ int poller_add(struct poller *poller, struct port *port, struct error *err);
 // futex at the end, and write where a sleeper on the other side has to be woken.
 void poller_run(struct poller *poller);
 
-// Waits until every pass that was under way has ended, at most `timeout_ns`: what other threads
-// stored before is in force afterwards. From any other thread; system calls: write, ppoll. Returns
-// false if the poller is stuck.
+// Waits until a whole pass has begun and ended, at most `timeout_ns`: what other threads stored
+// before has been seen and acted on at every port of the poller, and what earlier passes saw is
+// over. From any other thread; system calls: write, ppoll. Returns false if the poller is stuck.
 bool poller_quiesce(struct poller *poller, uint64_t timeout_ns);
 
 // Asks the poller to end and waits until no port is served any more. From any other thread.

@@ -255,6 +255,7 @@ static bool complete(struct port *port, struct slot *slot)
     if (now == LEVEL_GATE_HELD)
         return false; // all of it once more when the hold is over
     if (now == LEVEL_GATE_SHUT) {
+        port->shut_seen = true;
         drop(port, slot);
         return true;
     }
@@ -354,6 +355,7 @@ static bool mediate(struct port *port, struct slot *slot, uint64_t now_ns)
         return false;
     }
     if (now == LEVEL_GATE_SHUT) {
+        port->shut_seen = true;
         slot->state = SLOT_THROTTLED; // not decided: its request is not recorded yet
         drop(port, slot);
         return true;
@@ -567,8 +569,9 @@ bool port_prepare_sleep(struct port *port, bool doorbells, uint64_t *wake_ns)
         return true;
     }
     for (unsigned i = 0; i < port->queue_count; i++) {
+        // Without room for its records a request waits; the reader of the ring wakes us then.
         if (virtqueue_has_work(&port->queues[i].queue))
-            return false;
+            return audit_stream_wait_room(port->fabric->audit, RECORDS_PER_REQUEST);
     }
     return true;
 }

@@ -105,8 +105,8 @@ void port_wake(struct port *port);
 void port_stop(struct port *port);
 
 // Closes the port, from any thread. The gate is shut when this returns; what is being copied at
-// this moment stops at the next look at the gate. No byte reaches the guest any more once the
-// thread has begun another pass (poller_quiesce). Requests in flight are dropped.
+// this moment stops at the next look at the gate. After poller_quiesce no byte reaches the guest
+// any more, and what was in flight is dropped.
 void port_close(struct port *port);
 
 // Opens a closed port again, from any thread. Requests that were dropped come back to the driver

@@ -100,7 +100,10 @@ void port_close(struct port *port)
 
 void port_open(struct port *port)
 {
-    atomic_store(&port->wanted, PORT_OPEN);
+    // An anomaly that comes at this moment is not what the operator meant: it closes the port.
+    uint32_t closed = atomic_load(&port->wanted);
+    if (closed != PORT_OPEN)
+        atomic_compare_exchange_strong(&port->wanted, &closed, PORT_OPEN);
 }
 
 static void set_state(struct port *port, enum port_state state)
@@ -128,6 +131,13 @@ bool port_settle_state(struct port *port)
     enum level_gate gate = level_gate(port->fabric->level_supervisor, port->fabric->level_own);
     if (port->stopped)
         return false;
+    // Closed and open again, or shut and open, since the last call: what was in flight at that
+    // moment is dropped all the same.
+    if (port->shut_seen) {
+        port_drop_in_flight(port);
+        port->shut_seen = false;
+        port->dropped = true;
+    }
     if (wanted != port->state) {
         if (wanted != PORT_OPEN) {
             port_drop_in_flight(port);
@@ -160,11 +170,14 @@ bool port_may_serve(const struct port *port, bool *idle)
     *idle = true;
     if (port->stopped)
         return false;
-    if (wanted != port->state) // opening waits for the gate
+    if (port->shut_seen)
+        *idle = false;
+    else if (wanted != port->state) // opening waits for the gate
         *idle = wanted == PORT_OPEN && gate != LEVEL_GATE_OPEN;
     else if (wanted == PORT_OPEN && gate == LEVEL_GATE_SHUT)
         *idle = port->dropped;
-    return wanted == PORT_OPEN && port->state == PORT_OPEN && gate == LEVEL_GATE_OPEN;
+    return wanted == PORT_OPEN && port->state == PORT_OPEN && gate == LEVEL_GATE_OPEN &&
+           !port->shut_seen;
 }
 
 void port_stop(struct port *port)

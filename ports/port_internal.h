@@ -54,6 +54,7 @@ struct port {
     struct slot_list ready;
     enum port_state state; // in force on the serving thread
     bool dropped;          // in-flight requests were dropped because the gate shut
+    bool shut_seen;        // a look at the gate between two calls of port_settle_state: shut
     bool stopped;
     bool backend_touched;    // flush is due
     uint64_t retry_ns;       // when to try the throttled slot again

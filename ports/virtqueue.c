@@ -4,18 +4,6 @@
 
 #include <stddef.h>
 
-const char *queue_rule_name(unsigned rule)
-{
-    static const char *const names[] = {
-        "none",           "index-jump",     "head-range",   "head-in-flight",
-        "next-range",     "chain-length",   "flags",        "order",
-        "empty",          "address",        "total-length", "request-header",
-        "reply-header",   "reserved",       "segments",     "indirect-length",
-        "indirect-chain", "indirect-table",
-    };
-    return rule < sizeof(names) / sizeof(names[0]) ? names[rule] : "unknown";
-}
-
 int virtqueue_init(struct virtqueue *queue, const struct guest_memory *memory, uint16_t size,
                    unsigned features, struct gpa descriptors, struct gpa available, struct gpa used,
                    struct error *err)

@@ -8,30 +8,7 @@
 
 #include "guest_memory.h"
 #include "port_abi.h"
-
-// Rules that a chain can break. Stable numbers: they stand in audit logs.
-enum queue_rule {
-    QUEUE_RULE_NONE = 0,
-    QUEUE_RULE_INDEX_JUMP = 1,       // available index moved by more than the queue's size
-    QUEUE_RULE_HEAD_RANGE = 2,       // head is not a descriptor of the table
-    QUEUE_RULE_HEAD_IN_FLIGHT = 3,   // head was made available twice before it was used
-    QUEUE_RULE_NEXT_RANGE = 4,       // next is not a descriptor of the table
-    QUEUE_RULE_CHAIN_LENGTH = 5,     // more descriptors than the queue's size: a loop
-    QUEUE_RULE_FLAGS = 6,            // unknown or unsupported flag
-    QUEUE_RULE_ORDER = 7,            // readable descriptor after a writable one
-    QUEUE_RULE_EMPTY = 8,            // descriptor of length 0
-    QUEUE_RULE_ADDRESS = 9,          // buffer outside the I/O region, or wrapping
-    QUEUE_RULE_TOTAL_LENGTH = 10,    // chain longer than 2^32 bytes (virtio 1.2, 2.7.4)
-    QUEUE_RULE_REQUEST_HEADER = 11,  // no room for the header, or its length is not the chain's
-    QUEUE_RULE_REPLY_HEADER = 12,    // no room for the reply header
-    QUEUE_RULE_RESERVED = 13,        // reserved field of the request header is not 0
-    QUEUE_RULE_SEGMENTS = 14,        // more descriptors in one chain than the fabric takes
-    QUEUE_RULE_INDIRECT_LENGTH = 15, // table empty, not of whole descriptors, or too long (2.7.5.3)
-    QUEUE_RULE_INDIRECT_CHAIN = 16,  // INDIRECT together with NEXT, or inside a table
-    QUEUE_RULE_INDIRECT_TABLE = 17,  // table outside the I/O region
-};
-
-const char *queue_rule_name(unsigned rule);
+#include "queue_rule.h"
 
 // Most descriptors in one chain that the fabric accepts.
 #define VIRTQUEUE_MAX_SEGMENTS 16u
@@ -54,7 +31,7 @@ struct virtqueue_chain {
 // Why a chain was refused.
 struct queue_anomaly {
     enum queue_rule rule;
-    uint16_t descriptor; // index at which the rule was broken
+    uint16_t descriptor; // index at which the rule was broken, in the table that was being walked
 };
 
 struct virtqueue {
@@ -91,7 +68,8 @@ enum virtqueue_result {
 };
 
 // Takes the next chain: every descriptor is copied once and checked; loops are bounded by the
-// queue's size. On VIRTQUEUE_ANOMALY the queue must not be used any more.
+// queue's size. On VIRTQUEUE_ANOMALY the queue must not be used
+// any more before virtqueue_skip_published.
 enum virtqueue_result virtqueue_pop(struct virtqueue *queue, struct virtqueue_chain *chain,
                                     struct queue_anomaly *anomaly);
 

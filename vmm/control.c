@@ -140,8 +140,10 @@ static bool serve_channel(struct vmm *vmm)
 
 static void finish(struct vmm *vmm)
 {
-    // Gate first: nothing that is under way reaches the guest or the supervisor any more, except
-    // when the model ended by itself and its last words are already in the ring.
+    // Gate first: nothing that is under way reaches the guest or a backend any more, except when
+    // the model ended by itself: its last words are still carried out.
+    if (!atomic_load(&vmm->ended))
+        atomic_store(&vmm->level_own->level, LEVEL_OFFLINE);
     vcpus_stop(vmm);
     for (unsigned i = 0; i < vmm->config.poller_count; i++)
         poller_stop(&vmm->pollers[i].poller);

@@ -139,11 +139,12 @@ void vcpu_raise_event(void *context, unsigned index)
         &vmm->cell.io_memory, gpa_add(vmm->cell.events, index * sizeof(struct cell_event)),
         sizeof(*shared), sizeof(*shared), GUEST_WRITE);
     atomic_fetch_add(&vcpu->event_count, 1);
-    // Poller and other vCPUs may publish at once: the last store must carry the last count.
+    // Pollers and other vCPUs may publish at once: the last store must carry the last count. Each
+    // must be visible before the count is looked at again, or an older one could come later.
     uint32_t count;
     do {
         count = atomic_load(&vcpu->event_count);
-        __atomic_store_n(&shared->count, count, __ATOMIC_RELEASE);
+        __atomic_store_n(&shared->count, count, __ATOMIC_SEQ_CST);
     } while (count != atomic_load(&vcpu->event_count));
     if (atomic_load(&vcpu->parked))
         futex(&vcpu->event_count, FUTEX_WAKE, 1, NULL);

@@ -1,17 +1,122 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sends argv[1] requests of 64 bytes to the console, one at a time.
+// The guest of `bench port`. The host takes all times and counts from the audit log.
+//
+//   one PORT COUNT                       discards of 64 bytes, each sent when the last is answered
+//   stream PORT COUNT BYTES DEPTH QUEUES discards of BYTES, DEPTH outstanding on each queue
+//   storm STORM SINGLE ROUNDS            keeps the queue of port STORM full; in each round a
+//   request
+//                                        of port SINGLE, whose cookie says how many requests of
+//                                        STORM were answered when it was published
 #include <guillotine/cell.h>
+
 #include <stdlib.h>
+#include <string.h>
+
+enum failure {
+    FAILED_USAGE = 1,
+    FAILED_OPEN = 2,
+    FAILED_STATUS = 3,
+};
+
+#define SMALL 64u
+
+static struct cell_queue queues[PORT_MAX_QUEUES];
+
+static long number(char **argv, int index)
+{
+    return strtol(argv[index], NULL, 10);
+}
+
+static int one(const char *name, long count)
+{
+    static const char payload[SMALL];
+    struct cell_port port;
+    if (cell_port_open(&port, name) < 0)
+        return FAILED_OPEN;
+    for (; count > 0; count--) {
+        if (cell_port_call(&port, LOOPBACK_DISCARD, 0, payload, sizeof(payload), NULL, 0, NULL))
+            return FAILED_STATUS;
+    }
+    return 0;
+}
+
+// Sends what fits; the payload is what lies there, so that the figure is the fabric's alone.
+static long send_all(struct cell_queue *queue, size_t bytes, long most)
+{
+    long sent = 0;
+    for (void *payload; sent < most && (payload = cell_queue_buffer(queue)); sent++)
+        cell_queue_send(queue, LOOPBACK_DISCARD, 0, payload, bytes, 0);
+    return sent;
+}
+
+static long take_all(struct cell_queue *queue)
+{
+    struct cell_reply reply;
+    long taken = 0;
+    for (; cell_queue_poll(queue, &reply); taken++) {
+        if (reply.status)
+            cell_exit(FAILED_STATUS);
+    }
+    return taken;
+}
+
+static int stream(const char *name, long count, size_t bytes, unsigned depth, unsigned used)
+{
+    long to_send = count;
+    for (unsigned i = 0; i < used; i++) {
+        if (cell_queue_open(&queues[i], name, i, bytes, 0, depth) < 0)
+            return FAILED_OPEN;
+        // The pages are there, and all in the same state, before anything is measured.
+        for (unsigned k = 0; k < queues[i].depth; k++)
+            memset((void *)(queues[i].slots + (uint64_t)k * queues[i].slot_bytes), 1,
+                   queues[i].slot_bytes);
+    }
+    while (count) {
+        for (unsigned i = 0; i < used; i++) {
+            to_send -= send_all(&queues[i], bytes, to_send);
+            count -= take_all(&queues[i]);
+        }
+    }
+    return 0;
+}
+
+static int storm(const char *storm_name, const char *single_name, long rounds)
+{
+    struct cell_queue *foreign = &queues[0];
+    struct cell_queue *single = &queues[1];
+    struct cell_reply reply;
+    uint64_t answered = 0;
+    if (cell_queue_open(foreign, storm_name, 0, SMALL, 0, 0) < 0 ||
+        cell_queue_open(single, single_name, 0, SMALL, 0, 1) < 0)
+        return FAILED_OPEN;
+    for (long round = 0; round < rounds; round++) {
+        // A different time in each round, so that all moments of the poller's pass are met.
+        for (long spin = round * 7919 % 1009; spin >= 0; spin--) {
+            answered += (uint64_t)take_all(foreign);
+            send_all(foreign, SMALL, VIRTQ_MAX_SIZE);
+        }
+        cell_queue_flush(foreign);
+        uint16_t index = __atomic_load_n(
+            (const uint16_t *)(foreign->layout->used + VIRTQ_RING_INDEX), __ATOMIC_ACQUIRE);
+        cell_queue_send(single, LOOPBACK_DISCARD, 0, cell_queue_buffer(single), SMALL,
+                        answered + (uint16_t)(index - foreign->last_used));
+        cell_queue_flush(single);
+        while (!cell_queue_poll(single, &reply))
+            continue;
+        if (reply.status)
+            return FAILED_STATUS;
+    }
+    return 0;
+}
 
 int main(int argc, char **argv)
 {
-    static const char payload[64];
-    struct cell_port port;
-    if (argc != 2 || cell_port_open(&port, "console") < 0)
-        return 1;
-    for (long left = strtol(argv[1], NULL, 10); left > 0; left--) {
-        if (cell_port_call(&port, CONSOLE_WRITE, 0, payload, sizeof(payload), NULL, 0, NULL))
-            return 2;
-    }
-    return 0;
+    if (argc == 4 && !strcmp(argv[1], "one"))
+        return one(argv[2], number(argv, 3));
+    if (argc == 7 && !strcmp(argv[1], "stream"))
+        return stream(argv[2], number(argv, 3), (size_t)number(argv, 4), (unsigned)number(argv, 5),
+                      (unsigned)number(argv, 6));
+    if (argc == 5 && !strcmp(argv[1], "storm"))
+        return storm(argv[2], argv[3], number(argv, 4));
+    return FAILED_USAGE;
 }

@@ -138,11 +138,6 @@ static int flags(uint16_t value)
     return expect_closed();
 }
 
-static int flags_indirect(void)
-{
-    return flags(VIRTQ_DESCRIPTOR_INDIRECT);
-}
-
 static int flags_unknown(void)
 {
     return flags(0x8000);
@@ -181,7 +176,18 @@ static int empty_reply(void)
     return expect_closed();
 }
 
-// Addresses: X(function, name, address, length), each for the readable and the writable side.
+// Makes a descriptor refer to an indirect table.
+static void refer(uint16_t descriptor, uint64_t address, uint32_t length)
+{
+    driver.descriptors[descriptor] = (struct virtq_descriptor){
+        .address = address,
+        .length = length,
+        .flags = VIRTQ_DESCRIPTOR_INDIRECT,
+    };
+}
+
+// Addresses: X(function, name, address, length), each for the readable side, the writable side and
+// an indirect table.
 #define IO_END (ATTACK_GPA_IO + cell_boot()->io_bytes)
 #define ADDRESSES(X)                                                                               \
     X(zero, "zero", 0, 64)                                                                         \
@@ -216,6 +222,12 @@ static int empty_reply(void)
         driver.descriptors[1].address = where;                                                     \
         driver.descriptors[1].length = bytes;                                                      \
         return expect_closed();                                                                    \
+    }                                                                                              \
+    static int table_##function(void)                                                              \
+    {                                                                                              \
+        prepare();                                                                                 \
+        refer(0, where, bytes);                                                                    \
+        return expect_closed();                                                                    \
     }
 ADDRESSES(DEFINE)
 
@@ -231,6 +243,206 @@ static int payload_outside(void)
         .next = 2,
     };
     driver.descriptors[0].length = sizeof(*driver.request);
+    return expect_closed();
+}
+
+// Indirect descriptors
+
+// An honest request in an indirect table, and room for more behind it.
+static struct virtq_descriptor *table;
+
+static void prepare_table(void)
+{
+    prepare();
+    table = (struct virtq_descriptor *)(driver.entry->buffers + 1024);
+    memcpy(table, driver.descriptors, 2 * sizeof(*table));
+    refer(0, driver_physical(table), 2 * sizeof(*table));
+}
+
+static int indirect_next(void)
+{
+    prepare_table();
+    driver.descriptors[0].flags |= VIRTQ_DESCRIPTOR_NEXT;
+    driver.descriptors[0].next = 1;
+    return expect_closed();
+}
+
+static int nested(uint64_t address)
+{
+    table[0] = (struct virtq_descriptor){
+        .address = address,
+        .length = 2 * sizeof(*table),
+        .flags = VIRTQ_DESCRIPTOR_INDIRECT,
+    };
+    return expect_closed();
+}
+
+static int indirect_nested(void)
+{
+    prepare_table();
+    memcpy(table + 2, table, 2 * sizeof(*table));
+    return nested(driver_physical(table + 2));
+}
+
+static int indirect_itself(void)
+{
+    prepare_table();
+    return nested(driver_physical(table));
+}
+
+// The last entry of a table refers to one more.
+static int indirect_nested_last(void)
+{
+    prepare_table();
+    memcpy(table + 2, table + 1, sizeof(*table));
+    table[1] = (struct virtq_descriptor){
+        .address = driver_physical(table + 2),
+        .length = sizeof(*table),
+        .flags = VIRTQ_DESCRIPTOR_INDIRECT | VIRTQ_DESCRIPTOR_WRITE,
+    };
+    return expect_closed();
+}
+
+// The table is the queue's own, whose first descriptor is the one that refers to it.
+static int indirect_queue(void)
+{
+    prepare_table();
+    driver.descriptors[0].address = driver_physical(driver.descriptors);
+    return expect_closed();
+}
+
+static int table_length(uint32_t length)
+{
+    prepare_table();
+    driver.descriptors[0].length = length;
+    return expect_closed();
+}
+
+static int indirect_empty(void)
+{
+    return table_length(0);
+}
+
+static int indirect_short(void)
+{
+    return table_length(15);
+}
+
+static int indirect_odd(void)
+{
+    return table_length(33);
+}
+
+static int indirect_long(void)
+{
+    return table_length(65 * sizeof(*table));
+}
+
+static int indirect_huge(void)
+{
+    return table_length(0xfffffff0);
+}
+
+static int entry_next(uint16_t number)
+{
+    prepare_table();
+    table[0].next = number;
+    return expect_closed();
+}
+
+static int indirect_next_size(void)
+{
+    return entry_next(2);
+}
+
+// A descriptor of the queue, but none of the table.
+static int indirect_next_queue(void)
+{
+    return entry_next(63);
+}
+
+static int indirect_next_huge(void)
+{
+    return entry_next(0xffff);
+}
+
+static int indirect_loop_self(void)
+{
+    return entry_next(0);
+}
+
+static int indirect_loop_pair(void)
+{
+    prepare_table();
+    table[1] = table[0];
+    table[1].next = 0;
+    return expect_closed();
+}
+
+static int indirect_segments(void)
+{
+    prepare_table();
+    struct virtq_descriptor reply = table[1];
+    for (uint16_t i = 0; i < 16; i++) {
+        table[i] = table[0];
+        table[i].length = 1;
+        table[i].next = (uint16_t)(i + 1);
+    }
+    table[16] = reply;
+    driver.descriptors[0].length = 17 * sizeof(*table);
+    return expect_closed();
+}
+
+static int indirect_flags(void)
+{
+    prepare_table();
+    table[1].flags |= 0x8000;
+    return expect_closed();
+}
+
+static int indirect_order(void)
+{
+    prepare_table();
+    struct virtq_descriptor request = table[0];
+    table[0] = table[1];
+    table[0].flags |= VIRTQ_DESCRIPTOR_NEXT;
+    table[0].next = 1;
+    table[1] = request;
+    table[1].flags = 0;
+    return expect_closed();
+}
+
+// A table that is to be read behind a reply: its own WRITE flag is no help.
+static int indirect_order_table(void)
+{
+    prepare_table();
+    driver.descriptors[0] = table[1];
+    driver.descriptors[0].flags |= VIRTQ_DESCRIPTOR_NEXT;
+    driver.descriptors[0].next = 1;
+    refer(1, driver_physical(table), sizeof(*table));
+    driver.descriptors[1].flags |= VIRTQ_DESCRIPTOR_WRITE;
+    table[0].flags = 0;
+    return expect_closed();
+}
+
+static int indirect_entry_empty(void)
+{
+    prepare_table();
+    table[0].length = 0;
+    return expect_closed();
+}
+
+static int indirect_entry_outside(void)
+{
+    prepare_table();
+    table[0].address = CELL_GPA_CODE;
+    return expect_closed();
+}
+
+static int indirect_entry_beyond(void)
+{
+    prepare_table();
+    table[1].address = IO_END - 32;
     return expect_closed();
 }
 
@@ -375,6 +587,50 @@ static int header_in_pieces(void)
     return driver_expect(&driver, PORT_STATUS_OK);
 }
 
+// Odd, but legal: indirect tables.
+
+static int indirect_request(void)
+{
+    prepare_table();
+    memcpy(driver.request + 1, "kept", 4);
+    return driver_expect(&driver, PORT_STATUS_OK);
+}
+
+// The header in a normal descriptor, payload and reply in the table; WRITE means nothing there.
+static int indirect_behind(void)
+{
+    prepare_table();
+    memcpy(driver.request + 1, "kept", 4);
+    driver.descriptors[0] = table[0];
+    driver.descriptors[0].length = sizeof(*driver.request);
+    driver.descriptors[0].next = 7;
+    refer(7, driver_physical(table), 2 * sizeof(*table));
+    driver.descriptors[7].flags |= VIRTQ_DESCRIPTOR_WRITE;
+    table[0].address = driver_physical(driver.request + 1);
+    table[0].length = 4;
+    return driver_expect(&driver, PORT_STATUS_OK);
+}
+
+static int indirect_unaligned(void)
+{
+    prepare_table();
+    memcpy(driver.request + 1, "kept", 4);
+    memmove((uint8_t *)table + 1, table, 2 * sizeof(*table));
+    driver.descriptors[0].address++;
+    return driver_expect(&driver, PORT_STATUS_OK);
+}
+
+// The reply lands on the table, which was copied.
+static int indirect_overlap(void)
+{
+    prepare_table();
+    driver.request->length = 0;
+    table[0].length = sizeof(*driver.request);
+    table[1].address = driver_physical(table);
+    driver.reply = (struct port_reply_header *)table;
+    return driver_expect(&driver, PORT_STATUS_OK);
+}
+
 // Buffers that overlap each other or the rings: the model hurts itself only.
 
 static int overlap_request(void)
@@ -465,7 +721,8 @@ static int full_queue(void)
 }
 
 #define ROWS(function, name, where, bytes)                                                         \
-    {"read-" name, read_##function}, {"write-" name, write_##function},
+    {"read-" name, read_##function}, {"write-" name, write_##function},                            \
+        {"table-" name, table_##function},
 
 static const struct attack attacks[] = {
     // Indices.
@@ -483,13 +740,35 @@ static const struct attack attacks[] = {
     {"loop-all", loop_all},
     {"segments-many", segments_many},
     // Flags, order, lengths.
-    {"flags-indirect", flags_indirect},
     {"flags-unknown", flags_unknown},
     {"flags-reply", flags_reply},
     {"readable-after-writable", readable_after_writable},
     {"empty-request", empty_request},
     {"empty-reply", empty_reply},
     {"payload-outside", payload_outside},
+    // Indirect tables.
+    {"indirect-next", indirect_next},
+    {"indirect-nested", indirect_nested},
+    {"indirect-nested-last", indirect_nested_last},
+    {"indirect-itself", indirect_itself},
+    {"indirect-queue", indirect_queue},
+    {"indirect-empty", indirect_empty},
+    {"indirect-short", indirect_short},
+    {"indirect-odd", indirect_odd},
+    {"indirect-long", indirect_long},
+    {"indirect-huge", indirect_huge},
+    {"indirect-next-size", indirect_next_size},
+    {"indirect-next-queue", indirect_next_queue},
+    {"indirect-next-huge", indirect_next_huge},
+    {"indirect-loop-self", indirect_loop_self},
+    {"indirect-loop-pair", indirect_loop_pair},
+    {"indirect-segments", indirect_segments},
+    {"indirect-flags", indirect_flags},
+    {"indirect-order", indirect_order},
+    {"indirect-order-table", indirect_order_table},
+    {"indirect-entry-empty", indirect_entry_empty},
+    {"indirect-entry-outside", indirect_entry_outside},
+    {"indirect-entry-beyond", indirect_entry_beyond},
     // Headers.
     {"header-short", header_short},
     {"header-missing", header_missing},
@@ -511,6 +790,10 @@ static const struct attack attacks[] = {
     {"payload-64k", payload_64k},
     // Odd and harmless.
     {"header-in-pieces", header_in_pieces},
+    {"indirect-request", indirect_request},
+    {"indirect-behind", indirect_behind},
+    {"indirect-unaligned", indirect_unaligned},
+    {"indirect-overlap", indirect_overlap},
     {"overlap-request", overlap_request},
     {"overlap-descriptors", overlap_descriptors},
     {"overlap-used", overlap_used},

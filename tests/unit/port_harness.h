@@ -48,11 +48,13 @@ struct harness {
     unsigned events[8];
 
     // The fake backend.
-    unsigned submits, resumes, flushes;
-    bool pend;       // submit() answers PORT_PENDING
-    unsigned finish; // resume() finishes this many
-    bool ready;      // what prepare_sleep() answers
+    unsigned submits, resumes, flushes, polls, notifies, forgets, sleeps;
+    bool pend;        // submit() answers PORT_PENDING
+    unsigned finish;  // resume() finishes this many
+    bool ready;       // what prepare_sleep() answers
+    uint64_t wake_ns; // what prepare_sleep() asks for, or 0
     void (*on_submit)(struct harness *harness, struct port_request *request);
+    void (*on_poll)(struct harness *harness);
     bool (*may_finish)(const struct port_request *request); // instead of `finish`
     struct submitted log[4096];
     uint8_t resumed[65536]; // first payload byte of what resume() was called with
@@ -121,14 +123,36 @@ static inline enum port_progress harness_resume(void *state, struct port_request
     return harness_finish(request);
 }
 
+static inline void harness_poll(void *state)
+{
+    struct harness *h = (struct harness *)state;
+    h->polls++;
+    if (h->on_poll)
+        h->on_poll(h);
+}
+
 static inline void harness_flush(void *state)
 {
     ((struct harness *)state)->flushes++;
 }
 
-static inline bool harness_prepare(void *state)
+static inline void harness_notify(void *state)
 {
-    return ((struct harness *)state)->ready;
+    ((struct harness *)state)->notifies++;
+}
+
+static inline bool harness_prepare(void *state, uint64_t *wake_ns)
+{
+    struct harness *h = (struct harness *)state;
+    h->sleeps++;
+    if (h->wake_ns && h->wake_ns < *wake_ns)
+        *wake_ns = h->wake_ns;
+    return h->ready;
+}
+
+static inline void harness_forget(void *state)
+{
+    ((struct harness *)state)->forgets++;
 }
 
 static const struct port_operation harness_operations[] = {
@@ -144,8 +168,11 @@ static const struct port_backend harness_backend = {
     .operation_count = COUNT(harness_operations),
     .submit = harness_submit,
     .resume = harness_resume,
+    .poll = harness_poll,
     .flush = harness_flush,
+    .notify = harness_notify,
     .prepare_sleep = harness_prepare,
+    .forget = harness_forget,
 };
 
 static inline struct gpa harness_gpa(const struct harness *h, const void *host)
@@ -163,13 +190,62 @@ static inline uint8_t *harness_reply(const struct harness *h, unsigned queue, un
     return harness_buffer(h, queue, slot) + SLOT_REPLY;
 }
 
-static inline void harness_start(struct harness *h, unsigned queues, uint64_t operations,
-                                 uint32_t max_request, const struct limits_config *limits,
-                                 uint64_t audit_bytes)
+#define GRANTED (1ull << OPERATION_WRITE | 1ull << OPERATION_READ)
+
+// What a port is made of; 0 is the default.
+struct harness_options {
+    unsigned queues;            // 1
+    unsigned features;          // of the queues
+    uint64_t operations;        // GRANTED
+    uint32_t max_request_bytes; // 4096
+    uint32_t max_reply_bytes;   // 0x4000
+    uint32_t in_flight;         // PORT_MAX_IN_FLIGHT
+    uint64_t audit_bytes;       // 1 MiB
+    const struct limits_config *limits;
+    const struct port_backend *backend; // harness_backend, with the harness as its state
+    void *state;
+    // What was used of the totals before.
+    uint64_t requests_used, bytes_used, reply_bytes_used;
+};
+
+// Makes a port of the harness's fabric that serves its queues from `first_queue` on.
+static inline struct port *harness_make_port(struct harness *h, unsigned first_queue,
+                                             struct harness_options options)
 {
     static const struct limits_config unlimited;
     struct error err;
-    *h = (struct harness){.queues = queues, .now = 1000000000};
+    const struct port_settings settings = {
+        .name = "test",
+        .index = 7,
+        .backend = options.backend ? options.backend : &harness_backend,
+        .backend_state = options.backend ? options.state : h,
+        .operations = options.operations ? options.operations : GRANTED,
+        .max_request_bytes = options.max_request_bytes ? options.max_request_bytes : 4096,
+        .max_reply_bytes = options.max_reply_bytes ? options.max_reply_bytes : 0x4000,
+        .in_flight = options.in_flight ? options.in_flight : PORT_MAX_IN_FLIGHT,
+        .limits = options.limits ? options.limits : &unlimited,
+        .requests_used = options.requests_used,
+        .bytes_used = options.bytes_used,
+        .reply_bytes_used = options.reply_bytes_used,
+    };
+    struct port *port = port_create(&h->fabric, &settings, &err);
+    cr_assert_not_null(port, "%s", err.text);
+    for (unsigned i = first_queue; i < first_queue + (options.queues ? options.queues : 1); i++) {
+        struct virtqueue queue;
+        struct gpa base = {IO_BASE + i * QUEUE_STRIDE};
+        cr_assert_eq(virtqueue_init(&queue, &h->memory, QUEUE_SIZE, options.features, base,
+                                    gpa_add(base, 0x1000), gpa_add(base, 0x2000), &err),
+                     0);
+        cr_assert_eq(port_add_queue(port, &queue, i, &err), 0);
+    }
+    return port;
+}
+
+static inline void harness_start(struct harness *h, struct harness_options options)
+{
+    struct error err;
+    uint64_t audit_bytes = options.audit_bytes ? options.audit_bytes : 1 << 20;
+    *h = (struct harness){.queues = options.queues ? options.queues : 1, .now = 1000000000};
     h->io = (uint8_t *)mmap(NULL, IO_BYTES, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     cr_assert_neq(h->io, MAP_FAILED);
@@ -184,34 +260,15 @@ static inline void harness_start(struct harness *h, unsigned queues, uint64_t op
     h->clock = (struct clock){harness_now, harness_now, h};
     h->fabric = (struct port_fabric){
         &h->level_supervisor, &h->level_own, &h->audit, &h->clock, {harness_raise, h}};
-    const struct port_settings settings = {
-        .name = "test",
-        .index = 7,
-        .backend = &harness_backend,
-        .backend_state = h,
-        .operations = operations,
-        .max_request_bytes = max_request,
-        .limits = limits ? limits : &unlimited,
-    };
-    h->port = port_create(&h->fabric, &settings, &err);
-    cr_assert_not_null(h->port, "%s", err.text);
-    for (unsigned i = 0; i < queues; i++) {
-        struct virtqueue queue;
-        struct gpa base = {IO_BASE + i * QUEUE_STRIDE};
-        cr_assert_eq(virtqueue_init(&queue, &h->memory, QUEUE_SIZE, base, gpa_add(base, 0x1000),
-                                    gpa_add(base, 0x2000), &err),
-                     0);
-        cr_assert_eq(port_add_queue(h->port, &queue, i, &err), 0);
-    }
+    h->port = harness_make_port(h, 0, options);
 }
-
-#define GRANTED (1ull << OPERATION_WRITE | 1ull << OPERATION_READ)
 
 static inline void harness_end(struct harness *h)
 {
     port_destroy(h->port);
     shared_ring_unmap(&h->audit.ring);
     shared_ring_unmap(&h->reader);
+    close(h->audit.wake_fd);
     munmap(h->io, IO_BYTES);
 }
 

@@ -40,6 +40,20 @@ static void flush(void)
     console_backend.flush(&console);
 }
 
+// Every millisecond or so.
+static void notify(void)
+{
+    console_backend.notify(&console);
+}
+
+static bool prepare_sleep(void)
+{
+    uint64_t wake_ns = UINT64_MAX;
+    bool ready = console_backend.prepare_sleep(&console, &wake_ns);
+    cr_expect_eq(wake_ns, UINT64_MAX, "whoever serves the rings wakes us");
+    return ready;
+}
+
 static struct port_request writing(const void *data, uint32_t length)
 {
     return (struct port_request){
@@ -101,13 +115,36 @@ Test(console, write_becomes_visible_with_the_flush)
     cr_expect_eq(wake_ups(), 0u); // nobody waits
     cr_assert_eq(take(got, sizeof(got)), 5u);
     cr_expect_eq(memcmp(got, "hello", 5), 0);
+}
+
+// A reader that waits is woken by notify(), once for all that came since, not for each request.
+Test(console, wakes_are_coalesced)
+{
+    uint8_t got[64];
     cr_expect_not(shared_ring_wait_data(&terminal));
-    request = writing("x", 1);
+    for (int i = 0; i < 10; i++) {
+        struct port_request request = writing("x", 1);
+        submit(&request);
+        flush();
+        cr_expect_eq(wake_ups(), 0u);
+    }
+    notify();
+    cr_expect_eq(wake_ups(), 1u);
+    notify();
+    cr_expect_eq(wake_ups(), 0u);
+    cr_expect_eq(take(got, sizeof(got)), 10u);
+    cr_expect_not(shared_ring_wait_data(&terminal));
+    notify();
+    cr_expect_eq(wake_ups(), 0u, "nothing is there");
+    // It does not wait: it looks by itself before it does.
+    shared_ring_wait_space(&console.output, 0);
+    atomic_store(&terminal.header->consumer_waiting, 0);
+    struct port_request request = writing("y", 1);
     submit(&request);
     flush();
-    cr_expect_eq(wake_ups(), 1u);
-    flush();
+    notify();
     cr_expect_eq(wake_ups(), 0u);
+    cr_expect(shared_ring_wait_data(&terminal));
 }
 
 Test(console, unknown_operation)
@@ -193,7 +230,7 @@ Test(console, terminal_that_lies_stops_writes)
     atomic_store(&console.output.header->tail, 99999);
     struct port_request request = writing("x", 1);
     cr_expect_eq(submit(&request), PORT_PENDING);
-    cr_expect_not(console_backend.prepare_sleep(&console));
+    cr_expect_not(prepare_sleep());
 }
 
 // Nothing asks for input before the model does.
@@ -283,11 +320,10 @@ Test(console, sleeps_until_there_is_room)
     submit(&fill);
     cr_assert_eq(submit(&more), PORT_PENDING);
     flush();
-    cr_expect_not(console_backend.prepare_sleep(&console));
+    cr_expect_not(prepare_sleep());
     take(got, SIZE - 1);
     shared_ring_peek(&terminal, 0, got, 1);
-    cr_expect(shared_ring_consume(&terminal, 1) || console_backend.prepare_sleep(&console),
-              "neither woken nor ready");
+    cr_expect(shared_ring_consume(&terminal, 1) || prepare_sleep(), "neither woken nor ready");
 }
 
 // Only a write waits: input, or its end, is no reason to stay awake, and none is asked for.
@@ -299,9 +335,9 @@ Test(console, blocked_write_does_not_spin_on_input)
     submit(&more);
     flush();
     type("unread");
-    cr_expect_not(console_backend.prepare_sleep(&console), "awake because of input nobody reads");
+    cr_expect_not(prepare_sleep(), "awake because of input nobody reads");
     atomic_store(&keyboard.header->closed, 1);
-    cr_expect_not(console_backend.prepare_sleep(&console), "awake because the input has ended");
+    cr_expect_not(prepare_sleep(), "awake because the input has ended");
 }
 
 Test(console, blocked_write_does_not_ask_for_input)
@@ -311,8 +347,35 @@ Test(console, blocked_write_does_not_ask_for_input)
     submit(&fill);
     submit(&more);
     flush();
-    console_backend.prepare_sleep(&console);
+    prepare_sleep();
     cr_expect_eq(keyboard.header->consumer_waiting, 0u, "standard input is read on demand only");
+}
+
+// What was pending is forgotten: the input belongs to whoever asks next, and writes are not held
+// back by one that is gone.
+Test(console, forgets)
+{
+    static uint8_t filler[SIZE];
+    uint8_t first[4], second[4], got[SIZE];
+    struct port_request fill = writing(filler, SIZE), lost = writing("lost", 4);
+    struct port_request gone = reading(first, 4, 4);
+    submit(&fill);
+    cr_assert_eq(submit(&lost), PORT_PENDING);
+    cr_assert_eq(submit(&gone), PORT_PENDING);
+    flush();
+    console_backend.forget(&console);
+    memset(&lost, 0xff, sizeof(lost));
+    memset(&gone, 0xff, sizeof(gone));
+    cr_expect_not(prepare_sleep(), "something is still waited for");
+    take(got, SIZE);
+    type("abcd");
+    struct port_request write = writing("kept", 4), read = reading(second, 4, 4);
+    cr_expect_eq(submit(&write), PORT_DONE);
+    cr_expect_eq(submit(&read), PORT_DONE);
+    cr_expect_eq(memcmp(second, "abcd", 4), 0);
+    flush();
+    cr_assert_eq(take(got, SIZE), 4u);
+    cr_expect_eq(memcmp(got, "kept", 4), 0);
 }
 
 // Two reads: the bytes that came first belong to the first one.

@@ -212,10 +212,12 @@ Test(port_limits, extreme_values)
         for (size_t b = 0; b < COUNT(values); b++)
             for (size_t t = 0; t < COUNT(values); t++)
                 for (size_t c = 0; c < COUNT(values); c++) {
-                    struct limits limits =
-                        make(&(struct limits_config){values[r], values[b], values[r], values[b], 0,
-                                                     values[t]},
-                             0);
+                    struct limits limits = make(&(struct limits_config){.requests_per_s = values[r],
+                                                                        .request_burst = values[b],
+                                                                        .bytes_per_s = values[r],
+                                                                        .byte_burst = values[b],
+                                                                        .bytes_total = values[t]},
+                                                0);
                     for (size_t n = 0; n < COUNT(times); n++) {
                         uint64_t retry = 0;
                         enum limits_verdict verdict =
@@ -239,4 +241,115 @@ Test(port_limits, clock_beyond_292_years)
     uint64_t retry;
     cr_expect_eq(limits_take(&limits, 0, 0, &retry), LIMITS_PASS);
     cr_expect_eq(limits_take(&limits, 0, UINT64_MAX, &retry), LIMITS_PASS);
+}
+
+// The same promises for replies and for capacity, whose buckets are their own.
+Test(port_limits, every_direction_has_its_own)
+{
+    struct limits limits = make(&(struct limits_config){.bytes_per_s = 10,
+                                                        .reply_bytes_per_s = 20,
+                                                        .reply_byte_burst = 30,
+                                                        .capacity_bits_per_s = 1000},
+                                0);
+    uint64_t retry = 0;
+    cr_expect_eq(limits_take(&limits, 10, 0, &retry), LIMITS_PASS);
+    cr_expect_eq(limits_take_reply(&limits, 30, 0, &retry), LIMITS_PASS);
+    cr_expect_eq(limits_take_capacity(&limits, 93, 0, &retry), LIMITS_PASS); // exactly 1000 bits
+    cr_expect_eq(limits_take(&limits, 1, 0, &retry), LIMITS_WAIT);
+    cr_expect_eq(retry, SECOND / 10);
+    cr_expect_eq(limits_take_reply(&limits, 1, 0, &retry), LIMITS_WAIT);
+    cr_expect_eq(retry, SECOND / 20);
+    cr_expect_eq(limits_take_capacity(&limits, 0, 0, &retry), LIMITS_WAIT);
+    cr_expect_eq(retry, SECOND * 256 / 1000);
+    cr_expect_eq(limits_take(&limits, 1, SECOND / 10, &retry), LIMITS_PASS);
+    cr_expect_eq(limits_take_reply(&limits, 1, SECOND / 20, &retry), LIMITS_PASS);
+    cr_expect_eq(limits_take_capacity(&limits, 0, SECOND * 256 / 1000, &retry), LIMITS_PASS);
+    cr_expect_eq(limits.bytes_used, 11u);
+    cr_expect_eq(limits.reply_bytes_used, 31u);
+    cr_expect_eq(limits.requests_used, 2u);
+}
+
+Test(port_limits, reply_totals)
+{
+    struct limits limits = make(&(struct limits_config){.reply_bytes_total = 100}, 0);
+    uint64_t retry;
+    cr_expect_eq(limits_take_reply(&limits, 101, 0, &retry), LIMITS_EXHAUSTED);
+    cr_expect_eq(limits_take_reply(&limits, UINT64_MAX, 0, &retry), LIMITS_EXHAUSTED);
+    cr_expect_eq(limits_take_reply(&limits, 60, 0, &retry), LIMITS_PASS);
+    cr_expect_eq(limits_take_reply(&limits, 41, 0, &retry), LIMITS_EXHAUSTED);
+    cr_expect_eq(limits_take_reply(&limits, 40, 0, &retry), LIMITS_PASS);
+    cr_expect_eq(limits_take_reply(&limits, 1, 0, &retry), LIMITS_EXHAUSTED);
+    cr_expect_eq(limits_take_reply(&limits, 0, 0, &retry), LIMITS_PASS);
+    cr_expect_eq(limits.reply_bytes_used, 100u);
+}
+
+Test(port_limits, capacity_that_follows_from_the_rates)
+{
+    static const struct {
+        struct limits_config config;
+        uint32_t max_request;
+        uint64_t refusals, bits;
+    } cases[] = {
+        {{0}, 4096, 100, 0}, // nothing bounds it
+        {{.bytes_per_s = 1000}, 4096, 100, 0},
+        {{.requests_total = 1000, .bytes_total = 10}, 4096, 100, 0},
+        {{.capacity_bits_per_s = 777}, 4096, 100, 777},
+        // By the payloads that the requests can carry ...
+        {{.requests_per_s = 10}, 100, 0, 10 * (800 + 256)},
+        {{.requests_per_s = 10}, 100, 100, 10 * 800 + 110 * 256},
+        {{.requests_per_s = 10}, 0, 0, 10 * 256},
+        // ... or by their own rate, whichever is less.
+        {{.requests_per_s = 10, .bytes_per_s = 999}, 100, 0, 999 * 8 + 2560},
+        {{.requests_per_s = 10, .bytes_per_s = 1001}, 100, 0, 8000 + 2560},
+        // The configured capacity, if it is less than both.
+        {{.requests_per_s = 10, .capacity_bits_per_s = 100}, 100, 0, 100},
+        {{.requests_per_s = 10, .capacity_bits_per_s = 1ull << 40}, 100, 0, 10 * (800 + 256)},
+        // Numbers that are beyond bounds bound nothing.
+        {{.requests_per_s = UINT64_MAX / 2}, UINT32_MAX, 0, 0},
+        {{.requests_per_s = 1ull << 40, .bytes_per_s = UINT64_MAX}, UINT32_MAX, 0, 0},
+        {{.requests_per_s = UINT64_MAX / 2, .capacity_bits_per_s = 5}, UINT32_MAX, 0, 5},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++)
+        cr_expect_eq(limits_capacity(&cases[i].config, cases[i].max_request, cases[i].refusals),
+                     cases[i].bits, "case %zu: %" PRIu64, i,
+                     limits_capacity(&cases[i].config, cases[i].max_request, cases[i].refusals));
+}
+
+// The number that is shown holds: what passes in any second, once the bursts are spent, tells no
+// more, by whatever mix of sizes.
+Test(port_limits, capacity_is_an_upper_bound)
+{
+    struct random random = random_start(22);
+    for (int round = 0; round < 60; round++) {
+        const uint32_t largest = 1 + random_below(&random, 5000);
+        struct limits_config config = {
+            .requests_per_s = 1 + random_below(&random, 200),
+            .request_burst = 1 + random_below(&random, 50),
+            .bytes_per_s = random_chance(&random, 70) ? 1 + random_below(&random, 100000) : 0,
+            .capacity_bits_per_s =
+                random_chance(&random, 30) ? 300 + random_below(&random, 100000) : 0,
+        };
+        const uint64_t bound = limits_capacity(&config, largest, 0);
+        struct limits limits = make(&config, 0);
+        uint64_t now = 0, bits = 0, span = 20 * SECOND, retry = 0;
+        bool charged = false;
+        uint32_t length = largest;
+        // The bursts are spent in the first second.
+        while (now < SECOND + span) {
+            if ((!charged && limits_take_capacity(&limits, length, now, &retry) != LIMITS_PASS) ||
+                (charged = true, limits_take(&limits, length, now, &retry) != LIMITS_PASS)) {
+                now = retry;
+                continue;
+            }
+            if (now >= SECOND)
+                bits += limits_request_bits(length);
+            charged = false;
+            length = random_chance(&random, 70) ? largest : random_below(&random, largest + 1);
+        }
+        // A debt that was made in the last moment is paid later.
+        cr_assert_leq((double)bits,
+                      (double)bound * 20 + (double)bound +
+                          (double)limits_request_bits(largest) * (double)(config.request_burst + 1),
+                      "round %d: %" PRIu64 " bits in 20 s, %" PRIu64 " bits/s", round, bits, bound);
+    }
 }

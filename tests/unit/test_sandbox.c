@@ -16,8 +16,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "backend_process.h"
+#include "backend_rules.h"
 #include "sandbox.h"
 #include "support.h"
+#include "thread_filter.h"
 #include "vmm_protocol.h"
 
 #define LAST_CALL 460
@@ -28,7 +31,21 @@
 #define CALL_URETPROBE 335
 #define CALL_UPROBE    336
 
-static const enum seccomp_thread kinds[] = {SECCOMP_VCPU, SECCOMP_POLLER, SECCOMP_CONTROL};
+// What runs under a filter of its own. The numbers of the VMM's threads are those of its rules.
+enum kind {
+    VCPU = SECCOMP_VCPU,
+    POLLER = SECCOMP_POLLER,
+    CONTROL = SECCOMP_CONTROL,
+    BACKEND = 8,
+};
+static const enum kind kinds[] = {VCPU, POLLER, CONTROL, BACKEND};
+
+static int install(enum kind kind, struct error *err)
+{
+    if (kind == BACKEND)
+        return backend_filter_install(err);
+    return thread_filter_install((enum seccomp_thread)kind, err);
+}
 
 static long raw(long number, const uint64_t *a)
 {
@@ -73,7 +90,7 @@ static void ignore_signal(int number)
 }
 
 // The wait status of a child that makes the call under the filter.
-static int status_of(enum seccomp_thread kind, const struct call *call)
+static int status_of(enum kind kind, const struct call *call)
 {
     static const uint64_t exit_arguments[6] = {LIVED};
     pid_t child = fork();
@@ -91,7 +108,7 @@ static int status_of(enum seccomp_thread kind, const struct call *call)
         for (unsigned i = 0; i < 6; i++)
             arguments[i] = resolve(call->arguments[i]);
         setitimer(ITIMER_REAL, &soon, NULL);
-        if (sandbox_filter(kind, &err) < 0)
+        if (install(kind, &err) < 0)
             _exit(99);
         raw(call->number, arguments);
         raw(SYS_exit_group, exit_arguments);
@@ -104,39 +121,48 @@ static int status_of(enum seccomp_thread kind, const struct call *call)
     return status;
 }
 
-static bool killed(enum seccomp_thread kind, const struct call *call)
+static bool killed(enum kind kind, const struct call *call)
 {
     int status = status_of(kind, call);
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS;
 }
 
-static const struct seccomp_rule *rule_of(long number, enum seccomp_thread kind)
+static const struct seccomp_rule *find_rule(const struct seccomp_rule *rules, size_t count,
+                                            long number, unsigned filter)
 {
-    for (size_t i = 0; i < SECCOMP_RULE_COUNT; i++) {
-        if (seccomp_rules[i].number == number && (seccomp_rules[i].threads & kind))
-            return &seccomp_rules[i];
+    for (size_t i = 0; i < count; i++) {
+        if (rules[i].number == number && (rules[i].filters & filter))
+            return &rules[i];
     }
     return NULL;
 }
 
-Test(sandbox, at_most_20_calls_and_6_for_a_vcpu)
+static const struct seccomp_rule *rule_of(long number, enum kind kind)
 {
-    unsigned all = 0, vcpu = 0;
+    if (kind == BACKEND)
+        return find_rule(backend_rules, BACKEND_RULE_COUNT, number, BACKEND_FILTER);
+    return find_rule(seccomp_rules, SECCOMP_RULE_COUNT, number, kind);
+}
+
+Test(sandbox, at_most_20_calls_and_6_for_a_vcpu_or_a_backend)
+{
+    unsigned all = 0, vcpu = 0, backend = 0;
     for (long number = 0; number <= LAST_CALL; number++) {
-        bool any = false;
-        for (size_t k = 0; k < COUNT(kinds); k++)
-            any = any || rule_of(number, kinds[k]);
-        all += any;
-        vcpu += rule_of(number, SECCOMP_VCPU) != NULL;
+        all += rule_of(number, VCPU) || rule_of(number, POLLER) || rule_of(number, CONTROL);
+        vcpu += rule_of(number, VCPU) != NULL;
+        backend += rule_of(number, BACKEND) != NULL;
     }
-    cr_expect_leq(all, 20u, "%u calls", all);
+    cr_expect_leq(all, 20u, "%u calls of the VMM", all);
     cr_expect_leq(vcpu, 6u, "%u calls of a vCPU thread", vcpu);
+    cr_expect_leq(backend, 6u, "%u calls of a backend process", backend);
     for (size_t i = 0; i < SECCOMP_RULE_COUNT; i++)
         cr_expect_neq(seccomp_rules[i].reason[0], '\0', "rule %zu has no reason", i);
+    for (size_t i = 0; i < BACKEND_RULE_COUNT; i++)
+        cr_expect_neq(backend_rules[i].reason[0], '\0', "rule %zu has no reason", i);
 }
 
 // With all arguments zero: what the table allows without a condition lives, all else dies.
-static void every_call(enum seccomp_thread kind)
+static void every_call(enum kind kind)
 {
     unsigned lived = 0;
     for (long number = 0; number <= LAST_CALL; number++) {
@@ -155,17 +181,22 @@ static void every_call(enum seccomp_thread kind)
 
 Test(sandbox, every_call_of_a_vcpu, .timeout = 50)
 {
-    every_call(SECCOMP_VCPU);
+    every_call(VCPU);
 }
 
 Test(sandbox, every_call_of_the_poller, .timeout = 50)
 {
-    every_call(SECCOMP_POLLER);
+    every_call(POLLER);
 }
 
 Test(sandbox, every_call_of_the_control_thread, .timeout = 50)
 {
-    every_call(SECCOMP_CONTROL);
+    every_call(CONTROL);
+}
+
+Test(sandbox, every_call_of_a_backend, .timeout = 50)
+{
+    every_call(BACKEND);
 }
 
 // Other ways to the same calls: the x32 numbers, and numbers beyond the table.
@@ -189,7 +220,7 @@ Test(sandbox, other_architecture)
             const struct rlimit none = {0, 0};
             setrlimit(RLIMIT_CORE, &none);
             prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-            if (sandbox_filter(kinds[k], &err) < 0)
+            if (install(kinds[k], &err) < 0)
                 _exit(99);
             __asm__ volatile("int $0x80" : : "a"(1), "b"(LIVED) : "memory");
             __builtin_trap();
@@ -210,18 +241,18 @@ Test(sandbox, allowed_arguments)
         unsigned kinds;
         struct call call;
     } cases[] = {
-        {SECCOMP_VCPU, {SYS_ioctl, {77, KVM_RUN, 0}}},
-        {SECCOMP_VCPU | SECCOMP_POLLER | SECCOMP_CONTROL, {SYS_write, {77, 0, 8}}},
-        {SECCOMP_POLLER | SECCOMP_CONTROL, {SYS_read, {77, 0, 8}}},
-        {SECCOMP_CONTROL, {SYS_recvmsg, {3, 0, 0}}},
-        {SECCOMP_CONTROL, {SYS_sendmsg, {3, 0, 0}}},
-        {SECCOMP_CONTROL, {SYS_tgkill, {OWN_PID, OWN_TID, SIGUSR1}}},
+        {VCPU, {SYS_ioctl, {77, KVM_RUN, 0}}},
+        {VCPU | POLLER | CONTROL | BACKEND, {SYS_write, {77, 0, 8}}},
+        {POLLER | CONTROL | BACKEND, {SYS_read, {77, 0, 8}}},
+        {CONTROL, {SYS_recvmsg, {3, 0, 0}}},
+        {CONTROL | BACKEND, {SYS_sendmsg, {3, 0, 0}}},
+        {CONTROL, {SYS_tgkill, {OWN_PID, OWN_TID, SIGUSR1}}},
     };
     for (size_t i = 0; i < COUNT(cases); i++)
         for (size_t k = 0; k < COUNT(kinds); k++) {
             bool allowed = cases[i].kinds & kinds[k];
             // A signal to itself is delivered to a handler that returns: rt_sigreturn lives too.
-            cr_expect_eq(killed(kinds[k], &cases[i].call), !allowed, "case %zu, thread kind %d", i,
+            cr_expect_eq(killed(kinds[k], &cases[i].call), !allowed, "case %zu, kind %d", i,
                          kinds[k]);
         }
 }
@@ -260,43 +291,55 @@ Test(sandbox, argument_filters_bite)
     };
     for (size_t i = 0; i < COUNT(cases); i++)
         for (size_t k = 0; k < COUNT(kinds); k++)
-            cr_expect(killed(kinds[k], &cases[i]), "case %zu, thread kind %d", i, kinds[k]);
+            cr_expect(killed(kinds[k], &cases[i]), "case %zu, kind %d", i, kinds[k]);
 }
 
 Test(sandbox, unknown_kind)
 {
     struct error err;
-    cr_expect_eq(sandbox_filter((enum seccomp_thread)8, &err), -1);
+    cr_expect_eq(thread_filter_install((enum seccomp_thread)8, &err), -1);
     cr_expect_eq(err.status, EXIT_STATUS_INTERNAL);
 }
 
-// An operator stops and continues the VMM while the control thread waits with a time-out: the
-// kernel resumes such a call as restart_syscall.
-Test(sandbox, survives_stop_and_continue)
+// An operator stops and continues the process while it waits with a time-out. The call, which must
+// be one that only the time-out ends, goes on.
+static void stop_and_continue(enum kind kind, const struct call *call)
 {
     pid_t child = fork();
     if (child == 0) {
         struct error err;
-        static uint32_t word;
-        const struct timespec wait = {0, 300000000};
-        const uint64_t arguments[6] = {(uint64_t)(uintptr_t)&word, 0x80 /* WAIT_PRIVATE */, 0,
-                                       (uint64_t)(uintptr_t)&wait};
         const uint64_t exit_arguments[6] = {LIVED};
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        if (sandbox_filter(SECCOMP_CONTROL, &err) < 0)
+        if (install(kind, &err) < 0)
             _exit(99);
-        raw(SYS_futex, arguments);
+        raw(call->number, call->arguments);
         raw(SYS_exit_group, exit_arguments);
     }
     int status;
     usleep(50000);
     kill(child, SIGSTOP);
     cr_assert_eq(waitpid(child, &status, WUNTRACED), child);
+    cr_assert(WIFSTOPPED(status), "the call did not wait: status %#x", status);
     usleep(20000);
     kill(child, SIGCONT);
     cr_assert_eq(waitpid(child, &status, 0), child);
     cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == LIVED, "killed by signal %d",
               WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+}
+
+// The kernel resumes a timed futex as restart_syscall, and ppoll as itself.
+Test(sandbox, survives_stop_and_continue)
+{
+    static uint32_t word;
+    struct timespec wait = {0, 300000000};
+    const struct call futex = {
+        SYS_futex,
+        {(uint64_t)(uintptr_t)&word, 0x80 /* WAIT_PRIVATE */, 0, (uint64_t)(uintptr_t)&wait}};
+    const struct call ppoll = {SYS_ppoll, {0, 0, (uint64_t)(uintptr_t)&wait}};
+    stop_and_continue(CONTROL, &futex);
+    stop_and_continue(CONTROL, &ppoll);
+    stop_and_continue(POLLER, &ppoll);
+    stop_and_continue(BACKEND, &ppoll);
 }
 
 // The layers of the sandbox: each one is either there or reported as missing.

@@ -8,14 +8,7 @@
 #include <sys/stat.h>
 
 #include "cleanup.h"
-#include "vm_file.h"
-
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
-static int parse(const char *text, struct vm_description *vm, struct error *err)
-{
-    return vm_file_parse("t.json", text, strlen(text), vm, err);
-}
+#include "vm_file_support.h"
 
 // Every key, one per line.
 static const char full[] =
@@ -28,7 +21,7 @@ static const char full[] =
     "  \"memory_bytes\": 134217728,\n"
     "  \"weights\": [{\"file\": \"m.gguf\", \"copy\": true}, {\"file\": \"/w/n.gguf\"}],\n"
     "  \"placement\": {\"model_cores\": \"0,2-3\", \"hypervisor_cores\": \"1\"},\n"
-    "  \"poller\": {\"doorbell_interval_us\": 50, \"idle_spin_us\": 0},\n"
+    "  \"poller\": {\"doorbell_interval_us\": 50, \"idle_spin_us\": 0, \"threads\": 2},\n"
     "  \"ports\": [\n"
     "    {\"name\": \"out\", \"kind\": \"console\", \"mode\": \"busy\", \"operations\": "
     "[\"write\"],\n"
@@ -38,7 +31,7 @@ static const char full[] =
     "    {\"kind\": \"console\"},\n"
     "    {\"name\": \"none\", \"operations\": [], \"mode\": \"doorbell\", \"kind\": \"console\"}\n"
     "  ],\n"
-    "  \"audit\": {\"file\": \"x.audit\"},\n"
+    "  \"audit\": {\"file\": \"x.audit\", \"records_per_s\": 6, \"record_burst\": 7},\n"
     "  \"require\": \"strict\"\n"
     "}\n";
 
@@ -101,7 +94,10 @@ Test(vm_file, reads_every_key)
     cr_expect(vm.idle_spin_given);
     cr_expect_eq(vm.idle_spin_us, 0);
     check_full_ports(&vm);
+    cr_expect_eq(vm.poller_threads, 2);
     cr_expect_str_eq(vm.audit_path, "x.audit");
+    cr_expect_eq(vm.audit_records_per_s, 6);
+    cr_expect_eq(vm.audit_burst, 7);
     cr_expect(vm.require_given);
     cr_expect_eq(vm.require, VMM_REQUIRE_STRICT);
     vm_description_free(&vm);
@@ -127,11 +123,13 @@ Test(vm_file, empty_objects_and_lists_are_fine)
     struct vm_description vm = {0};
     struct error err = {0};
     cr_assert_eq(parse("{\"format\":\"guillotine-vm/1\",\"image\":\"a\",\"arguments\":[],"
-                       "\"weights\":[],\"placement\":{},\"poller\":{},\"ports\":[]}",
+                       "\"weights\":[],\"placement\":{},\"poller\":{},\"ports\":[],"
+                       "\"audit\":{}}",
                        &vm, &err),
                  0, "%s", err.text);
     cr_expect_not(vm.model_cores_given);
     cr_expect_not(vm.idle_spin_given);
+    cr_expect_null(vm.audit_path);
     vm_description_free(&vm);
 }
 
@@ -151,24 +149,6 @@ Test(vm_file, relative_paths_start_at_the_folder_of_the_file)
     cr_assert_eq(vm_file_parse("/t.json", text, sizeof(text) - 1, &vm, &err), 0);
     cr_expect_str_eq(vm.image, "/../llm.elf");
     vm_description_free(&vm);
-}
-
-struct refusal {
-    const char *text;
-    const char *message;
-};
-
-static void check_refusals(const struct refusal *refusals, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        struct vm_description vm = {0};
-        static const struct vm_description nothing;
-        struct error err = {0};
-        cr_expect_eq(parse(refusals[i].text, &vm, &err), -1, "accepted: %s", refusals[i].text);
-        cr_expect_str_eq(err.text, refusals[i].message);
-        cr_expect_eq(err.status, EXIT_STATUS_BAD_FILE);
-        cr_expect_eq(memcmp(&vm, &nothing, sizeof(vm)), 0);
-    }
 }
 
 #define ROOT_KEYS                                                                                  \
@@ -203,9 +183,6 @@ Test(vm_file, refuses_what_is_no_vm_file)
     };
     check_refusals(refusals, COUNT(refusals));
 }
-
-// Everything behind the two required keys; columns below count from there.
-#define VM(rest) "{\"format\":\"guillotine-vm/1\",\"image\":\"a\",\n" rest "}"
 
 Test(vm_file, refuses_bad_members)
 {
@@ -251,7 +228,12 @@ Test(vm_file, refuses_bad_members)
         {VM("\"require\":\"Strict\""),
          "t.json:2:11: /require: 'Strict' is not one of: none, basic, strict"},
         {VM("\"audit\":\"x.audit\""), "t.json:2:9: /audit: an object is expected, found a string"},
-        {VM("\"audit\":{}"), "t.json:2:9: /audit: missing key 'file'"},
+        {VM("\"audit\":{\"records_per_s\":-1}"),
+         "t.json:2:26: /audit/records_per_s: -1 is outside 0 to 1099511627776"},
+        {VM("\"audit\":{\"record_burst\":1099511627777}"),
+         "t.json:2:25: /audit/record_burst: 1099511627777 is outside 0 to 1099511627776"},
+        {VM("\"audit\":{\"records\":1}"),
+         "t.json:2:10: /audit/records: unknown key (known: file, records_per_s, record_burst)"},
         {VM("\"audit\":{\"file\":\"x.log\"}"),
          "t.json:2:17: /audit/file: an audit log's name ends in .audit"},
         {VM("\"audit\":{\"file\":\"x/.audit\"}"),
@@ -292,59 +274,9 @@ Test(vm_file, refuses_bad_placement_and_poller)
          "t.json:2:34: /poller/doorbell_interval_us: 1000001 is outside 0 to 1000000"},
         {VM("\"poller\":{\"idle_spin_ms\":1}"),
          "t.json:2:11: /poller/idle_spin_ms: unknown key, did you mean 'idle_spin_us'? "
-         "(known: doorbell_interval_us, idle_spin_us)"},
-    };
-    check_refusals(refusals, COUNT(refusals));
-}
-
-// Everything in the first port behind its kind.
-#define PORT(rest) VM("\"ports\":[{\"kind\":\"console\"," rest "}]")
-#define PORT_KEYS  "(known: kind, name, mode, operations, queue_size, max_request_bytes, limits)"
-
-Test(vm_file, refuses_bad_ports)
-{
-    static const struct refusal refusals[] = {
-        {VM("\"ports\":{}"), "t.json:2:9: /ports: an array is expected, found an object"},
-        {VM("\"ports\":[{}]"), "t.json:2:10: /ports/0: missing key 'kind'"},
-        {VM("\"ports\":[{\"name\":\"console\"}]"), "t.json:2:10: /ports/0: missing key 'kind'"},
-        {VM("\"ports\":[{\"kind\":\"socket\"}]"),
-         "t.json:2:18: /ports/0/kind: 'socket' is not one of: console"},
-        {PORT("\"rate\":1"), "t.json:2:28: /ports/0/rate: unknown key " PORT_KEYS},
-        {PORT("\"name\":\"a b\""),
-         "t.json:2:35: /ports/0/name: 'a b' is not a name: 1 to 31 of a-z, 0-9 and '-', not "
-         "starting with '-'"},
-        {PORT("\"name\":\"a2345678901234567890123456789012\""),
-         "t.json:2:35: /ports/0/name: 'a2345678901234567890123456789012' is not a name: 1 to 31 "
-         "of a-z, 0-9 and '-', not starting with '-'"},
-        {PORT("\"mode\":\"polled\""),
-         "t.json:2:35: /ports/0/mode: 'polled' is not one of: adaptive, busy, doorbell"},
-        {PORT("\"operations\":\"read\""),
-         "t.json:2:41: /ports/0/operations: an array is expected, found a string"},
-        {PORT("\"operations\":[\"read\",\"erase\"]"),
-         "t.json:2:49: /ports/0/operations/1: 'erase' is not one of: write, read"},
-        {PORT("\"operations\":[\"read\",\"read\"]"),
-         "t.json:2:49: /ports/0/operations/1: 'read' is listed twice"},
-        {PORT("\"queue_size\":0"), "t.json:2:41: /ports/0/queue_size: 0 is outside 1 to 1024"},
-        {PORT("\"queue_size\":1025"),
-         "t.json:2:41: /ports/0/queue_size: 1025 is outside 1 to 1024"},
-        {PORT("\"queue_size\":96"), "t.json:2:41: /ports/0/queue_size: 96 is not a power of two"},
-        {PORT("\"max_request_bytes\":0"),
-         "t.json:2:48: /ports/0/max_request_bytes: 0 is outside 1 to 4096"},
-        {PORT("\"max_request_bytes\":4097"),
-         "t.json:2:48: /ports/0/max_request_bytes: 4097 is outside 1 to 4096"},
-        {PORT("\"limits\":{\"requests_per_s\":1099511627777}"),
-         "t.json:2:55: /ports/0/limits/requests_per_s: 1099511627777 is outside 0 to "
-         "1099511627776"},
-        {PORT("\"limits\":{\"byte_burst\":-1}"),
-         "t.json:2:51: /ports/0/limits/byte_burst: -1 is outside 0 to 1099511627776"},
-        {PORT("\"limits\":{\"byte_per_s\":1}"),
-         "t.json:2:38: /ports/0/limits/byte_per_s: unknown key, did you mean 'bytes_per_s'? "
-         "(known: requests_per_s, request_burst, bytes_per_s, byte_burst, requests_total, "
-         "bytes_total)"},
-        {VM("\"ports\":[{\"kind\":\"console\"},{\"name\":\"console\",\"kind\":\"console\"}]"),
-         "t.json:2:37: /ports/1/name: another port is named 'console'"},
-        {VM("\"ports\":[{\"kind\":\"console\"},{\"kind\":\"console\"}]"),
-         "t.json:2:29: /ports/1: another port is named 'console'"},
+         "(known: doorbell_interval_us, threads, idle_spin_us)"},
+        {VM("\"poller\":{\"threads\":0}"), "t.json:2:21: /poller/threads: 0 is outside 1 to 4"},
+        {VM("\"poller\":{\"threads\":5}"), "t.json:2:21: /poller/threads: 5 is outside 1 to 4"},
     };
     check_refusals(refusals, COUNT(refusals));
 }
@@ -415,32 +347,6 @@ Test(vm_file, arguments_fit_into_the_launch_message)
     cr_expect_str_eq(err.text,
                      "t.json:2:17: /arguments/1: the arguments are longer than 65536 bytes");
     cr_expect_eq(err.status, EXIT_STATUS_BAD_FILE);
-}
-
-Test(vm_file, adds_ports_as_the_command_line_does)
-{
-    struct vm_description vm = {0};
-    struct error err = {0};
-    cr_assert_eq(vm_description_add_port(&vm, "console", NULL, &err), 0, "%s", err.text);
-    cr_assert_eq(vm_description_add_port(&vm, "console", "second", &err), 0, "%s", err.text);
-    cr_expect_str_eq(vm.ports[0].name, "console");
-    cr_expect_str_eq(vm.ports[1].name, "second");
-    cr_expect_eq(vm.ports[1].kind, 1);
-    cr_expect_eq(vm.ports[1].operations, 6);
-    cr_expect_eq(vm.ports[1].queue_size, 64);
-    cr_expect_eq(vm.ports[1].max_request_bytes, 4096);
-
-    cr_expect_eq(vm_description_add_port(&vm, "console", "second", &err), -1);
-    cr_expect_str_eq(err.text, "another port is named 'second'");
-    cr_expect_eq(err.status, EXIT_STATUS_USAGE);
-    cr_expect_eq(vm_description_add_port(&vm, "console", "", &err), -1);
-    cr_expect_eq(vm_description_add_port(&vm, "gpu\n", NULL, &err), -1);
-    cr_expect_str_eq(err.text, "port kind 'gpu\\x0a' is not known (known: console)");
-    for (char name[] = "a"; vm.port_count < VMM_MAX_PORTS; name[0]++)
-        cr_assert_eq(vm_description_add_port(&vm, "console", name, &err), 0, "%s", err.text);
-    cr_expect_eq(vm_description_add_port(&vm, "console", "z", &err), -1);
-    cr_expect_str_eq(err.text, "more than 16 ports");
-    vm_description_free(&vm);
 }
 
 Test(vm_file, names_match_the_pattern)

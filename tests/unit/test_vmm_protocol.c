@@ -45,6 +45,9 @@ Test(vmm_protocol, every_byte_of_the_format)
 
 Test(vmm_protocol, messages_fit_the_channel)
 {
+    cr_expect_geq(VMM_MESSAGE_MAX, sizeof(struct vmm_config));
+    cr_expect_geq(VMM_MESSAGE_MAX, sizeof(struct vmm_port_order));
+    cr_expect_geq(VMM_MESSAGE_MAX, sizeof(struct vmm_port_event));
     cr_expect_geq(VMM_MESSAGE_MAX, sizeof(struct vmm_status));
     cr_expect_geq(VMM_MESSAGE_MAX, sizeof(struct vmm_end));
     cr_expect_geq(VMM_MESSAGE_MAX, sizeof(struct vmm_failed));

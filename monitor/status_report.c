@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "queue_rule.h"
+
 struct text {
     char *at;
     size_t left; // 0: the text is cut
@@ -63,12 +65,12 @@ static void add_port(struct text *text, const struct supervisor *s,
         "%s{\"name\":\"%s\",\"kind\":\"%s\",\"state\":\"%s\",\"process\":%s,\"restarts\":%u,"
         "\"requests\":%" PRIu64 ",\"completions\":%" PRIu64 ",\"denied\":%" PRIu64
         ",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 ",\"anomalies\":%u,"
-        "\"anomaly_rule\":%u,\"anomaly_descriptor\":%u,\"in_flight\":%u,\"queued\":%u,"
+        "\"anomaly_rule\":\"%s\",\"anomaly_descriptor\":%u,\"in_flight\":%u,\"queued\":%u,"
         "\"p50_ns\":%" PRIu64 ",\"p99_ns\":%" PRIu64,
         index ? "," : "", config->name, vm_port_kind_name(config->kind),
         vmm_port_state_name(port->state), config->process ? "true" : "false",
         s->backends[index].restarts, port->requests, port->completions, port->denied,
-        port->bytes_in, port->bytes_out, port->anomalies, port->anomaly_rule,
+        port->bytes_in, port->bytes_out, port->anomalies, queue_rule_name(port->anomaly_rule),
         port->anomaly_descriptor, port->in_flight, port->queued, port->p50_ns, port->p99_ns);
     add_operations(text, config);
     if (capacity(config))

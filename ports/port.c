@@ -67,7 +67,7 @@ static void audit(struct port *port, const struct slot *slot, enum audit_type ty
 }
 
 // A rule of the transport was broken: nothing that this driver says can be trusted any more.
-static void close_on_anomaly(struct port *port, const struct queue_anomaly *anomaly,
+static void close_on_anomaly(struct port *port, uint16_t queue, const struct queue_anomaly *anomaly,
                              uint64_t now_ns)
 {
     struct port_counters *counters = &port->counters;
@@ -86,6 +86,7 @@ static void close_on_anomaly(struct port *port, const struct queue_anomaly *anom
         .detail = anomaly->rule,
     };
     audit_stream_append(port->fabric->audit, &record);
+    port->broken = queue;
     atomic_store(&port->wanted, PORT_CLOSED_ANOMALY);
     port_settle_state(port);
 }
@@ -468,7 +469,7 @@ static bool serve_queue(struct port *port, uint16_t number)
         unsigned unused = RECORDS_PER_REQUEST;
         free_slot(port, slot);
         if (result == VIRTQUEUE_ANOMALY) {
-            close_on_anomaly(port, &anomaly, now_ns);
+            close_on_anomaly(port, number, &anomaly, now_ns);
             unused--;
         }
         audit_stream_release(port->fabric->audit, unused);

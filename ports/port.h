@@ -110,7 +110,8 @@ void port_stop(struct port *port);
 void port_close(struct port *port);
 
 // Opens a closed port again, from any thread. Requests that were dropped come back to the driver
-// with 0 bytes written; after an anomaly, what was published and not taken is passed over.
+// with 0 bytes written; on a queue with an anomaly, what was published and not taken is passed
+// over.
 void port_open(struct port *port);
 
 const struct port_counters *port_counters(const struct port *port);

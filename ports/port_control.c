@@ -117,7 +117,7 @@ static void return_dropped(struct port *port, bool after_anomaly)
 {
     for (unsigned i = 0; i < port->queue_count; i++) {
         struct port_queue *queue = &port->queues[i];
-        if (after_anomaly)
+        if (after_anomaly && i == port->broken)
             virtqueue_skip_published(&queue->queue);
         if (virtqueue_return_held(&queue->queue))
             queue->pushed = true;

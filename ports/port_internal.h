@@ -50,6 +50,7 @@ struct port {
     uint16_t free_slots; // list without tail
     uint16_t throttled;  // slot that waits for its rate, or SLOT_NONE
     uint16_t next_queue; // round robin
+    uint16_t broken;     // queue of the last anomaly
     struct slot_list pending;
     struct slot_list ready;
     enum port_state state; // in force on the serving thread

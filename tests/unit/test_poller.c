@@ -17,10 +17,10 @@ static void *run(void *context)
     return NULL;
 }
 
-static void start(enum poller_mode mode)
+static void prepare(enum poller_mode mode)
 {
     struct error err;
-    harness_start(&h, 1, GRANTED, 4096, NULL, 1 << 20);
+    harness_start(&h, (struct harness_options){.queues = 1});
     const struct poller_settings settings = {
         .mode = mode,
         .idle_spin_ns = 100000,
@@ -32,6 +32,11 @@ static void start(enum poller_mode mode)
     };
     poller_init(&poller, &settings);
     cr_assert_eq(poller_add(&poller, h.port, &err), 0);
+}
+
+static void start(enum poller_mode mode)
+{
+    prepare(mode);
     cr_assert_eq(pthread_create(&thread, NULL, run, &poller), 0);
 }
 
@@ -86,6 +91,7 @@ static void serves(enum poller_mode mode)
     // After the stop nothing is served.
     harness_post(&h, 0, 0, OPERATION_WRITE, "x", 1, 0, 1);
     cr_expect_eq(port_serve(h.port, 10), 0u);
+    cr_expect_eq(port_counters(h.port)->state, (uint32_t)PORT_CLOSED_ORDER);
 }
 
 Test(poller, adaptive, .timeout = 30)
@@ -108,7 +114,7 @@ Test(poller, stops_while_it_sleeps, .timeout = 30)
     start(POLLER_DOORBELL);
     usleep(20000);
     stop();
-    cr_expect_eq(port_counters(h.port)->closed, 1u);
+    cr_expect_eq(port_counters(h.port)->state, (uint32_t)PORT_CLOSED_ORDER);
 }
 
 static bool anomaly_published(void)
@@ -134,4 +140,173 @@ Test(poller, anomaly_is_published_when_adaptive, .timeout = 30)
 Test(poller, anomaly_is_published_when_busy, .timeout = 30)
 {
     reports_anomaly(POLLER_BUSY);
+}
+
+// ppoll of a test that waits for nothing but time.
+static void nap(unsigned us)
+{
+    struct timespec time = {0, us * 1000};
+    nanosleep(&time, NULL);
+}
+
+// What was stored before is in force after it, whether the poller polls or sleeps.
+static void quiesces(enum poller_mode mode)
+{
+    start(mode);
+    for (unsigned i = 0; i < 200; i++) {
+        if (i % 10 == 0)
+            nap(1000); // it falls asleep
+        port_close(h.port);
+        cr_assert(poller_quiesce(&poller, 5 * NS_PER_S), "stuck in round %u", i);
+        harness_post(&h, 0, i % 32, OPERATION_WRITE, "x", 1, 0, i);
+        ring();
+        uint16_t before = harness_used(&h, 0);
+        nap(50);
+        cr_assert_eq(harness_used(&h, 0), before, "served after the close");
+        port_open(h.port);
+        cr_assert(poller_quiesce(&poller, 5 * NS_PER_S));
+        wanted = i + 1;
+        cr_assert(soon(all_used), "not served after the open");
+    }
+    stop();
+    cr_expect(poller_quiesce(&poller, 0), "nothing runs any more");
+}
+
+Test(poller, quiesces_when_adaptive, .timeout = 30)
+{
+    quiesces(POLLER_ADAPTIVE);
+}
+
+Test(poller, quiesces_when_busy, .timeout = 30)
+{
+    quiesces(POLLER_BUSY);
+}
+
+Test(poller, quiesces_when_doorbell, .timeout = 30)
+{
+    quiesces(POLLER_DOORBELL);
+}
+
+static _Atomic bool released;
+static _Atomic bool inside;
+
+static void get_stuck(struct harness *harness, struct port_request *request)
+{
+    (void)harness;
+    (void)request;
+    atomic_store(&inside, true);
+    while (!atomic_load(&released))
+        nap(100);
+}
+
+static bool is_inside(void)
+{
+    return atomic_load(&inside);
+}
+
+// A poller that does not come back from a backend: whoever asks is told so.
+Test(poller, quiesce_tells_of_a_stuck_poller, .timeout = 30)
+{
+    start(POLLER_ADAPTIVE);
+    h.on_submit = get_stuck;
+    harness_post(&h, 0, 0, OPERATION_WRITE, "x", 1, 0, 1);
+    ring();
+    cr_assert(soon(is_inside));
+    for (int i = 0; i < 3; i++)
+        cr_expect_not(poller_quiesce(&poller, 5 * NS_PER_MS));
+    cr_expect_not(poller_quiesce(&poller, 0));
+    atomic_store(&released, true);
+    cr_expect(poller_quiesce(&poller, 5 * NS_PER_S));
+    stop();
+}
+
+// A level that rises while the poller sleeps: what was pending is dropped once it is woken.
+Test(poller, drops_when_woken, .timeout = 30)
+{
+    start(POLLER_DOORBELL);
+    h.pend = true;
+    for (unsigned i = 0; i < 4; i++)
+        harness_post(&h, 0, i, OPERATION_READ, NULL, 0, 10, i);
+    ring();
+    nap(5000);
+    atomic_store(&h.level_supervisor.level, LEVEL_SEVERED);
+    cr_assert(poller_quiesce(&poller, 5 * NS_PER_S));
+    stop();
+    cr_expect_eq(harness_count(&h, AUDIT_COMPLETION), 4u);
+    cr_expect_eq(harness_used(&h, 0), 0);
+}
+
+// The audit ring is full: the poller sleeps until its reader made room, and goes on then.
+Test(poller, sleeps_for_room_in_the_audit_ring, .timeout = 30)
+{
+    prepare(POLLER_ADAPTIVE);
+    // All but three records are taken.
+    uint64_t fill = (1 << 20) / sizeof(struct audit_record) - 3;
+    cr_assert(audit_stream_reserve(&h.audit, (unsigned)fill, 0));
+    for (uint64_t i = 0; i < fill; i++) {
+        struct audit_record record = {.type = AUDIT_REQUEST};
+        audit_stream_append(&h.audit, &record);
+    }
+    cr_assert_eq(pthread_create(&thread, NULL, run, &poller), 0);
+    for (unsigned i = 0; i < 4; i++)
+        harness_post(&h, 0, i, OPERATION_WRITE, "x", 1, 0, i);
+    ring();
+    wanted = 1;
+    cr_assert(soon(all_used));
+    nap(20000);
+    uint64_t sleeps = atomic_load(&poller.sleeps);
+    nap(20000);
+    cr_expect_leq(atomic_load(&poller.sleeps), sleeps + 1, "it does not sleep");
+    cr_expect_eq(harness_used(&h, 0), 1);
+    cr_expect(shared_ring_consume(&h.reader, fill / 2 * sizeof(struct audit_record)),
+              "nobody asked for a wake-up");
+    uint64_t one = 1;
+    cr_assert_eq(write(poller.settings.wake_fd, &one, sizeof(one)), (ssize_t)sizeof(one));
+    wanted = 4;
+    cr_expect(soon(all_used));
+    stop();
+}
+
+// The rest runs on the thread of the test, with a clock that moves when it is read.
+
+static uint64_t step_ns;
+
+static uint64_t stepping_now(const struct clock *clock)
+{
+    struct harness *harness = (struct harness *)clock->context;
+    return harness->now += step_ns;
+}
+
+static unsigned passes, armed;
+static uint64_t begun_ns, last_armed_ns;
+
+// A model that rings without end: doorbells are heard, and armed again, once in each interval.
+static void count_arms(struct harness *harness)
+{
+    uint64_t one = 1;
+    if (passes++ && !(*harness_ring(harness, 0, true) & VIRTQ_USED_NO_NOTIFY)) {
+        armed++;
+        cr_assert(!last_armed_ns || harness->now - last_armed_ns >= 99000);
+        last_armed_ns = harness->now;
+    }
+    if (passes == 20000)
+        atomic_store(&poller.stop, 1);
+    // Whatever the poller waits for is there.
+    cr_assert_gt(write(poller.settings.wake_fd, &one, sizeof(one)), 0);
+    cr_assert_gt(write(poller.settings.doorbell_fd, &one, sizeof(one)), 0);
+}
+
+Test(poller, doorbells_are_armed_once_in_an_interval, .timeout = 30)
+{
+    prepare(POLLER_DOORBELL);
+    poller.settings.clock = &h.clock;
+    poller.settings.doorbell_interval_ns = 100000;
+    h.clock.now_ns = stepping_now;
+    h.on_poll = count_arms;
+    step_ns = 500;
+    begun_ns = h.now;
+    poller_run(&poller);
+    cr_expect_leq(armed, (h.now - begun_ns) / 100000 + 1);
+    cr_expect_geq(armed, (h.now - begun_ns) / 100000 / 2, "%u times in %llu us", armed,
+                  (unsigned long long)((h.now - begun_ns) / 1000));
 }

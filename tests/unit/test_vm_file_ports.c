@@ -221,8 +221,8 @@ Test(vm_file_ports, refuses_bad_ports)
          "t.json:2:45: /ports/0/restart/max: 1001 is outside 0 to 1000"},
         {PORT("\"restart\":{\"delay_ms\":60001}"),
          "t.json:2:50: /ports/0/restart/delay_ms: 60001 is outside 0 to 60000"},
-        {PORT("\"restart\":{\"delay\":1}"), "t.json:2:39: /ports/0/restart/delay: unknown key, did "
-                                            "you mean 'delay_ms'? (known: max, delay_ms)"},
+        {PORT("\"restart\":{\"delay\":1}"),
+         "t.json:2:39: /ports/0/restart/delay: unknown key (known: max, delay_ms)"},
         {PORT("\"limits\":{\"capacity_bits_per_s\":-1}"),
          "t.json:2:60: /ports/0/limits/capacity_bits_per_s: -1 is outside 0 to 1099511627776"},
         {PORT("\"limits\":{\"requests_per_s\":1099511627777}"),

@@ -40,7 +40,7 @@ static int help(void)
            "backend, and the most bits that requests can tell in a second.\n"
            "\n"
            "States: open; closed (by an operator); closed-anomaly (the model broke a rule of\n"
-           "the queue); down (the backend's process is not there).\n"
+           "the queue); down (the backend's process is not there); shut (by the level).\n"
            "\n"
            "Options:\n"
            "  --json              one object; with --watch one a line\n"

@@ -115,7 +115,7 @@ int control_server_accept(struct control_server *server)
 static int read_operation(const struct json_place *place, void *target, struct error *err)
 {
     static const char *const names[] = {
-        "status", "stop", "port-close", "port-open", "send", "receive",
+        "status", "stop", "isolate", "port-close", "port-open", "send", "receive",
     };
     struct control_order *order = target;
     size_t index;
@@ -146,12 +146,23 @@ static int read_port(const struct json_place *place, void *target, struct error 
     return 0;
 }
 
+static int read_level(const struct json_place *place, void *target, struct error *err)
+{
+    struct control_order *order = target;
+    const char *text;
+    if (json_read_text(place, &text, err) < 0)
+        return -1;
+    snprintf(order->level, sizeof(order->level), "%s", text);
+    return 0;
+}
+
 static int parse(const char *line, struct control_order *order, struct error *err)
 {
     static const struct json_field fields[] = {
         {.key = "format", .read = read_format, .required = true},
         {.key = "op", .read = read_operation, .required = true},
         {.key = "port", .read = read_port},
+        {.key = "level", .read = read_level},
         {"length_bytes", json_field_u64, false, offsetof(struct control_order, length_bytes), 0,
          CONTROL_MESSAGE_MAX},
     };
@@ -375,15 +386,18 @@ static int send_all(int fd, const void *data, size_t length, struct error *err)
 static int send_question(int fd, const struct control_question *question, struct error *err)
 {
     char line[CONTROL_LINE_MAX];
+    char level[64] = "";
     char port[64] = "";
     char body[64] = "";
+    if (question->level)
+        snprintf(level, sizeof(level), ",\"level\":\"%s\"", question->level);
     if (question->port)
         snprintf(port, sizeof(port), ",\"port\":\"%s\"", question->port);
     if (question->body)
         snprintf(body, sizeof(body), ",\"length_bytes\":%zu", question->body_length);
     int length =
-        snprintf(line, sizeof(line), "{\"format\":\"" CONTROL_FORMAT "\",\"op\":\"%s\"%s%s}\n",
-                 question->operation, port, body);
+        snprintf(line, sizeof(line), "{\"format\":\"" CONTROL_FORMAT "\",\"op\":\"%s\"%s%s%s}\n",
+                 question->operation, level, port, body);
     if (send_all(fd, line, (size_t)length, err) < 0)
         return -1;
     return question->body ? send_all(fd, question->body, question->body_length, err) : 0;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The control socket of a running VM: one JSON object a line, one answer a line.
 //
-// {"format":"guillotine-control/1","op":OP} with OP status or stop; with "port":NAME for
-// port-close, port-open and receive; and with "length_bytes":N for send, where N bytes of the
-// message follow the line. The answer to receive is followed by the bytes of the message. A line
-// that begins with "GET /metrics" is answered as HTTP would be, with metrics in the text format of
-// Prometheus. The socket is reachable only for its owner (directory mode 0700).
+// {"format":"guillotine-control/1","op":OP} with OP status or stop; with "level":NAME for isolate;
+// with "port":NAME for port-close, port-open and receive; and with "length_bytes":N for send, where
+// N bytes of the message follow the line. The answer to receive is followed by the bytes of the
+// message. A line that begins with "GET /metrics" is answered as HTTP would be, with metrics in the
+// text format of Prometheus. The socket is reachable only for its owner (directory mode 0700).
 #ifndef MONITOR_CONTROL_SERVER_H
 #define MONITOR_CONTROL_SERVER_H
 
@@ -26,6 +26,7 @@ enum control_operation {
     CONTROL_NONE,
     CONTROL_STATUS,
     CONTROL_STOP,
+    CONTROL_ISOLATE,
     CONTROL_PORT_CLOSE,
     CONTROL_PORT_OPEN,
     CONTROL_SEND,
@@ -37,6 +38,7 @@ enum control_operation {
 struct control_order {
     enum control_operation operation;
     char port[32];
+    char level[16];
     uint64_t length_bytes;
     char error[256];
 };
@@ -100,7 +102,8 @@ int control_connect(const char *runtime_dir, const char *name, struct error *err
 // Client side: what to ask. `body` of `body_length` bytes goes with "send".
 struct control_question {
     const char *operation;
-    const char *port; // or NULL
+    const char *port;  // or NULL
+    const char *level; // or NULL
     const void *body;
     size_t body_length;
     bool patient; // waits for ever, as for the model's next message

@@ -14,6 +14,7 @@ static const struct {
 } commands[] = {
     {"run", cli_run, "run a model in a cell and wait for it"},
     {"ps", cli_ps, "list the VMs that run"},
+    {"isolate", cli_isolate, "raise the isolation level of a VM"},
     {"kill", cli_kill, "stop a VM at once"},
     {"ports", cli_ports, "show the ports of a VM, close and open them"},
     {"message", cli_message, "exchange messages with a model"},

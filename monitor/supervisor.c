@@ -22,27 +22,6 @@
 // How long a reader of our output may take for the last bytes once the VM has ended.
 #define DRAIN_MS 2000
 
-// The supervisor's own level, and the record of it. Levels only rise here.
-static void raise_level(struct supervisor *s, enum level level)
-{
-    struct error err;
-    if (atomic_load(&s->process.level_own->level) >= level)
-        return;
-    atomic_store(&s->process.level_own->level, level);
-    const struct audit_record record = {
-        .type = AUDIT_LEVEL,
-        .port = AUDIT_NO_PORT,
-        .level = (uint8_t)level,
-        .detail = level,
-    };
-    audit_log_append(&s->audit, &record, &err);
-    if (level >= LEVEL_SEVERED)
-        backends_kill_all(s);
-    // Pollers that sleep drop what is in flight.
-    for (unsigned i = 0; i < s->vm.port_count; i++)
-        vmm_process_wake(&s->process, i);
-}
-
 void supervisor_record(struct supervisor *s, const struct audit_record *record)
 {
     struct error err;
@@ -69,7 +48,7 @@ uint32_t supervisor_order(struct supervisor *s, unsigned port, enum vmm_port_act
 
 static void go_offline(struct supervisor *s)
 {
-    raise_level(s, LEVEL_OFFLINE);
+    supervisor_set_level(s, LEVEL_ACTOR_HYPERVISOR, LEVEL_OFFLINE);
 }
 
 void supervisor_fail(struct supervisor *s, enum run_outcome outcome)
@@ -81,15 +60,16 @@ void supervisor_fail(struct supervisor *s, enum run_outcome outcome)
         go_offline(s);
 }
 
-void supervisor_stop(struct supervisor *s, enum level level)
+void supervisor_end_vmm(struct supervisor *s, bool kill)
 {
     struct vmm_message message;
     struct error err;
-    raise_level(s, level);
-    if (s->stopping)
+    if (kill)
+        s->stop_deadline_ns = 0;
+    if (s->stopping || s->ended)
         return;
     s->stopping = true;
-    s->stop_deadline_ns = clock_now_ns(&clock_host) + STOP_GRACE_NS;
+    s->stop_deadline_ns = kill ? 0 : clock_now_ns(&clock_host) + STOP_GRACE_NS;
     vmm_message_init(&message, VMM_MESSAGE_STOP, sizeof(message));
     if (fd_message_send(s->process.channel, &message, sizeof(message), NULL, 0, &err) < 0)
         s->stop_deadline_ns = 0;
@@ -117,6 +97,7 @@ static void take_ready(struct supervisor *s, const struct vmm_ready *ready)
     }
     placement_leave_model_cores(&s->process.config, 0);
     placement_leave_model_cores(&s->process.config, s->process.pid);
+    levels_take_ready(s);
 }
 
 static void take_end(struct supervisor *s, const struct vmm_end *end)
@@ -185,6 +166,7 @@ static void serve_channel(struct supervisor *s)
         struct vmm_status status;
         struct vmm_port_order order;
         struct vmm_port_event event;
+        struct vmm_level level;
     } buffer;
     size_t fd_count = 0;
     struct error err;
@@ -209,6 +191,8 @@ static void serve_channel(struct supervisor *s)
         backends_take_done(s, &buffer.order);
     } else if (type == VMM_MESSAGE_PORT_EVENT && size == sizeof(buffer.event)) {
         backends_take_event(s, &buffer.event);
+    } else if (type == VMM_MESSAGE_LEVEL_DONE && size == sizeof(buffer.level)) {
+        levels_take_done(s, &buffer.level);
     } else if (!s->ended) {
         error_set(&s->error, EXIT_STATUS_INTERNAL, 0,
                   length > 0 ? "the VMM sent a message that is not of the protocol"
@@ -224,7 +208,7 @@ static void serve_signals(struct supervisor *s)
         return;
     if (!s->stop_signal)
         s->stop_signal = (int)info.ssi_signo;
-    supervisor_stop(s, LEVEL_OFFLINE);
+    supervisor_set_level(s, LEVEL_ACTOR_OPERATOR, LEVEL_OFFLINE);
 }
 
 void supervisor_lie(struct supervisor *s, const char *text)
@@ -272,7 +256,7 @@ static void serve_output(struct supervisor *s)
             s->error.status = EXIT_STATUS_ISOLATED;
             supervisor_fail(s, RUN_ISOLATED);
         }
-        supervisor_stop(s, LEVEL_OFFLINE);
+        supervisor_set_level(s, LEVEL_ACTOR_OPERATOR, LEVEL_OFFLINE);
     }
     if (wake)
         vmm_process_wake(&s->process, s->console_port);
@@ -333,6 +317,8 @@ static int poll_timeout(struct supervisor *s)
     if (data)
         return 0;
     uint64_t deadline_ns = s->stopping ? s->stop_deadline_ns : backends_deadline_ns(s);
+    if (!s->stopping && s->level_asked && s->level_deadline_ns < deadline_ns)
+        deadline_ns = s->level_deadline_ns;
     if (deadline_ns == UINT64_MAX)
         return -1;
     uint64_t now = clock_now_ns(&clock_host);
@@ -367,6 +353,7 @@ static void loop(struct supervisor *s)
             error_set(&s->error, EXIT_STATUS_INTERNAL, 0, "the VMM ended without a report");
             supervisor_fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
         }
+        levels_serve(s);
         backends_serve(s, fds);
         clients_serve(s, fds);
         if (fds[WATCH_CONTROL].revents)

@@ -9,6 +9,7 @@
 #include "backend_process.h"
 #include "console_relay.h"
 #include "control_server.h"
+#include "level_control.h"
 #include "message_relay.h"
 #include "port_policy.h"
 #include "vmm_process.h"
@@ -42,6 +43,11 @@ struct supervisor {
     int stop_signal;       // the signal that asked us to stop, or 0
     bool status_asked;     // the VMM owes an answer
     uint32_t order_number; // of the last order about a port
+    struct level_state level;
+    bool level_asked; // the VMM owes a confirmation of the level, until level_deadline_ns
+    uint32_t level_number;
+    uint64_t level_deadline_ns;
+    uint32_t paused_vcpus; // as last confirmed
     enum run_outcome outcome;
     struct vmm_ready ready_message;
     struct vmm_end end;

@@ -174,6 +174,33 @@ bool clients_move_messages(struct supervisor *s)
     return moved;
 }
 
+void clients_take_level(struct supervisor *s)
+{
+    char text[256];
+    for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
+        struct control_client *client = &s->control.clients[i];
+        if (client->fd < 0 || !client->waiting || client->order.operation != CONTROL_ISOLATE)
+            continue;
+        snprintf(text, sizeof(text),
+                 "{\"format\":\"" CONTROL_FORMAT "\",\"level\":\"%s\",\"paused_vcpus\":%u}",
+                 level_name(s->level.level), s->paused_vcpus);
+        control_client_answer(client, text, NULL, 0);
+    }
+}
+
+static void isolate(struct supervisor *s, struct control_client *client)
+{
+    enum level level = level_parse(client->order.level);
+    enum level_refusal refusal = level == LEVEL_COUNT
+                                     ? LEVEL_REFUSAL_INVALID
+                                     : supervisor_set_level(s, LEVEL_ACTOR_OPERATOR, level);
+    if (refusal)
+        control_client_refuse(client, level_refusal_text(refusal));
+    else if (level >= LEVEL_OFFLINE) // the closed connection says that the VM is gone
+        control_client_answer(client, "{\"format\":\"" CONTROL_FORMAT "\",\"stopping\":true}", NULL,
+                              0);
+}
+
 static void serve(struct supervisor *s, struct control_client *client)
 {
     switch (client->order.operation) {
@@ -184,7 +211,7 @@ static void serve(struct supervisor *s, struct control_client *client)
     case CONTROL_STOP:
         control_client_answer(client, "{\"format\":\"" CONTROL_FORMAT "\",\"stopping\":true}", NULL,
                               0);
-        supervisor_stop(s, LEVEL_OFFLINE);
+        supervisor_set_level(s, LEVEL_ACTOR_OPERATOR, LEVEL_OFFLINE);
         break;
     case CONTROL_PORT_CLOSE:
     case CONTROL_PORT_OPEN:
@@ -193,6 +220,9 @@ static void serve(struct supervisor *s, struct control_client *client)
     case CONTROL_SEND:
     case CONTROL_RECEIVE:
         move_message(s, client);
+        break;
+    case CONTROL_ISOLATE:
+        isolate(s, client);
         break;
     case CONTROL_BAD:
     case CONTROL_NONE:

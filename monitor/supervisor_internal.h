@@ -20,9 +20,18 @@ enum watched {
     WATCH_COUNT = WATCH_BACKENDS + 2 * VMM_MAX_PORTS,
 };
 
-// Raises the level for everybody at once, then asks the VMM to end. Used by every path that stops
-// a run: whatever the VMM does, no port carries a byte any more.
-void supervisor_stop(struct supervisor *s, enum level level);
+// Levels (supervisor_levels.c). The gate is shut when supervisor_set_level returns; the rest is
+// confirmed by the VMM, or it is killed.
+enum level_refusal supervisor_set_level(struct supervisor *s, enum level_actor actor,
+                                        enum level level);
+void levels_take_done(struct supervisor *s, const struct vmm_level *done);
+// The VMM can be asked from now on.
+void levels_take_ready(struct supervisor *s);
+// Looks whether a confirmation is late.
+void levels_serve(struct supervisor *s);
+
+// Asks the VMM to end, or kills it at once. Only levels do this.
+void supervisor_end_vmm(struct supervisor *s, bool kill);
 
 // The run is over; the first outcome stands.
 void supervisor_fail(struct supervisor *s, enum run_outcome outcome);
@@ -53,6 +62,8 @@ void clients_watch(struct supervisor *s, struct pollfd *fds);
 void clients_serve(struct supervisor *s, const struct pollfd *fds);
 void clients_take_status(struct supervisor *s, const struct vmm_status *status);
 void clients_take_done(struct supervisor *s, const struct vmm_port_order *order);
+// The level is confirmed, or failed: answers who waits.
+void clients_take_level(struct supervisor *s);
 // Messages that wait for room, or for the model to say something. Returns true if one moved.
 bool clients_move_messages(struct supervisor *s);
 

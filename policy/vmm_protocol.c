@@ -20,7 +20,7 @@ uint32_t vmm_message_check(const struct vmm_message *message, uint64_t length)
 
 const char *vmm_port_state_name(unsigned state)
 {
-    static const char *const names[] = {"open", "closed-anomaly", "closed", "down"};
+    static const char *const names[] = {"open", "closed-anomaly", "closed", "down", "shut"};
     return state < sizeof(names) / sizeof(names[0]) ? names[state] : "unknown";
 }
 

@@ -35,6 +35,8 @@ enum vmm_message_type {
     VMM_MESSAGE_PORT_ORDER = 8,  // supervisor: struct vmm_port_order
     VMM_MESSAGE_PORT_DONE = 9,   // VMM: the order is carried out; struct vmm_port_order
     VMM_MESSAGE_PORT_EVENT = 10, // VMM: struct vmm_port_event
+    VMM_MESSAGE_LEVEL = 11,      // supervisor: struct vmm_level; its page was raised before
+    VMM_MESSAGE_LEVEL_DONE = 12, // VMM: what has become true; struct vmm_level
 };
 
 struct vmm_message {
@@ -212,6 +214,7 @@ enum vmm_port_state {
     VMM_PORT_CLOSED_ANOMALY = 1,  // by the fabric
     VMM_PORT_CLOSED_OPERATOR = 2, // on order
     VMM_PORT_DOWN = 3,            // open, but its backend is down
+    VMM_PORT_SHUT = 4,            // open, but the level or a hold shuts the gate
 };
 
 const char *vmm_port_state_name(unsigned state);
@@ -275,6 +278,18 @@ static inline unsigned vmm_config_weights_fd(const struct vmm_config *config)
 
 // Data size of a port's ring to the host, or from it: room for several of its largest messages.
 uint64_t vmm_port_ring_bytes(const struct vmm_port_config *port, int to_host);
+
+// A level that is in force, and what the VMM has verified: ports that let nothing through any more,
+// vCPUs that are out of guest mode. Asked for below Offline only; above, the VMM is told to stop.
+struct vmm_level {
+    struct vmm_message message;
+    uint32_t level;
+    uint32_t hold;
+    uint32_t number; // of the order, repeated in the answer
+    uint32_t paused_vcpus;
+    uint32_t quiet_pollers; // that have begun and ended a pass since
+    uint32_t pad;
+};
 
 // Fills the common head of a message.
 void vmm_message_init(struct vmm_message *message, enum vmm_message_type type, uint32_t size);

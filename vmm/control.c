@@ -24,6 +24,8 @@ static uint32_t port_state(const struct vmm *vmm, unsigned index, uint32_t state
 {
     switch (state) {
     case PORT_OPEN:
+        if (level_gate(vmm->level_supervisor, vmm->level_own) != LEVEL_GATE_OPEN)
+            return VMM_PORT_SHUT;
         return vmm->config.ports[index].process && !backend_link_is_up(&vmm->links[index])
                    ? VMM_PORT_DOWN
                    : VMM_PORT_OPEN;
@@ -103,6 +105,23 @@ static bool serve_order(struct vmm *vmm, struct vmm_port_order *order)
     return fd_message_send(vmm->channel, order, sizeof(*order), NULL, 0, NULL) == 0;
 }
 
+// Makes a level of the supervisor true here, and says what is. The gate has been shut by the
+// supervisor's page before this message came.
+static bool serve_level(struct vmm *vmm, struct vmm_level *order)
+{
+    bool pauses = order->hold || order->level >= LEVEL_SEVERED;
+    order->paused_vcpus = 0;
+    order->quiet_pollers = 0;
+    if (pauses)
+        order->paused_vcpus = vcpus_pause(vmm, QUIESCE_NS);
+    for (unsigned i = 0; i < vmm->config.poller_count; i++)
+        order->quiet_pollers += poller_quiesce(&vmm->pollers[i].poller, QUIESCE_NS);
+    if (!pauses)
+        vcpus_resume(vmm);
+    vmm_message_init(&order->message, VMM_MESSAGE_LEVEL_DONE, sizeof(*order));
+    return fd_message_send(vmm->channel, order, sizeof(*order), NULL, 0, NULL) == 0;
+}
+
 static void send_events(struct vmm *vmm)
 {
     for (unsigned i = 0; i < vmm->config.port_count; i++) {
@@ -121,6 +140,7 @@ static bool serve_channel(struct vmm *vmm)
     union {
         struct vmm_message message;
         struct vmm_port_order order;
+        struct vmm_level level;
     } buffer;
     size_t fd_count = 0;
     ssize_t length =
@@ -132,6 +152,8 @@ static bool serve_channel(struct vmm *vmm)
         return send_status(vmm) == 0;
     case VMM_MESSAGE_PORT_ORDER:
         return (size_t)length == sizeof(buffer.order) && serve_order(vmm, &buffer.order);
+    case VMM_MESSAGE_LEVEL:
+        return (size_t)length == sizeof(buffer.level) && serve_level(vmm, &buffer.level);
     case VMM_MESSAGE_STOP:
     default:
         return false;

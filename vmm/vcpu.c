@@ -230,10 +230,29 @@ static void note_first_exit(struct vcpu *vcpu)
                  (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec);
 }
 
+// Between two entries, while the level or a hold keeps the model from running.
+static void wait_while_paused(struct vcpu *vcpu)
+{
+    struct vmm *vmm = vcpu->vmm;
+    if (!__atomic_load_n(&vcpu->run->immediate_exit, __ATOMIC_SEQ_CST))
+        return; // nobody kicked it
+    while (atomic_load(&vmm->pause) && !atomic_load(&vmm->stop)) {
+        atomic_store(&vcpu->paused, 1);
+        futex(&vcpu->paused, FUTEX_WAKE, 1, NULL);
+        futex(&vmm->pause, FUTEX_WAIT, 1, NULL);
+    }
+    atomic_store(&vcpu->paused, 0);
+    __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+    // A kick that came between the two lines must not be lost.
+    if (atomic_load(&vmm->pause) || atomic_load(&vmm->stop))
+        __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+}
+
 static void run_guest(struct vcpu *vcpu)
 {
     bool first = vcpu->index == 0;
     for (bool alive = true; alive && !atomic_load(&vcpu->vmm->stop);) {
+        wait_while_paused(vcpu);
         int result = kvm_ioctl(vcpu->fd, KVM_RUN, NULL);
         int code = result < 0 ? errno : 0;
         if (first && code != EINTR) {
@@ -383,10 +402,37 @@ static void kick(struct vcpu *vcpu)
     syscall(SYS_tgkill, vcpu->vmm->pid, atomic_load(&vcpu->tid), SIGUSR1);
 }
 
+unsigned vcpus_pause(struct vmm *vmm, uint64_t timeout_ns)
+{
+    static const struct timespec again = {0, KICK_AGAIN_NS};
+    uint64_t deadline_ns = clock_now_ns(&clock_host) + timeout_ns;
+    unsigned out = 0;
+    atomic_store(&vmm->pause, 1);
+    for (unsigned i = 0; i < vmm->config.vcpus; i++)
+        kick(&vmm->vcpus[i]);
+    for (unsigned i = 0; i < vmm->config.vcpus; i++) {
+        struct vcpu *vcpu = &vmm->vcpus[i];
+        while (!atomic_load(&vcpu->paused) && !atomic_load(&vcpu->stopped) &&
+               clock_now_ns(&clock_host) < deadline_ns) {
+            if (futex(&vcpu->paused, FUTEX_WAIT, 0, &again) < 0 && errno == ETIMEDOUT)
+                kick(vcpu);
+        }
+        out += atomic_load(&vcpu->paused) || atomic_load(&vcpu->stopped);
+    }
+    return out;
+}
+
+void vcpus_resume(struct vmm *vmm)
+{
+    atomic_store(&vmm->pause, 0);
+    futex(&vmm->pause, FUTEX_WAKE, INT_MAX, NULL);
+}
+
 void vcpus_stop(struct vmm *vmm)
 {
     static const struct timespec again = {0, KICK_AGAIN_NS};
     atomic_store(&vmm->stop, 1);
+    vcpus_resume(vmm);
     for (unsigned i = 0; i < vmm->config.vcpus; i++)
         kick(&vmm->vcpus[i]);
     for (unsigned i = 0; i < vmm->config.vcpus; i++) {

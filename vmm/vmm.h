@@ -25,6 +25,7 @@ struct vcpu {
     _Atomic uint32_t event_count; // the private count; cell_event.count is a copy for the model
     _Atomic uint32_t parked;
     _Atomic uint32_t stopped; // futex word: 1 once it will not enter the guest any more
+    _Atomic uint32_t paused;  // futex word: 1 while it is out of guest mode and waits
     _Atomic uint64_t exits;
     struct kvm_dtable gdt; // as set at entry; compared at every exit
     struct kvm_dtable idt;
@@ -67,6 +68,7 @@ struct vmm {
     _Atomic uint32_t waiting; // threads that are locked down and wait for `go`
     _Atomic uint32_t failed;  // a thread could not lock itself down
     _Atomic uint32_t stop;    // vCPUs must not enter the guest any more
+    _Atomic uint32_t pause;   // futex word: 1 while vCPUs must not enter the guest
     _Atomic uint32_t ended;   // 1: somebody fills `end`; 2: it is filled
     struct vmm_end end;
     _Atomic uint32_t violated; // same for `violation`
@@ -97,6 +99,12 @@ int threads_place(struct vmm *vmm, struct error *err);
 
 // Takes all vCPUs out of guest mode, for good, and waits until they are.
 void vcpus_stop(struct vmm *vmm);
+
+// Takes all vCPUs out of guest mode until vcpus_resume. Waits at most `timeout_ns`; returns how
+// many are out.
+unsigned vcpus_pause(struct vmm *vmm, uint64_t timeout_ns);
+
+void vcpus_resume(struct vmm *vmm);
 
 // Raises a vCPU's event count and wakes it if it is parked. Any thread; no system call unless it
 // is parked. `context` is the struct vmm.

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// guillotine isolate: raises the isolation level of a VM.
+#include <getopt.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "cli.h"
+#include "control_server.h"
+#include "level_control.h"
+#include "paths.h"
+#include "vm_file.h"
+
+static int help(void)
+{
+    printf("Usage: guillotine isolate [--json] VM LEVEL\n"
+           "\n"
+           "Raises the isolation level of a running VM. Returns when it is true:\n"
+           "  probation   only ports that the VM file marks for it carry traffic\n"
+           "  severed     no port carries traffic, backends are killed, vCPUs are paused\n"
+           "  offline     the VM has ended; its run command exits with status 81\n"
+           "Levels only rise: lowering one takes a quorum of administrators, which this\n"
+           "version does not have yet.\n"
+           "\n"
+           "Options:\n"
+           "  --json              the answer of the supervisor\n"
+           "  --runtime-dir DIR   where control sockets live\n"
+           "\n"
+           "Examples:\n"
+           "  guillotine isolate demo probation\n"
+           "  guillotine isolate demo severed && guillotine ports demo\n");
+    return EXIT_STATUS_OK;
+}
+
+// The socket closes when everything of the VM is gone.
+static void wait_for_end(int fd)
+{
+    char byte;
+    struct pollfd in = {.fd = fd, .events = POLLIN};
+    while (poll(&in, 1, 10000) > 0 && read(fd, &byte, 1) > 0)
+        continue;
+}
+
+int cli_isolate(int argc, char **argv)
+{
+    static const struct option table[] = {
+        {"json", 0, NULL, 'j'},
+        {"runtime-dir", 1, NULL, 'r'},
+        {"help", 0, NULL, 'h'},
+        {0},
+    };
+    struct error err = {0};
+    char runtime_dir[PATH_MAX];
+    char answer[1024];
+    const char *given_dir = NULL;
+    bool json = false;
+    int option;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":", table, NULL)) >= 0) {
+        if (option == 'h')
+            return help();
+        if (option == 'j')
+            json = true;
+        else if (option == 'r')
+            given_dir = optarg;
+        else
+            return cli_usage("isolate", option == ':' ? "%s needs a value" : "unknown option %s",
+                             argv[optind - 1]);
+    }
+    if (optind + 2 != argc || !vm_name_is_valid(argv[optind]))
+        return cli_usage("isolate", "give the name of one VM and a level");
+    const struct control_question question = {.operation = "isolate", .level = argv[optind + 1]};
+    if (level_parse(question.level) == LEVEL_COUNT)
+        return cli_usage("isolate", "'%s' is not a level: use probation, severed or offline",
+                         question.level);
+    if (paths_runtime_dir(given_dir, runtime_dir, &err) < 0)
+        return cli_fail(&err);
+    cleanup_fd int fd = control_connect(runtime_dir, argv[optind], &err);
+    if (fd < 0)
+        return cli_fail(&err);
+    if (control_ask(fd, &question, answer, sizeof(answer), NULL, &err) < 0) {
+        error_prefix(&err, "isolate %s", argv[optind]);
+        return cli_fail(&err);
+    }
+    if (level_parse(question.level) >= LEVEL_OFFLINE)
+        wait_for_end(fd);
+    if (json)
+        printf("%s\n", answer);
+    return EXIT_STATUS_OK;
+}

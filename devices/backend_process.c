@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "backend_filters.h"
+#include "backend_rules.h"
 #include "fd_message.h"
 #include "loopback.h"
 #include "sandbox.h"
@@ -150,6 +151,7 @@ static int open_port(struct backend_process *process, struct error *err)
         .max_request_bytes = grant->max_request_bytes,
         .max_reply_bytes = grant->max_reply_bytes,
         .in_flight = grant->in_flight,
+        .closed_at_probation = grant->closed_at_probation,
         .limits = &grant->limits,
         .requests_used = config->requests_used,
         .bytes_used = config->bytes_used,
@@ -190,6 +192,12 @@ int backend_process_build(struct backend_process *process, struct error *err)
     if (check_eventfds(process, err) < 0 || open_fabric(process, err) < 0 ||
         open_port(process, err) < 0)
         return -1;
+    // A number of its own, so that the filter lets nothing else be read: who could drain the
+    // others' eventfds could keep their readers asleep.
+    if (dup3(process->fds[BACKEND_FD_WAKE_BACKEND], BACKEND_DOORBELL_FD, O_CLOEXEC) < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "doorbell");
+    close(process->fds[BACKEND_FD_WAKE_BACKEND]);
+    process->fds[BACKEND_FD_WAKE_BACKEND] = BACKEND_DOORBELL_FD;
     const struct poller_settings settings = {
         .mode = poller_mode(process->config.port.mode),
         .idle_spin_ns = IDLE_SPIN_NS,

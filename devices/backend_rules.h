@@ -10,9 +10,12 @@
 
 #define BACKEND_FILTER 1u
 
+// The one eventfd that a backend process reads.
+#define BACKEND_DOORBELL_FD 32
+
 static const struct seccomp_rule backend_rules[] = {
     {SYS_ppoll, BACKEND_FILTER, SECCOMP_ANY, "sleep until the VMM or the supervisor rings"},
-    {SYS_read, BACKEND_FILTER, 2, 8, -1, 0, "drain an eventfd: 8 bytes"},
+    {SYS_read, BACKEND_FILTER, 2, 8, 0, BACKEND_DOORBELL_FD, "drain its doorbell: 8 bytes"},
     {SYS_write, BACKEND_FILTER, 2, 8, -1, 0, "signal an eventfd: 8 bytes"},
     {SYS_clock_gettime, BACKEND_FILTER, SECCOMP_ANY, "clocks, where the vDSO cannot read them"},
     {SYS_sendmsg, BACKEND_FILTER, 0, 3, -1, 0, "tell the supervisor: ready, or failed"},

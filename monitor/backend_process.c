@@ -19,6 +19,9 @@
 #include "placement.h"
 #include "spawn.h"
 
+// How long a process may take from its start until it serves.
+#define START_NS (10 * NS_PER_S)
+
 void backend_process_init(struct backend_process *backend, unsigned port)
 {
     *backend = (struct backend_process){
@@ -99,6 +102,7 @@ int backend_process_start(struct backend_process *backend, const struct vmm_proc
         return error_wrap(err, "backend of port %s", vmm->config.ports[backend->port].name);
     }
     placement_leave_model_cores(&vmm->config, backend->pid);
+    backend->start_deadline_ns = clock_now_ns(&clock_host) + START_NS;
     backend->phase = BACKEND_STARTING;
     return 0;
 }

@@ -15,6 +15,7 @@ enum backend_phase {
     BACKEND_UP,
     BACKEND_ENDED,    // dead and reaped; the VMM still has to let go of the shared memory
     BACKEND_WAITING,  // until start_ns
+    BACKEND_CLOSED,   // the port is closed on order; started again when it is opened
     BACKEND_GIVEN_UP, // for good
 };
 
@@ -28,6 +29,7 @@ struct backend_process {
     struct audit_ring audit;
     uint32_t restarts;
     uint64_t start_ns;              // boot-time clock
+    uint64_t start_deadline_ns;     // of a process that is starting
     uint32_t delay_ms;              // before the next start
     enum audit_backend_event cause; // why it was killed, if it was
     // What all processes of this port used of its totals.

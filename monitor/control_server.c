@@ -23,6 +23,9 @@
 // How long a client waits for an answer.
 #define ANSWER_TIMEOUT_MS 5000
 
+// How long a client may take for each piece of an answer once the VM has ended.
+#define LAST_ANSWER_MS 500
+
 // Addresses of sockets are short (108 bytes): a long runtime directory is reached through a
 // descriptor of it.
 static int fill_address(struct sockaddr_un *address, int folder, const char *name,
@@ -142,6 +145,8 @@ static int read_port(const struct json_place *place, void *target, struct error 
     const char *text;
     if (json_read_text(place, &text, err) < 0)
         return -1;
+    if (strlen(text) >= sizeof(order->port))
+        return json_refuse(place, JSON_PART_VALUE, err, "that is longer than a port's name can be");
     snprintf(order->port, sizeof(order->port), "%s", text);
     return 0;
 }
@@ -300,9 +305,8 @@ static void put(struct control_client *client, const char *text, const void *dat
 void control_client_answer(struct control_client *client, const char *text, const void *data,
                            size_t length)
 {
-    char line[CONTROL_ANSWER_MAX];
-    int used = snprintf(line, sizeof(line), "%s\n", text);
-    if (used < 0 || (size_t)used >= sizeof(line))
+    cleanup_free char *line = NULL;
+    if (asprintf(&line, "%s\n", text) < 0)
         drop(client);
     else
         put(client, line, data, length);
@@ -351,8 +355,13 @@ void control_server_close(struct control_server *server)
     server->fd = server->lock = -1;
     // Last: to a client that waits, the closed connection says that everything is gone.
     for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
-        if (server->clients[i].fd >= 0)
-            drop(&server->clients[i]);
+        struct control_client *client = &server->clients[i];
+        struct pollfd out = {.fd = client->fd, .events = POLLOUT};
+        // The rest of a large answer, for a client that reads it.
+        while (client->fd >= 0 && client->output && poll(&out, 1, LAST_ANSWER_MS) > 0)
+            control_client_write(client);
+        if (client->fd >= 0)
+            drop(client);
     }
 }
 

@@ -19,7 +19,7 @@
 #define CONTROL_FORMAT      "guillotine-control/1"
 #define CONTROL_MAX_CLIENTS 8
 #define CONTROL_LINE_MAX    1024
-#define CONTROL_ANSWER_MAX  (32u << 10)
+#define CONTROL_ANSWER_MAX  (128u << 10)
 #define CONTROL_MESSAGE_MAX (1u << 20)
 
 enum control_operation {
@@ -50,6 +50,7 @@ struct control_client {
     struct control_order order;
     bool waiting;    // for the answer to `order`
     uint32_t number; // of the order to the VMM that it waits for, or 0
+    unsigned port;   // that the order is about
     uint8_t *body;   // of a message for the model, order.length_bytes of them
     size_t body_used;
     char *output; // what the socket did not take yet

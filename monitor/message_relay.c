@@ -4,17 +4,20 @@
 
 #include "message_frame.h"
 
-bool message_relay_send(struct message_relay *relay, const void *data, uint32_t length, bool *wake)
+bool message_relay_has_room(struct message_relay *relay, uint32_t length)
+{
+    uint64_t needed = sizeof(struct message_frame) + (uint64_t)length;
+    return shared_ring_space(&relay->input) >= needed ||
+           shared_ring_wait_space(&relay->input, needed);
+}
+
+void message_relay_send(struct message_relay *relay, const void *data, uint32_t length, bool *wake)
 {
     const struct message_frame frame = {.length = length};
-    uint64_t needed = sizeof(frame) + (uint64_t)length;
-    if (shared_ring_space(&relay->input) < needed && !shared_ring_wait_space(&relay->input, needed))
-        return false;
     shared_ring_append(&relay->input, &frame, sizeof(frame));
     shared_ring_append(&relay->input, data, length);
     if (shared_ring_publish(&relay->input))
         *wake = true;
-    return true;
 }
 
 int64_t message_relay_next(struct message_relay *relay)

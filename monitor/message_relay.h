@@ -15,9 +15,11 @@ struct message_relay {
     uint32_t largest;          // that the model can send, in bytes
 };
 
-// Puts a message into the ring, whole. Returns false if there is no room yet: then the VMM will
-// wake us. *wake is set if the VMM waits for it.
-bool message_relay_send(struct message_relay *relay, const void *data, uint32_t length, bool *wake);
+// True if there is room for a message. If not, the VMM will wake us.
+bool message_relay_has_room(struct message_relay *relay, uint32_t length);
+
+// Puts a message into the ring, whole; there is room. *wake is set if the VMM waits for it.
+void message_relay_send(struct message_relay *relay, const void *data, uint32_t length, bool *wake);
 
 // Bytes of the model's next message: 0 or more, or -1 if none is there, or -2 if what the VMM put
 // into the ring cannot be a message. Sets a wake-up if none is there.

@@ -19,6 +19,18 @@
 // From the request to stop until the VMM is killed (DESIGN.md section 3).
 #define STOP_GRACE_NS (100 * NS_PER_MS)
 
+// From an order about a port to the VMM's confirmation: two passes of a poller, 100 ms at most
+// each.
+#define ORDER_NS (500 * NS_PER_MS)
+
+// A VMM that has fallen can empty the eventfd that wakes us: audit rings are looked at all the
+// same.
+#define POLL_MAX_MS 1000
+
+// Operations of the console (ports/port_abi.h).
+#define OPERATION_WRITE 1u
+#define OPERATION_READ  2u
+
 // How long a reader of our output may take for the last bytes once the VM has ended.
 #define DRAIN_MS 2000
 
@@ -41,9 +53,28 @@ uint32_t supervisor_order(struct supervisor *s, unsigned port, enum vmm_port_act
         s->order_number = 1;
     order.number = s->order_number;
     vmm_message_init(&order.message, VMM_MESSAGE_PORT_ORDER, sizeof(order));
-    if (fd_message_send(s->process.channel, &order, sizeof(order), NULL, 0, &err) < 0)
+    if (fd_message_send(s->process.channel, &order, sizeof(order), NULL, 0, &err) < 0) {
+        supervisor_lie(s, "the VMM takes no orders any more");
         return 0;
+    }
+    s->orders_open++;
+    s->order_deadline_ns = clock_now_ns(&clock_host) + ORDER_NS;
     return order.number;
+}
+
+bool supervisor_carries(const struct supervisor *s, unsigned port, unsigned operation)
+{
+    unsigned highest = s->vm.ports[port].closed_at_probation ? LEVEL_STANDARD : LEVEL_PROBATION;
+    return !s->port_closed[port] && (s->vm.ports[port].operations >> operation & 1) &&
+           level_gate_up_to(s->process.level_own, s->process.level_vmm, highest) != LEVEL_GATE_SHUT;
+}
+
+bool supervisor_account(struct supervisor *s, unsigned port, unsigned operation, uint64_t bytes)
+{
+    const struct vmm_port_config *config = &s->vm.ports[port];
+    s->relayed_bytes[port] += bytes;
+    return (config->operations >> operation & 1) &&
+           (!config->limits.bytes_total || s->relayed_bytes[port] <= config->limits.bytes_total);
 }
 
 static void go_offline(struct supervisor *s)
@@ -98,6 +129,8 @@ static void take_ready(struct supervisor *s, const struct vmm_ready *ready)
     placement_leave_model_cores(&s->process.config, 0);
     placement_leave_model_cores(&s->process.config, s->process.pid);
     levels_take_ready(s);
+    // Orders that came before it could take any.
+    s->order_deadline_ns = clock_now_ns(&clock_host) + ORDER_NS;
 }
 
 static void take_end(struct supervisor *s, const struct vmm_end *end)
@@ -183,10 +216,17 @@ static void serve_channel(struct supervisor *s)
         take_end(s, &buffer.end);
     } else if (type == VMM_MESSAGE_FAILED && size == sizeof(buffer.failed) && !s->ready) {
         take_failed(s, &buffer.failed);
-    } else if (type == VMM_MESSAGE_STATUS_REPLY && size == sizeof(buffer.status)) {
+    } else if (type == VMM_MESSAGE_STATUS_REPLY && size == sizeof(buffer.status) &&
+               buffer.status.port_count == s->vm.port_count) {
+        // No VMM talks the level down.
+        unsigned level = level_effective(s->process.level_own, s->process.level_vmm);
+        if (buffer.status.level < level || buffer.status.level >= LEVEL_COUNT)
+            buffer.status.level = level;
         clients_take_status(s, &buffer.status);
     } else if (type == VMM_MESSAGE_PORT_DONE && size == sizeof(buffer.order) &&
                buffer.order.port < s->vm.port_count) {
+        if (s->orders_open)
+            s->orders_open--;
         clients_take_done(s, &buffer.order);
         backends_take_done(s, &buffer.order);
     } else if (type == VMM_MESSAGE_PORT_EVENT && size == sizeof(buffer.event)) {
@@ -289,9 +329,11 @@ static void fill_watch(struct supervisor *s, struct pollfd *fds)
         [WATCH_OUTPUT] = {.fd = -1},
     };
     memcpy(fds, fixed, sizeof(fixed));
-    if (s->has_console && console_relay_wants_input(&s->console))
+    if (s->has_console && supervisor_carries(s, s->console_port, OPERATION_READ) &&
+        console_relay_wants_input(&s->console))
         fds[WATCH_INPUT] = (struct pollfd){.fd = s->console.input_fd, .events = POLLIN};
-    if (s->has_console && console_relay_has_output(&s->console))
+    if (s->has_console && supervisor_carries(s, s->console_port, OPERATION_WRITE) &&
+        console_relay_has_output(&s->console))
         fds[WATCH_OUTPUT] = (struct pollfd){.fd = s->console.output_fd, .events = POLLOUT};
     clients_watch(s, fds);
     backends_watch(s, fds);
@@ -319,10 +361,28 @@ static int poll_timeout(struct supervisor *s)
     uint64_t deadline_ns = s->stopping ? s->stop_deadline_ns : backends_deadline_ns(s);
     if (!s->stopping && s->level_asked && s->level_deadline_ns < deadline_ns)
         deadline_ns = s->level_deadline_ns;
-    if (deadline_ns == UINT64_MAX)
-        return -1;
+    if (s->ready && s->orders_open && s->order_deadline_ns < deadline_ns)
+        deadline_ns = s->order_deadline_ns;
     uint64_t now = clock_now_ns(&clock_host);
-    return now >= deadline_ns ? 0 : (int)((deadline_ns - now) / NS_PER_MS) + 1;
+    if (now >= deadline_ns)
+        return 0;
+    uint64_t left_ms = (deadline_ns - now) / NS_PER_MS + 1;
+    return left_ms < POLL_MAX_MS ? (int)left_ms : POLL_MAX_MS;
+}
+
+// What the VMM put into the console's ring must be what the port's grant allows.
+static void check_console(struct supervisor *s)
+{
+    if (!s->has_console)
+        return;
+    uint64_t available = shared_ring_available(&s->console.output);
+    uint64_t news = s->console.output.own + available - s->relayed_bytes[s->console_port];
+    if (available != UINT64_MAX &&
+        (!news || supervisor_account(s, s->console_port, OPERATION_WRITE, news)))
+        return;
+    s->console_lies = true;
+    supervisor_lie(s, available == UINT64_MAX ? "console ring: the VMM's index is impossible"
+                                              : "console ring: more than the port's grant allows");
 }
 
 static void loop(struct supervisor *s)
@@ -341,8 +401,7 @@ static void loop(struct supervisor *s)
         if (fds[WATCH_WAKE].revents)
             drain_wake(s);
         drain_audit(s);
-        if (s->has_console && shared_ring_available(&s->console.output) == UINT64_MAX)
-            supervisor_lie(s, "console ring: the VMM's index is impossible");
+        check_console(s);
         if (fds[WATCH_OUTPUT].revents)
             serve_output(s);
         if (fds[WATCH_INPUT].revents)
@@ -354,6 +413,8 @@ static void loop(struct supervisor *s)
             supervisor_fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
         }
         levels_serve(s);
+        if (s->ready && s->orders_open && clock_now_ns(&clock_host) >= s->order_deadline_ns)
+            supervisor_lie(s, "the VMM did not carry out an order about a port in time");
         backends_serve(s, fds);
         clients_serve(s, fds);
         if (fds[WATCH_CONTROL].revents)
@@ -496,10 +557,12 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
         loop(s);
     // The last words of a model that ended by itself, for whoever waits for them.
     if (s->outcome == RUN_EXITED)
-        clients_move_messages(s);
+        clients_take_last_words(s);
     vmm_process_end(&s->process);
     backends_kill_all(s);
-    if (s->has_console && s->console.output.header && s->outcome != RUN_FAILED)
+    if (s->console.output.header)
+        check_console(s);
+    if (s->has_console && s->console.output.header && !s->console_lies && s->outcome != RUN_FAILED)
         console_relay_drain(&s->console, s->stopping ? 0 : DRAIN_MS);
     close_audit(s);
     control_server_close(&s->control);

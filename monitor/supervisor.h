@@ -35,14 +35,20 @@ struct supervisor {
     struct control_server control;
     int signals; // signalfd
     bool has_console;
+    bool console_lies; // the VMM put into its ring what nobody granted: none of it is shown
     bool ready;
     bool stopping;
     bool ended;
     uint64_t started_ns; // boot-time clock
     uint64_t stop_deadline_ns;
-    int stop_signal;       // the signal that asked us to stop, or 0
-    bool status_asked;     // the VMM owes an answer
-    uint32_t order_number; // of the last order about a port
+    int stop_signal;                       // the signal that asked us to stop, or 0
+    bool status_asked;                     // the VMM owes an answer
+    uint32_t order_number;                 // of the last order about a port
+    unsigned orders_open;                  // that the VMM has not confirmed
+    uint64_t order_deadline_ns;            // when it must have
+    bool port_closed[VMM_MAX_PORTS];       // on order
+    uint64_t relayed_bytes[VMM_MAX_PORTS]; // from the model, of the ports that we carry
+    uint64_t status_asked_ns;
     struct level_state level;
     bool level_asked; // the VMM owes a confirmation of the level, until level_deadline_ns
     uint32_t level_number;

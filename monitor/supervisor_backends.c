@@ -5,9 +5,11 @@
 // both shared: then the queue is empty and no old reply can be taken for a new one.
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "backend_protocol.h"
+#include "escape.h"
 #include "fd_message.h"
 #include "supervisor_internal.h"
 
@@ -40,11 +42,16 @@ int backends_start(struct supervisor *s, struct error *err)
     return 0;
 }
 
+static bool is_alive(const struct backend_process *backend)
+{
+    return backend->phase == BACKEND_STARTING || backend->phase == BACKEND_UP;
+}
+
 void backends_watch(const struct supervisor *s, struct pollfd *fds)
 {
     for (unsigned i = 0; i < VMM_MAX_PORTS; i++) {
         const struct backend_process *backend = &s->backends[i];
-        bool alive = backend->phase == BACKEND_STARTING || backend->phase == BACKEND_UP;
+        bool alive = is_alive(backend);
         fds[WATCH_BACKENDS + 2 * i] =
             (struct pollfd){.fd = alive ? backend->pidfd : -1, .events = POLLIN};
         fds[WATCH_BACKENDS + 2 * i + 1] =
@@ -58,7 +65,12 @@ static void drain_last_records(struct supervisor *s, struct backend_process *bac
 {
     bool wake = false;
     struct error err;
-    audit_log_take(&s->audit, &backend->audit, &wake, &err);
+    if (!backend->audit.ring.header)
+        return;
+    if (audit_log_take(&s->audit, &backend->audit, &wake, &err) < 0 && err.code && !s->ended) {
+        s->error = err; // the log itself
+        supervisor_fail(s, RUN_ISOLATED);
+    }
 }
 
 // The process is gone. The VMM has to let go of the shared memory before anything else.
@@ -72,11 +84,20 @@ static void take_death(struct supervisor *s, struct backend_process *backend)
     record(s, backend, cause);
     if (s->ended || s->stopping)
         return;
+    supervisor_order(s, backend->port, VMM_PORT_ACTION_BACKEND_DOWN);
+    if (s->port_closed[backend->port])
+        return; // it was killed on order
     fprintf(stderr, "guillotine: port %s: the backend process %s\n", name_of(s, backend),
             cause == AUDIT_BACKEND_HUNG     ? "did not answer in time and was killed"
             : cause == AUDIT_BACKEND_BROKEN ? "broke its protocol and was killed"
                                             : "died");
-    supervisor_order(s, backend->port, VMM_PORT_ACTION_BACKEND_DOWN);
+}
+
+static void wait_for_restart(struct backend_process *backend)
+{
+    backend->phase = BACKEND_WAITING;
+    backend->start_ns = clock_now_ns(&clock_host) + backend->delay_ms * NS_PER_MS;
+    backend->delay_ms = backend->delay_ms * 2 < DELAY_MAX_MS ? backend->delay_ms * 2 : DELAY_MAX_MS;
 }
 
 // A lying process is not asked again; one that crashed or hung is, as often as the VM file says.
@@ -85,6 +106,10 @@ void backends_take_done(struct supervisor *s, const struct vmm_port_order *order
     struct backend_process *backend = &s->backends[order->port];
     if (order->action != VMM_PORT_ACTION_BACKEND_DOWN || backend->phase != BACKEND_ENDED)
         return;
+    if (s->port_closed[order->port]) {
+        backend->phase = BACKEND_CLOSED;
+        return;
+    }
     if (backend->cause == AUDIT_BACKEND_BROKEN ||
         backend->restarts >= s->vm.restarts[order->port].max) {
         backend->phase = BACKEND_GIVEN_UP;
@@ -92,16 +117,31 @@ void backends_take_done(struct supervisor *s, const struct vmm_port_order *order
         fprintf(stderr, "guillotine: port %s: down for good\n", name_of(s, backend));
         return;
     }
+    wait_for_restart(backend);
+}
+
+void backends_close(struct supervisor *s, unsigned port)
+{
+    backend_process_kill(&s->backends[port], AUDIT_BACKEND_CLOSED);
+}
+
+void backends_open(struct supervisor *s, unsigned port)
+{
+    struct backend_process *backend = &s->backends[port];
+    if (backend->phase != BACKEND_CLOSED)
+        return;
     backend->phase = BACKEND_WAITING;
-    backend->start_ns = clock_now_ns(&clock_host) + backend->delay_ms * NS_PER_MS;
-    backend->delay_ms = backend->delay_ms * 2 < DELAY_MAX_MS ? backend->delay_ms * 2 : DELAY_MAX_MS;
+    backend->restarts--; // not a failure: restart() counts it
+    backend->start_ns = 0;
 }
 
 void backends_take_event(struct supervisor *s, const struct vmm_port_event *event)
 {
-    // A VMM that accuses a backend of another port, or none, only harms itself.
-    if (event->port >= s->vm.port_count)
+    bool known = event->event == VMM_PORT_EVENT_HUNG || event->event == VMM_PORT_EVENT_BROKEN;
+    if (!known || event->port >= s->vm.port_count || !s->vm.ports[event->port].process) {
+        supervisor_lie(s, "the VMM reports a backend that there is not");
         return;
+    }
     backend_process_kill(&s->backends[event->port], event->event == VMM_PORT_EVENT_HUNG
                                                         ? AUDIT_BACKEND_HUNG
                                                         : AUDIT_BACKEND_BROKEN);
@@ -135,6 +175,13 @@ static void take_message(struct supervisor *s, struct backend_process *backend)
         supervisor_fail(s, RUN_FAILED);
         return;
     }
+    if (type == BACKEND_MESSAGE_FAILED && (size_t)length == sizeof(buffer.failed)) {
+        char text[512];
+        buffer.failed.text[sizeof(buffer.failed.text) - 1] = '\0';
+        escape_line(text, sizeof(text), buffer.failed.text, strlen(buffer.failed.text));
+        fprintf(stderr, "guillotine: port %s: the backend process cannot start: %s\n",
+                name_of(s, backend), text);
+    }
     backend_process_kill(backend, length > 0 && type != BACKEND_MESSAGE_FAILED
                                       ? AUDIT_BACKEND_BROKEN
                                       : AUDIT_BACKEND_DIED);
@@ -147,22 +194,39 @@ static void restart(struct supervisor *s, struct backend_process *backend)
     if (backend_process_start(backend, &s->process, &err) == 0)
         return;
     fprintf(stderr, "guillotine: %s\n", err.text);
+    if (backend->restarts < s->vm.restarts[backend->port].max) {
+        wait_for_restart(backend); // a shortage may pass
+        return;
+    }
     backend->phase = BACKEND_GIVEN_UP;
     record(s, backend, AUDIT_BACKEND_GIVEN_UP);
 }
 
 void backends_serve(struct supervisor *s, const struct pollfd *fds)
 {
+    // What poll saw may be over: whatever was served since can have ended the process.
     for (unsigned i = 0; i < s->vm.port_count; i++) {
         struct backend_process *backend = &s->backends[i];
-        if (fds[WATCH_BACKENDS + 2 * i + 1].revents)
+        if (fds[WATCH_BACKENDS + 2 * i + 1].revents && is_alive(backend))
             take_message(s, backend);
-        if (fds[WATCH_BACKENDS + 2 * i].revents)
+        if (fds[WATCH_BACKENDS + 2 * i].revents && is_alive(backend))
             take_death(s, backend);
-        if (backend->phase == BACKEND_WAITING && !s->stopping &&
-            clock_now_ns(&clock_host) >= backend->start_ns)
+        uint64_t now_ns = clock_now_ns(&clock_host);
+        if (backend->phase == BACKEND_WAITING && !s->stopping && !s->port_closed[i] &&
+            now_ns >= backend->start_ns)
             restart(s, backend);
+        if (backend->phase == BACKEND_STARTING && now_ns >= backend->start_deadline_ns)
+            backend_process_kill(backend, AUDIT_BACKEND_HUNG);
     }
+}
+
+void backends_wake(const struct supervisor *s, unsigned port)
+{
+    uint64_t one = 1;
+    if (!s->vm.ports[port].process)
+        return;
+    ssize_t ignored = write(s->process.ports[port][VMM_PORT_FD_BACKEND_WAKE], &one, sizeof(one));
+    (void)ignored;
 }
 
 void backends_drain_audit(struct supervisor *s)
@@ -181,12 +245,8 @@ void backends_drain_audit(struct supervisor *s)
             }
             backend_process_kill(backend, AUDIT_BACKEND_BROKEN);
         }
-        if (wake) {
-            uint64_t one = 1;
-            ssize_t ignored =
-                write(s->process.ports[i][VMM_PORT_FD_BACKEND_WAKE], &one, sizeof(one));
-            (void)ignored;
-        }
+        if (wake)
+            backends_wake(s, i);
     }
 }
 
@@ -194,18 +254,24 @@ uint64_t backends_deadline_ns(const struct supervisor *s)
 {
     uint64_t deadline_ns = UINT64_MAX;
     for (unsigned i = 0; i < s->vm.port_count; i++) {
-        if (s->backends[i].phase == BACKEND_WAITING && s->backends[i].start_ns < deadline_ns)
-            deadline_ns = s->backends[i].start_ns;
+        const struct backend_process *backend = &s->backends[i];
+        if (backend->phase == BACKEND_WAITING && !s->port_closed[i] &&
+            backend->start_ns < deadline_ns)
+            deadline_ns = backend->start_ns;
+        if (backend->phase == BACKEND_STARTING && backend->start_deadline_ns < deadline_ns)
+            deadline_ns = backend->start_deadline_ns;
     }
     return deadline_ns;
 }
 
 void backends_kill_all(struct supervisor *s)
 {
+    for (unsigned i = 0; i < s->vm.port_count; i++)
+        backend_process_kill(&s->backends[i], 0); // all at once, before any is waited for
     for (unsigned i = 0; i < s->vm.port_count; i++) {
         struct backend_process *backend = &s->backends[i];
         backend_process_reap(backend);
-        if (backend->audit.ring.header && s->audit.fd >= 0)
+        if (s->audit.fd >= 0)
             drain_last_records(s, backend);
         backend_process_close_audit(backend);
         if (backend->phase != BACKEND_NONE)

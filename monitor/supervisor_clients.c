@@ -11,12 +11,17 @@
 #include "status_report.h"
 #include "supervisor_internal.h"
 
+// Operations of a message port (ports/port_abi.h).
+#define OPERATION_SEND    1u
+#define OPERATION_RECEIVE 2u
+
 void clients_watch(struct supervisor *s, struct pollfd *fds)
 {
     for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
         const struct control_client *client = &s->control.clients[i];
-        fds[WATCH_CLIENTS + i] = (struct pollfd){
-            .fd = client->fd, .events = (short)(POLLIN | (client->output ? POLLOUT : 0))};
+        // Who does not read its answers is not asked for more.
+        fds[WATCH_CLIENTS + i] =
+            (struct pollfd){.fd = client->fd, .events = client->output ? POLLOUT : POLLIN};
     }
 }
 
@@ -56,9 +61,12 @@ static void ask_status(struct supervisor *s)
 {
     struct vmm_message message;
     struct error err;
-    // One question at a time: the answer serves everybody who asked meanwhile.
-    if (s->status_asked)
+    // One question at a time: the answer serves everybody who asked meanwhile. A VMM that owes one
+    // for long is asked again.
+    uint64_t now_ns = clock_now_ns(&clock_host);
+    if (s->status_asked && now_ns - s->status_asked_ns < NS_PER_S)
         return;
+    s->status_asked_ns = now_ns;
     vmm_message_init(&message, VMM_MESSAGE_STATUS, sizeof(message));
     s->status_asked = s->ready;
     if (s->ready &&
@@ -85,8 +93,16 @@ static void order_port(struct supervisor *s, struct control_client *client, bool
         .detail = open ? AUDIT_ORDER_PORT_OPEN : AUDIT_ORDER_PORT_CLOSE,
     };
     supervisor_record(s, &entry);
+    // The supervisor's own part first: what it carries, and the backend, stop whatever the VMM
+    // does.
+    s->port_closed[port] = !open;
+    if (!open)
+        backends_close(s, (unsigned)port);
+    client->port = (unsigned)port;
     client->number =
         supervisor_order(s, (unsigned)port, open ? VMM_PORT_ACTION_OPEN : VMM_PORT_ACTION_CLOSE);
+    if (open)
+        backends_open(s, (unsigned)port);
     if (!client->number)
         control_client_refuse(client, "the VMM cannot be reached");
 }
@@ -96,7 +112,12 @@ void clients_take_done(struct supervisor *s, const struct vmm_port_order *order)
     char text[256];
     for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
         struct control_client *client = &s->control.clients[i];
-        if (client->fd < 0 || !client->waiting || client->number != order->number)
+        enum vmm_port_action wanted = client->order.operation == CONTROL_PORT_CLOSE
+                                          ? VMM_PORT_ACTION_CLOSE
+                                          : VMM_PORT_ACTION_OPEN;
+        if (client->fd < 0 || !client->waiting || !client->number ||
+            client->number != order->number || client->port != order->port ||
+            (uint32_t)wanted != order->action)
             continue;
         snprintf(text, sizeof(text),
                  "{\"format\":\"" CONTROL_FORMAT "\",\"port\":\"%s\",\"state\":\"%s\"}",
@@ -111,10 +132,8 @@ static bool move_send(struct supervisor *s, struct control_client *client, unsig
 {
     bool wake = false;
     uint32_t length = (uint32_t)client->order.length_bytes;
-    if (!message_relay_send(&s->messages[port], client->body, length, &wake))
+    if (!message_relay_has_room(&s->messages[port], length))
         return false;
-    if (wake)
-        vmm_process_wake(&s->process, port);
     const struct audit_record entry = {
         .type = AUDIT_ORDER,
         .port = (uint16_t)port,
@@ -122,6 +141,9 @@ static bool move_send(struct supervisor *s, struct control_client *client, unsig
         .detail = AUDIT_ORDER_MESSAGE,
     };
     supervisor_record(s, &entry);
+    message_relay_send(&s->messages[port], client->body, length, &wake);
+    if (wake)
+        vmm_process_wake(&s->process, port);
     control_client_answer(client, "{\"format\":\"" CONTROL_FORMAT "\",\"sent\":true}", NULL, 0);
     return true;
 }
@@ -135,6 +157,10 @@ static bool move_receive(struct supervisor *s, struct control_client *client, un
         supervisor_lie(s, "message ring: what the VMM wrote is not a message");
     if (length < 0)
         return false;
+    if (!supervisor_account(s, port, OPERATION_SEND, (uint64_t)length)) {
+        supervisor_lie(s, "message ring: more than the port's grant allows");
+        return false;
+    }
     cleanup_free uint8_t *data = malloc((size_t)length + 1);
     if (!data)
         return false;
@@ -152,14 +178,29 @@ static bool move_message(struct supervisor *s, struct control_client *client)
 {
     int port = find_port(s, client->order.port);
     bool sends = client->order.operation == CONTROL_SEND;
+    unsigned operation = sends ? OPERATION_RECEIVE : OPERATION_SEND; // as the model sees it
     if (port < 0 || s->vm.ports[port].kind != VMM_PORT_MESSAGE)
         control_client_refuse(client, "no message port of that name");
+    else if (!(s->vm.ports[port].operations >> operation & 1))
+        control_client_refuse(client, sends ? "the model may not receive on this port"
+                                            : "the model may not send on this port");
+    else if (!supervisor_carries(s, (unsigned)port, operation))
+        return false; // closed or shut: waits
     else if (sends && client->order.length_bytes > s->vm.ports[port].max_reply_bytes)
         control_client_refuse(client, "the message is larger than the port's max_reply_bytes");
     else
         return sends ? move_send(s, client, (unsigned)port)
                      : move_receive(s, client, (unsigned)port);
     return true;
+}
+
+void clients_take_last_words(struct supervisor *s)
+{
+    for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
+        struct control_client *client = &s->control.clients[i];
+        if (client->fd >= 0 && client->waiting && client->order.operation == CONTROL_RECEIVE)
+            move_message(s, client);
+    }
 }
 
 bool clients_move_messages(struct supervisor *s)
@@ -241,7 +282,8 @@ void clients_serve(struct supervisor *s, const struct pollfd *fds)
             continue;
         if (watched->revents & POLLOUT)
             control_client_write(client);
-        if (client->fd >= 0 && watched->revents & ~POLLOUT && control_client_read(client))
+        if (client->fd >= 0 && !client->output && watched->revents & ~POLLOUT &&
+            control_client_read(client))
             serve(s, client);
     }
 }

@@ -42,7 +42,8 @@ void supervisor_lie(struct supervisor *s, const char *text);
 // Appends a record about a port.
 void supervisor_record(struct supervisor *s, const struct audit_record *record);
 
-// Sends an order about a port. Returns its number, or 0 if the VMM cannot be reached.
+// Sends an order about a port. Returns its number, or 0 if the VMM cannot be reached: then it is
+// isolated, as it is if it does not confirm in time.
 uint32_t supervisor_order(struct supervisor *s, unsigned port, enum vmm_port_action action);
 
 // Backend processes (supervisor_backends.c).
@@ -50,6 +51,11 @@ int backends_start(struct supervisor *s, struct error *err);
 void backends_watch(const struct supervisor *s, struct pollfd *fds);
 void backends_serve(struct supervisor *s, const struct pollfd *fds);
 void backends_drain_audit(struct supervisor *s);
+// The port is closed, or opened again, on order.
+void backends_close(struct supervisor *s, unsigned port);
+void backends_open(struct supervisor *s, unsigned port);
+// The gate or the room in its audit ring changed: the port's process has to look.
+void backends_wake(const struct supervisor *s, unsigned port);
 // The VMM reports a backend, or has let go of a dead one's memory.
 void backends_take_event(struct supervisor *s, const struct vmm_port_event *event);
 void backends_take_done(struct supervisor *s, const struct vmm_port_order *order);
@@ -66,5 +72,15 @@ void clients_take_done(struct supervisor *s, const struct vmm_port_order *order)
 void clients_take_level(struct supervisor *s);
 // Messages that wait for room, or for the model to say something. Returns true if one moved.
 bool clients_move_messages(struct supervisor *s);
+// What the model still said, for those who wait for it. After the end.
+void clients_take_last_words(struct supervisor *s);
+
+// True if the supervisor itself lets a port's bytes through: it is not closed on order, the level
+// allows it, and the operation is granted.
+bool supervisor_carries(const struct supervisor *s, unsigned port, unsigned operation);
+
+// Accounts bytes that the model sent through a port that the supervisor carries. False if the VMM
+// let more through than the total allows, or anything that is not granted: it has fallen.
+bool supervisor_account(struct supervisor *s, unsigned port, unsigned operation, uint64_t bytes);
 
 #endif

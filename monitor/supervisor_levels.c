@@ -49,8 +49,10 @@ static void apply(struct supervisor *s, enum level_actor actor, uint32_t effects
     if (effects & LEVEL_EFFECT_KILL_BACKENDS)
         backends_kill_all(s);
     // Pollers that sleep drop what is in flight.
-    for (unsigned i = 0; i < s->vm.port_count; i++)
+    for (unsigned i = 0; i < s->vm.port_count; i++) {
         vmm_process_wake(&s->process, i);
+        backends_wake(s, i);
+    }
     if (effects & LEVEL_EFFECT_END_VMM)
         supervisor_end_vmm(s, effects & LEVEL_EFFECT_KILL_VMM);
     else if (s->ready)

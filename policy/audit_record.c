@@ -25,7 +25,8 @@ const char *audit_source_name(unsigned source)
 
 const char *audit_backend_event_name(unsigned event)
 {
-    static const char *const names[] = {"none", "up", "died", "hung", "broken", "given-up"};
+    static const char *const names[] = {"none",   "up",       "died",  "hung",
+                                        "broken", "given-up", "closed"};
     return event < sizeof(names) / sizeof(names[0]) ? names[event] : "unknown";
 }
 

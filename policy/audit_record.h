@@ -43,6 +43,7 @@ enum audit_backend_event {
     AUDIT_BACKEND_HUNG = 3,   // did not answer in time: killed
     AUDIT_BACKEND_BROKEN = 4, // broke the rules of its queue: killed
     AUDIT_BACKEND_GIVEN_UP = 5,
+    AUDIT_BACKEND_CLOSED = 6, // ended with its port, on order
 };
 
 enum audit_order {

@@ -49,16 +49,24 @@ enum level_gate {
     LEVEL_GATE_SHUT, // what is in flight is dropped
 };
 
-static inline enum level_gate level_gate(const struct level_page *a, const struct level_page *b)
+// The gate of a port that is open up to level `highest`, LEVEL_STANDARD or LEVEL_PROBATION.
+static inline enum level_gate level_gate_up_to(const struct level_page *a,
+                                               const struct level_page *b, unsigned highest)
 {
     unsigned x = atomic_load_explicit(&a->level, memory_order_acquire);
     unsigned y = atomic_load_explicit(&b->level, memory_order_acquire);
-    if (x >= LEVEL_SEVERED || y >= LEVEL_SEVERED)
+    if (x > highest || y > highest)
         return LEVEL_GATE_SHUT;
     if (atomic_load_explicit(&a->hold, memory_order_acquire) ||
         atomic_load_explicit(&b->hold, memory_order_acquire))
         return LEVEL_GATE_HELD;
     return LEVEL_GATE_OPEN;
+}
+
+// The gate of whatever Probation leaves open.
+static inline enum level_gate level_gate(const struct level_page *a, const struct level_page *b)
+{
+    return level_gate_up_to(a, b, LEVEL_PROBATION);
 }
 
 #endif

@@ -28,8 +28,16 @@ void port_policy_init(struct port_policy *policy, uint64_t operations, uint32_t 
         .operations = operations,
         .max_request_bytes = max_request_bytes,
     };
+    for (unsigned i = 0; i < 64; i++)
+        policy->operation_bytes[i] = max_request_bytes;
     limits_init(&policy->limits, limits, now_ns);
     token_bucket_init(&policy->refusals, POLICY_REFUSALS_PER_S, POLICY_REFUSALS_BURST, now_ns);
+}
+
+void port_policy_bound(struct port_policy *policy, uint32_t operation, uint32_t max_bytes)
+{
+    if (operation < 64 && max_bytes < policy->operation_bytes[operation])
+        policy->operation_bytes[operation] = max_bytes;
 }
 
 struct policy_decision port_policy_decide(struct port_policy *policy,
@@ -46,7 +54,7 @@ struct policy_decision port_policy_decide(struct port_policy *policy,
     request->capacity_taken = true;
     if (request->operation >= 64 || !(policy->operations >> request->operation & 1))
         return deny(policy, POLICY_RULE_DEFAULT_DENY, now_ns);
-    if (!fits)
+    if (request->length > policy->operation_bytes[request->operation])
         return deny(policy, POLICY_RULE_REQUEST_SIZE, now_ns);
     switch (limits_take(&policy->limits, request->length, now_ns, &retry_ns)) {
     case LIMITS_PASS:

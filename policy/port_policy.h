@@ -24,6 +24,7 @@ const char *policy_rule_name(unsigned rule);
 struct port_policy {
     uint64_t operations; // bit n: operation n is granted
     uint32_t max_request_bytes;
+    uint32_t operation_bytes[64]; // largest request of each operation, if port_policy_bound said so
     struct limits limits;
     struct token_bucket refusals; // denials that are answered at once; beyond them, they wait
 };
@@ -56,6 +57,9 @@ struct policy_request {
 // Compiles a grant.
 void port_policy_init(struct port_policy *policy, uint64_t operations, uint32_t max_request_bytes,
                       const struct limits_config *limits, uint64_t now_ns);
+
+// Bounds the requests of one operation (below 64) further.
+void port_policy_bound(struct port_policy *policy, uint32_t operation, uint32_t max_bytes);
 
 // Decides one request. No allocation, lock or system call. After POLICY_WAIT ask again with the
 // same `request`: what was accounted before is not accounted twice.

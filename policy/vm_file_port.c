@@ -60,6 +60,7 @@ static struct vmm_port_config port_defaults(const struct port_kind_rules *kind)
         .max_request_bytes = kind->default_bytes,
         .max_reply_bytes = kind->default_bytes,
         .features = FEATURE_INDIRECT,
+        .closed_at_probation = 1,
         .timeout_ms = 10000,
     };
     snprintf(config.name, sizeof(config.name), "%s", kind->name);
@@ -210,6 +211,16 @@ static int read_process(const struct json_place *place, void *target, struct err
     return 0;
 }
 
+static int read_probation(const struct json_place *place, void *target, struct error *err)
+{
+    struct port_reader *reader = target;
+    bool open;
+    if (json_read_bool(place, &open, err))
+        return -1;
+    reader->config.closed_at_probation = !open;
+    return 0;
+}
+
 static int read_restart(const struct json_place *place, void *target, struct error *err)
 {
     static const struct json_field fields[] = {
@@ -254,6 +265,7 @@ int vm_file_read_port(const struct json_place *place, void *target, struct error
         {"in_flight", json_field_u32, false, offsetof(struct port_reader, config.in_flight), 1,
          VMM_MAX_IN_FLIGHT},
         {.key = "process", .read = read_process},
+        {.key = "probation", .read = read_probation},
         {"timeout_ms", json_field_u32, false, offsetof(struct port_reader, config.timeout_ms), 1,
          3600000},
         {.key = "restart", .read = read_restart},

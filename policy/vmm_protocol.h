@@ -102,7 +102,7 @@ struct vmm_port_config {
     uint32_t process;    // 1: the backend is a process of its own
     uint32_t timeout_ms; // of such a backend for one request
     uint32_t poller;     // index
-    uint32_t pad;
+    uint32_t closed_at_probation;
     struct limits_config limits;
 };
 

@@ -257,13 +257,14 @@ static void link_notify(void *state)
         struct backend_link_slot *slot = &link->slots[tag];
         if (!is_at_process(slot))
             continue;
-        if (held)
+        if (held || link->was_held)
             slot->deadline_ns = now_ns + link->timeout_ns;
         if (now_ns >= slot->deadline_ns) {
             finish(slot, PORT_STATUS_TIMED_OUT);
             hangs = true;
         }
     }
+    link->was_held = held;
     if (hangs)
         give_up(link, VMM_PORT_EVENT_HUNG);
 }

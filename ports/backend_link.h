@@ -37,8 +37,9 @@ struct backend_link {
     void *context;
     unsigned port;
     bool up;
-    bool awaited; // no order came yet: the process is being started, requests wait for it
-    bool sent;    // since the last flush
+    bool was_held; // when last looked
+    bool awaited;  // no order came yet: the process is being started, requests wait for it
+    bool sent;     // since the last flush
     bool wants_events;
     uint16_t next_available;
     uint16_t last_used;
@@ -66,8 +67,8 @@ struct backend_link_settings {
 int backend_link_init(struct backend_link *link, const struct backend_link_settings *settings,
                       struct error *err);
 
-// From another thread: the process is there (up), or gone (down: what it had fails, the shared
-// memory is cleared for its successor). In force after poller_quiesce.
+// From another thread: the process is there (up), or gone (down: what it had fails, the rings are
+// cleared for its successor). In force after poller_quiesce.
 void backend_link_order(struct backend_link *link, bool up);
 
 // From any thread: true if requests reach the process.

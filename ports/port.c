@@ -41,7 +41,7 @@ static enum level_gate gate(const struct port *port)
 {
     if (atomic_load_explicit(&port->wanted, memory_order_acquire) != PORT_OPEN || port->stopped)
         return LEVEL_GATE_SHUT;
-    return level_gate(port->fabric->level_supervisor, port->fabric->level_own);
+    return level_gate_up_to(port->fabric->level_supervisor, port->fabric->level_own, port->highest);
 }
 
 static void audit(struct port *port, const struct slot *slot, enum audit_type type,
@@ -145,9 +145,7 @@ static void record_latency(struct port *port, uint64_t ns)
     }
     if (bucket >= PORT_LATENCY_BUCKETS)
         bucket = PORT_LATENCY_BUCKETS - 1;
-    _Atomic uint32_t *counter = &port->counters.latency[bucket];
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
-                          memory_order_relaxed);
+    port_count(&port->counters.latency[bucket], 1);
 }
 
 static void ended(struct port *port, struct slot *slot)
@@ -239,6 +237,8 @@ static bool admit_reply(struct port *port, struct slot *slot)
     if (decision.outcome == POLICY_DENY) {
         request->status = PORT_STATUS_EXHAUSTED;
         request->reply_length = 0;
+        slot->decision = AUDIT_DECISION_DENY;
+        slot->rule = decision.rule;
         port_count(&port->counters.denied, 1);
     }
     slot->reply_decided = true;
@@ -262,7 +262,7 @@ static bool complete(struct port *port, struct slot *slot)
     }
     uint64_t now_ns = clock_now_ns(port->fabric->clock);
     uint32_t written = (uint32_t)sizeof(struct port_reply_header) + slot->request.reply_length;
-    audit(port, slot, AUDIT_COMPLETION, AUDIT_DECISION_ALLOW, POLICY_RULE_GRANT, now_ns);
+    audit(port, slot, AUDIT_COMPLETION, slot->decision, slot->rule, now_ns);
     virtqueue_push(&queue->queue, slot->chain.head, written);
     queue->pushed = true;
     port->moved_bytes += written;
@@ -366,14 +366,11 @@ static bool mediate(struct port *port, struct slot *slot, uint64_t now_ns)
         port->retry_ns = decision.retry_ns;
         return false;
     }
-    const struct port_operation *operation = find_operation(port->backend, request->operation);
-    if (decision.outcome == POLICY_ALLOW &&
-        (!operation || request->length > operation->max_request_bytes))
-        decision = (struct policy_decision){POLICY_DENY, POLICY_RULE_REQUEST_SIZE, 0};
     bool allowed = decision.outcome == POLICY_ALLOW;
     slot->state = SLOT_PENDING;
-    audit(port, slot, AUDIT_REQUEST, allowed ? AUDIT_DECISION_ALLOW : AUDIT_DECISION_DENY,
-          decision.rule, now_ns);
+    slot->decision = allowed ? AUDIT_DECISION_ALLOW : AUDIT_DECISION_DENY;
+    slot->rule = decision.rule;
+    audit(port, slot, AUDIT_REQUEST, slot->decision, slot->rule, now_ns);
     if (!allowed) {
         port_count(&port->counters.denied, 1);
         refuse(port, slot, status_of_denial(decision.rule));
@@ -534,6 +531,8 @@ unsigned port_serve(struct port *port, unsigned budget)
         if (served < budget)
             served += serve_queues(port, budget - served);
     }
+    // The record goes before the effect.
+    audit_stream_flush(port->fabric->audit);
     if (port->backend_touched) {
         port->backend_touched = false;
         port->backend->flush(port->backend_state);

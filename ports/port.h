@@ -36,6 +36,7 @@ struct port_settings {
     uint32_t max_request_bytes;
     uint32_t max_reply_bytes;
     uint32_t in_flight; // 1 to PORT_MAX_IN_FLIGHT
+    bool closed_at_probation;
     const struct limits_config *limits;
     // What was used of the lifetime totals before.
     uint64_t requests_used;
@@ -67,7 +68,7 @@ struct port_counters {
     _Atomic uint32_t state; // enum port_state
     _Atomic uint32_t in_flight;
     _Atomic uint32_t queued; // published and not taken, when last looked
-    _Atomic uint32_t latency[PORT_LATENCY_BUCKETS];
+    _Atomic uint64_t latency[PORT_LATENCY_BUCKETS];
 };
 
 struct port;

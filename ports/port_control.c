@@ -55,6 +55,7 @@ struct port *port_create(const struct port_fabric *fabric, const struct port_set
     port->backend_state = settings->backend_state;
     port->index = settings->index;
     port->max_reply_bytes = settings->max_reply_bytes;
+    port->highest = settings->closed_at_probation ? LEVEL_STANDARD : LEVEL_PROBATION;
     memcpy(port->name, settings->name, strnlen(settings->name, sizeof(port->name) - 1));
     for (uint16_t i = 0; i < settings->in_flight; i++) {
         port->slots[i].next = i + 1u < settings->in_flight ? (uint16_t)(i + 1) : SLOT_NONE;
@@ -65,6 +66,10 @@ struct port *port_create(const struct port_fabric *fabric, const struct port_set
     port->pending = port->ready = (struct slot_list){SLOT_NONE, SLOT_NONE};
     port_policy_init(&port->policy, settings->operations, settings->max_request_bytes,
                      settings->limits, clock_now_ns(fabric->clock));
+    for (unsigned i = 0; i < port->backend->operation_count; i++) {
+        const struct port_operation *operation = &port->backend->operations[i];
+        port_policy_bound(&port->policy, operation->number, operation->max_request_bytes);
+    }
     struct limits *limits = &port->policy.limits;
     limits->requests_used = used_up(settings->requests_used, limits->requests_total);
     limits->bytes_used = used_up(settings->bytes_used, limits->bytes_total);
@@ -128,7 +133,8 @@ bool port_settle_state(struct port *port)
 {
     enum port_state wanted =
         (enum port_state)atomic_load_explicit(&port->wanted, memory_order_acquire);
-    enum level_gate gate = level_gate(port->fabric->level_supervisor, port->fabric->level_own);
+    enum level_gate gate =
+        level_gate_up_to(port->fabric->level_supervisor, port->fabric->level_own, port->highest);
     if (port->stopped)
         return false;
     // Closed and open again, or shut and open, since the last call: what was in flight at that
@@ -166,7 +172,8 @@ bool port_may_serve(const struct port *port, bool *idle)
 {
     enum port_state wanted =
         (enum port_state)atomic_load_explicit(&port->wanted, memory_order_acquire);
-    enum level_gate gate = level_gate(port->fabric->level_supervisor, port->fabric->level_own);
+    enum level_gate gate =
+        level_gate_up_to(port->fabric->level_supervisor, port->fabric->level_own, port->highest);
     *idle = true;
     if (port->stopped)
         return false;
@@ -218,7 +225,7 @@ uint64_t port_latency_ns(const struct port_counters *counters, double fraction)
 {
     uint64_t total = 0;
     uint64_t seen = 0;
-    uint32_t copy[PORT_LATENCY_BUCKETS];
+    uint64_t copy[PORT_LATENCY_BUCKETS];
     for (unsigned i = 0; i < PORT_LATENCY_BUCKETS; i++) {
         copy[i] = atomic_load_explicit(&counters->latency[i], memory_order_relaxed);
         total += copy[i];

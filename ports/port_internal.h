@@ -16,9 +16,11 @@ enum slot_state {
 struct slot {
     enum slot_state state;
     uint16_t queue;
-    uint16_t next;      // of the list that it is in; SLOT_NONE ends it
-    bool reply_decided; // limits of replies have accounted it
-    uint64_t start_ns;  // when it was taken
+    uint16_t next;                // of the list that it is in; SLOT_NONE ends it
+    bool reply_decided;           // limits of replies have accounted it
+    enum audit_decision decision; // on the request, or on its reply
+    enum policy_rule rule;        // that made it
+    uint64_t start_ns;            // when it was taken
     struct port_request_header header;
     struct policy_request question;
     struct virtqueue_chain chain;
@@ -45,6 +47,7 @@ struct port {
     void *backend_state;
     struct port_policy policy;
     uint32_t max_reply_bytes;
+    unsigned highest; // level up to which the port is open
     uint16_t index;
     uint16_t queue_count;
     uint16_t free_slots; // list without tail

@@ -24,7 +24,10 @@ static uint32_t port_state(const struct vmm *vmm, unsigned index, uint32_t state
 {
     switch (state) {
     case PORT_OPEN:
-        if (level_gate(vmm->level_supervisor, vmm->level_own) != LEVEL_GATE_OPEN)
+        if (level_gate_up_to(vmm->level_supervisor, vmm->level_own,
+                             vmm->config.ports[index].closed_at_probation
+                                 ? LEVEL_STANDARD
+                                 : LEVEL_PROBATION) != LEVEL_GATE_OPEN)
             return VMM_PORT_SHUT;
         return vmm->config.ports[index].process && !backend_link_is_up(&vmm->links[index])
                    ? VMM_PORT_DOWN
@@ -71,6 +74,18 @@ static int send_status(const struct vmm *vmm)
     return fd_message_send(vmm->channel, &status, sizeof(status), NULL, 0, NULL);
 }
 
+static void send_events(struct vmm *vmm)
+{
+    for (unsigned i = 0; i < vmm->config.port_count; i++) {
+        struct vmm_port_event event = {.port = i};
+        event.event = atomic_exchange(&vmm->port_events[i], 0);
+        if (!event.event)
+            continue;
+        vmm_message_init(&event.message, VMM_MESSAGE_PORT_EVENT, sizeof(event));
+        fd_message_send(vmm->channel, &event, sizeof(event), NULL, 0, NULL);
+    }
+}
+
 // Carries an order out and says so once it is in force. Returns false if a poller is stuck: then
 // nothing that it may still do can be ruled out, except by ending the run.
 static bool serve_order(struct vmm *vmm, struct vmm_port_order *order)
@@ -101,6 +116,8 @@ static bool serve_order(struct vmm *vmm, struct vmm_port_order *order)
         vmm_report(vmm, &end);
         return false;
     }
+    // What a backend did before the order must not be taken for its successor's deed.
+    send_events(vmm);
     vmm_message_init(&order->message, VMM_MESSAGE_PORT_DONE, sizeof(*order));
     return fd_message_send(vmm->channel, order, sizeof(*order), NULL, 0, NULL) == 0;
 }
@@ -120,18 +137,6 @@ static bool serve_level(struct vmm *vmm, struct vmm_level *order)
         vcpus_resume(vmm);
     vmm_message_init(&order->message, VMM_MESSAGE_LEVEL_DONE, sizeof(*order));
     return fd_message_send(vmm->channel, order, sizeof(*order), NULL, 0, NULL) == 0;
-}
-
-static void send_events(struct vmm *vmm)
-{
-    for (unsigned i = 0; i < vmm->config.port_count; i++) {
-        struct vmm_port_event event = {.port = i};
-        event.event = atomic_exchange(&vmm->port_events[i], 0);
-        if (!event.event)
-            continue;
-        vmm_message_init(&event.message, VMM_MESSAGE_PORT_EVENT, sizeof(event));
-        fd_message_send(vmm->channel, &event, sizeof(event), NULL, 0, NULL);
-    }
 }
 
 // Serves one message. Returns false if the run has to end.

@@ -98,6 +98,14 @@ static enum poller_mode poller_mode(const struct vmm_config *config, unsigned po
     return mode;
 }
 
+// A poller's share of a limit: together they do not exceed it, except that a limit below the number
+// of pollers gives each of them 1, since 0 means that there is none.
+static uint64_t share(uint64_t limit, unsigned poller)
+{
+    uint64_t part = limit / vmm.config.poller_count + (poller < limit % vmm.config.poller_count);
+    return limit && !part ? 1 : part;
+}
+
 static int open_poller(unsigned index, const int *fds, struct error *err)
 {
     struct vmm_poller *own = &vmm.pollers[index];
@@ -108,9 +116,8 @@ static int open_poller(unsigned index, const int *fds, struct error *err)
     own->audit.wake_fd = vmm.wake_supervisor_fd;
     if (shared_ring_map(&own->audit.ring, fds[VMM_POLLER_FD_AUDIT], VMM_AUDIT_RING_BYTES, err) < 0)
         return -1;
-    // Each poller has its share: together they never exceed the limit.
-    token_bucket_init(&own->audit.budget, vmm.config.audit_records_per_s / vmm.config.poller_count,
-                      vmm.config.audit_burst / vmm.config.poller_count, clock_now_ns(&clock_host));
+    token_bucket_init(&own->audit.budget, share(vmm.config.audit_records_per_s, index),
+                      share(vmm.config.audit_burst, index), clock_now_ns(&clock_host));
     own->fabric = (struct port_fabric){
         .level_supervisor = vmm.level_supervisor,
         .level_own = vmm.level_own,

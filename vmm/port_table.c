@@ -151,6 +151,7 @@ static int create_one(struct vmm *vmm, unsigned index, const int *fds, struct er
         .max_request_bytes = config->max_request_bytes,
         .max_reply_bytes = config->max_reply_bytes,
         .in_flight = config->in_flight,
+        .closed_at_probation = config->closed_at_probation,
         .limits = &config->limits,
     };
     if (choose_backend(vmm, index, fds, &settings, err) < 0)

@@ -102,13 +102,21 @@ static void lie(const char *mode)
         say(VMM_MESSAGE_PORT_DONE, &body, sizeof(body));
         struct vmm_end end = {.kind = VMM_END_EXIT, .exit_value = 5};
         say(VMM_MESSAGE_END, &end, sizeof(end));
-    } else if (!strcmp(mode, "event-range")) {
-        struct vmm_port_event body = {.port = 4000000000u, .event = VMM_PORT_EVENT_HUNG};
+    } else if (!strcmp(mode, "event-range") || !strcmp(mode, "event-no-process")) {
+        struct vmm_port_event body = {.event = VMM_PORT_EVENT_HUNG};
+        body.port = mode[6] == 'r' ? 4000000000u : 0;
         say(VMM_MESSAGE_PORT_EVENT, &body, sizeof(body));
-        body.port = 0;
-        say(VMM_MESSAGE_PORT_EVENT, &body, sizeof(body));
-        struct vmm_end end = {.kind = VMM_END_EXIT, .exit_value = 6};
-        say(VMM_MESSAGE_END, &end, sizeof(end));
+    } else if (!strcmp(mode, "console-bytes")) {
+        struct shared_ring ring;
+        if (shared_ring_map(&ring, console_fd(), vmm_port_ring_bytes(&message.config.ports[0], 1),
+                            NULL) == 0) {
+            shared_ring_append(&ring, "not granted", 11);
+            shared_ring_publish(&ring);
+            wake();
+        }
+    } else if (!strcmp(mode, "deaf-to-orders")) {
+        for (;;)
+            pause();
     } else if (!strcmp(mode, "done-range")) {
         struct vmm_port_order body = {.port = 4000000000u, .number = 1};
         say(VMM_MESSAGE_PORT_DONE, &body, sizeof(body));
@@ -191,6 +199,16 @@ static void end(uint64_t value)
     say(VMM_MESSAGE_END, &body, sizeof(body));
 }
 
+// Confirms the supervisor's order that the backend is up: who does not is isolated.
+static void obey(void)
+{
+    struct vmm_port_order order;
+    size_t count = 0;
+    if (fd_message_receive(VMM_CHANNEL_FD, &order, sizeof(order), NULL, &count, NULL) ==
+        (ssize_t)sizeof(order))
+        say(VMM_MESSAGE_PORT_DONE, &order, sizeof(order));
+}
+
 // What the backend process of a fallen VMM's port lets through; the answer is the exit status.
 static void attack_backend(const char *mode)
 {
@@ -198,6 +216,7 @@ static void attack_backend(const char *mode)
     if (open_backend() < 0)
         return;
     usleep(300000); // until the process serves
+    obey();
     if (!strcmp(mode, "backend-ungranted")) {
         answer = ask_backend(3, 0);
     } else if (!strcmp(mode, "backend-too-large")) {
@@ -219,6 +238,13 @@ static void attack_backend(const char *mode)
     } else if (!strcmp(mode, "backend-shrink")) {
         int fd = fds[vmm_config_port_fd(&message.config, 0) + VMM_PORT_FD_BACKEND_MEMORY];
         answer = ftruncate(fd, 0) == 0 ? 1 : 0;
+    } else if (!strcmp(mode, "backend-accused")) {
+        // Both at once: the process is gone by the way that the supervisor hears of it.
+        struct vmm_port_event body = {.port = 0, .event = VMM_PORT_EVENT_HUNG};
+        struct vmm_end violation = {.kind = VMM_END_VIOLATION, .violation = 1};
+        say(VMM_MESSAGE_PORT_EVENT, &body, sizeof(body));
+        say(VMM_MESSAGE_END, &violation, sizeof(violation));
+        return;
     } else if (!strcmp(mode, "backend-scribble")) {
         for (unsigned round = 0; round < 2000; round++) {
             for (uint64_t i = 0; i < backend.layout.buffers; i += 2)

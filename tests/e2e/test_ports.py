@@ -270,6 +270,44 @@ def check_backend_hang():
     assert TIMED_OUT in {r["status"] for r in records if r["type"] == "completion"}
 
 
+@tap.test("a closed port has no backend process; an open one has it again")
+def check_backend_close():
+    log = new_log("closed.audit")
+    process = bench.start(["--name", "shutter", "--audit", log, vm_file(loop(process=True)), "--",
+                           "survive", "loop"])
+    bench.wait_running("shutter", process)
+    for _ in range(3):
+        assert wait_until(lambda: port_status("shutter")["state"] == "open", 5)
+        served = port_status("shutter")["requests"]
+        assert wait_until(lambda served=served: port_status("shutter")["requests"] > served + 100,
+                          5)
+        assert order("shutter", "close", "loop").returncode == 0
+        assert wait_until(lambda: not backends(process), 2)
+        time.sleep(0.2)
+        assert not backends(process), "restarted although its port is closed"
+        assert order("shutter", "open", "loop").returncode == 0
+        assert wait_until(lambda: len(backends(process)) == 1, 5)
+    assert port_status("shutter")["restarts"] == 0
+    bench.command("kill", "shutter", *RUNTIME)
+    bench.finish(process)
+    events = [r["event"] for r in bench.audit(log) if r["type"] == "backend"]
+    assert events[:5] == ["up", "closed", "up", "closed", "up"], events
+
+
+@tap.test("at probation only ports that are marked for it carry traffic")
+def check_probation():
+    process = bench.start(["--name", "marked", vm_file(loop(), loop(name="other", probation=True)),
+                           "--", "survive", "other"])
+    bench.wait_running("marked", process)
+    assert bench.command("isolate", *RUNTIME, "marked", "probation").returncode == 0
+    assert port_status("marked")["state"] == "shut"
+    assert port_status("marked", "other")["state"] == "open"
+    served = port_status("marked", "other")["requests"]
+    assert wait_until(lambda: port_status("marked", "other")["requests"] > served + 100, 5)
+    bench.command("kill", "marked", *RUNTIME)
+    bench.finish(process)
+
+
 @tap.test("no backend process outlives its run, however that ends")
 def check_backend_orphans():
     for how in ("exit", "kill", "murder"):

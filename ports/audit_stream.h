@@ -18,6 +18,7 @@ struct audit_stream {
     bool broken;       // the reader published an impossible index: nothing is reserved any more
     struct token_bucket budget; // records that the model may cause; rate 0: no limit
     uint64_t retry_ns;          // after a refusal: when the budget has room; 0: the ring is full
+    const void *turn;           // port that found the budget used up: the next room is for it
 };
 
 // Reserves room for `records` records. Returns false if the reader is behind or the budget is used

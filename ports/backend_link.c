@@ -94,10 +94,12 @@ static void obey(struct backend_link *link)
     uint32_t order = atomic_load_explicit(&link->order, memory_order_acquire);
     if (order == link->obeyed)
         return;
+    uint32_t last = link->obeyed >> 1;
     link->obeyed = order;
     link->awaited = false;
-    // On every order: up may have overtaken down.
-    reset(link);
+    // Down clears the rings for the next process; also a down that an up has overtaken.
+    if (!(order & 1) || order >> 1 != last + 1)
+        reset(link);
     set_up(link, order & 1);
 }
 

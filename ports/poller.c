@@ -40,12 +40,8 @@ static unsigned serve_all(struct poller *poller)
     unsigned served = 0;
     // Before anything is looked at: whoever sees the new number knows that the pass before is over.
     atomic_fetch_add(&poller->epoch, 1);
-    unsigned next = poller->first;
-    for (unsigned i = 0; i < poller->port_count; i++) {
-        served += port_serve(poller->ports[next], POLLER_BUDGET);
-        next = next + 1 < poller->port_count ? next + 1 : 0;
-    }
-    poller->first = poller->first + 1 < poller->port_count ? poller->first + 1 : 0;
+    for (unsigned i = 0; i < poller->port_count; i++)
+        served += port_serve(poller->ports[i], POLLER_BUDGET);
     return served;
 }
 

@@ -33,7 +33,6 @@ struct poller {
     struct poller_settings settings;
     struct port *ports[POLLER_MAX_PORTS];
     unsigned port_count;
-    unsigned first; // port that the next pass begins with
     uint64_t last_arm_ns;
     _Atomic uint32_t stop;    // set by poller_stop
     _Atomic uint32_t stopped; // futex word: 1 once the thread serves no port any more

@@ -87,6 +87,7 @@ static void close_on_anomaly(struct port *port, uint16_t queue, const struct que
     };
     audit_stream_append(port->fabric->audit, &record);
     port->broken = queue;
+    port->pass_over = true;
     atomic_store(&port->wanted, PORT_CLOSED_ANOMALY);
     port_settle_state(port);
 }
@@ -440,6 +441,26 @@ static bool retry_throttled(struct port *port)
     return false;
 }
 
+// Reserves room for a request's records. Where the budget is scarce ports take turns: without them
+// the first one in a pass would get whatever there is.
+static bool reserve_records(struct port *port, uint64_t now_ns)
+{
+    struct audit_stream *stream = port->fabric->audit;
+    if (stream->turn && stream->turn != port) {
+        port->audit_retry_ns = now_ns; // in the next pass
+        return false;
+    }
+    if (audit_stream_reserve(stream, RECORDS_PER_REQUEST, now_ns)) {
+        stream->turn = NULL;
+        port->had_turn = true;
+        return true;
+    }
+    port->audit_retry_ns = stream->retry_ns;
+    if (stream->retry_ns && !port->had_turn)
+        stream->turn = port;
+    return false;
+}
+
 // Takes one chain from one queue through the path. Returns true if there was one.
 static bool serve_queue(struct port *port, uint16_t number)
 {
@@ -447,10 +468,8 @@ static bool serve_queue(struct port *port, uint16_t number)
     if (port->free_slots == SLOT_NONE || !virtqueue_has_work(&queue->queue))
         return false;
     uint64_t now_ns = clock_now_ns(port->fabric->clock);
-    if (!audit_stream_reserve(port->fabric->audit, RECORDS_PER_REQUEST, now_ns)) {
-        port->audit_retry_ns = port->fabric->audit->retry_ns;
+    if (!reserve_records(port, now_ns))
         return false;
-    }
 
     struct slot *slot = take_slot(port);
     slot->queue = number;
@@ -519,6 +538,7 @@ unsigned port_serve(struct port *port, unsigned budget)
     unsigned served = 0;
     port->moved_bytes = 0;
     port->audit_retry_ns = 0;
+    port->had_turn = false;
     bool open = port_settle_state(port);
     if (port->backend->poll)
         port->backend->poll(port->backend_state);
@@ -526,11 +546,14 @@ unsigned port_serve(struct port *port, unsigned budget)
         served += complete_ready(port, budget);
         if (port->pending.head != SLOT_NONE)
             served += resume_pending(port, budget - served);
-        if (port->throttled != SLOT_NONE && retry_throttled(port))
+        if (served < budget && port->throttled != SLOT_NONE && retry_throttled(port))
             served++;
         if (served < budget)
             served += serve_queues(port, budget - served);
     }
+    // Who was not refused needs no turn.
+    if (port->fabric->audit->turn == port && !port->audit_retry_ns)
+        port->fabric->audit->turn = NULL;
     // The record goes before the effect.
     audit_stream_flush(port->fabric->audit);
     if (port->backend_touched) {

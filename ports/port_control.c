@@ -118,15 +118,16 @@ static void set_state(struct port *port, enum port_state state)
 }
 
 // What was dropped while the port was closed goes back to its driver, without a byte.
-static void return_dropped(struct port *port, bool after_anomaly)
+static void return_dropped(struct port *port)
 {
     for (unsigned i = 0; i < port->queue_count; i++) {
         struct port_queue *queue = &port->queues[i];
-        if (after_anomaly && i == port->broken)
+        if (port->pass_over && i == port->broken)
             virtqueue_skip_published(&queue->queue);
         if (virtqueue_return_held(&queue->queue))
             queue->pushed = true;
     }
+    port->pass_over = false;
 }
 
 bool port_settle_state(struct port *port)
@@ -148,7 +149,7 @@ bool port_settle_state(struct port *port)
         if (wanted != PORT_OPEN) {
             port_drop_in_flight(port);
         } else if (gate == LEVEL_GATE_OPEN) {
-            return_dropped(port, port->state == PORT_CLOSED_ANOMALY);
+            return_dropped(port);
             port->dropped = false;
         } else {
             return false; // opens with the gate
@@ -162,7 +163,7 @@ bool port_settle_state(struct port *port)
         port->dropped = true;
     }
     if (gate == LEVEL_GATE_OPEN && port->dropped) {
-        return_dropped(port, false);
+        return_dropped(port);
         port->dropped = false;
     }
     return gate == LEVEL_GATE_OPEN;

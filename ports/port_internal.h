@@ -54,12 +54,14 @@ struct port {
     uint16_t throttled;  // slot that waits for its rate, or SLOT_NONE
     uint16_t next_queue; // round robin
     uint16_t broken;     // queue of the last anomaly
+    bool pass_over;      // what was published there is to be passed over when the port opens
     struct slot_list pending;
     struct slot_list ready;
     enum port_state state; // in force on the serving thread
     bool dropped;          // in-flight requests were dropped because the gate shut
     bool shut_seen;        // a look at the gate between two calls of port_settle_state: shut
     bool stopped;
+    bool had_turn;           // records were reserved in this call of port_serve
     bool backend_touched;    // flush is due
     uint64_t retry_ns;       // when to try the throttled slot again
     uint64_t reply_retry_ns; // when to try the first ready slot again

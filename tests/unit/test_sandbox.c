@@ -243,7 +243,8 @@ Test(sandbox, allowed_arguments)
     } cases[] = {
         {VCPU, {SYS_ioctl, {77, KVM_RUN, 0}}},
         {VCPU | POLLER | CONTROL | BACKEND, {SYS_write, {77, 0, 8}}},
-        {POLLER | CONTROL | BACKEND, {SYS_read, {77, 0, 8}}},
+        {POLLER | CONTROL, {SYS_read, {77, 0, 8}}},
+        {POLLER | CONTROL | BACKEND, {SYS_read, {BACKEND_DOORBELL_FD, 0, 8}}},
         {CONTROL, {SYS_recvmsg, {3, 0, 0}}},
         {CONTROL | BACKEND, {SYS_sendmsg, {3, 0, 0}}},
         {CONTROL, {SYS_tgkill, {OWN_PID, OWN_TID, SIGUSR1}}},

@@ -159,7 +159,7 @@ Test(vm_file_ports, names_of_kinds_and_operations)
 #define PORT(rest) VM("\"ports\":[{\"kind\":\"console\"," rest "}]")
 #define PORT_KEYS                                                                                  \
     "(known: kind, name, mode, operations, queue_size, queues, features, max_request_bytes, "      \
-    "max_reply_bytes, in_flight, process, timeout_ms, restart, limits)"
+    "max_reply_bytes, in_flight, process, probation, timeout_ms, restart, limits)"
 
 Test(vm_file_ports, refuses_bad_ports)
 {

@@ -52,3 +52,74 @@ Test(vmm_protocol, messages_fit_the_channel)
     cr_expect_geq(VMM_MESSAGE_MAX, sizeof(struct vmm_end));
     cr_expect_geq(VMM_MESSAGE_MAX, sizeof(struct vmm_failed));
 }
+
+// Descriptors of a configuration message, as they are counted on both sides: each has one index,
+// without gaps.
+Test(vmm_protocol, descriptors_have_their_places)
+{
+    struct random random = random_start(69);
+    for (int round = 0; round < 2000; round++) {
+        struct vmm_config config = {
+            .poller_count = 1 + random_below(&random, VMM_MAX_POLLERS),
+            .weights_count = random_below(&random, VMM_MAX_WEIGHTS + 1),
+            .port_count = random_below(&random, VMM_MAX_PORTS + 1),
+        };
+        unsigned next = VMM_FD_POLLERS;
+        for (unsigned i = 0; i < config.poller_count; i++, next += VMM_POLLER_FDS)
+            cr_assert_eq(vmm_config_poller_fd(i), next);
+        cr_assert_eq(vmm_config_weights_fd(&config), next);
+        next += config.weights_count;
+        for (unsigned i = 0; i < config.port_count; i++) {
+            struct vmm_port_config *port = &config.ports[i];
+            port->kind = VMM_PORT_CONSOLE + random_below(&random, 3);
+            port->process = port->kind == VMM_PORT_LOOPBACK && random_chance(&random, 50);
+            // A loopback in the VMM shares nothing with anybody.
+            unsigned count = port->kind == VMM_PORT_LOOPBACK && !port->process ? 0 : 2;
+            cr_assert_eq(vmm_port_fd_count(port), count);
+            cr_assert_eq(vmm_config_port_fd(&config, i), next);
+            next += count;
+        }
+        cr_assert_eq(vmm_config_fd_count(&config), next);
+    }
+}
+
+// The largest configuration fits what one message can carry (SCM_MAX_FD).
+Test(vmm_protocol, descriptors_fit_a_message)
+{
+    struct vmm_config config = {.poller_count = VMM_MAX_POLLERS,
+                                .weights_count = VMM_MAX_WEIGHTS,
+                                .port_count = VMM_MAX_PORTS};
+    for (unsigned i = 0; i < VMM_MAX_PORTS; i++)
+        config.ports[i].kind = VMM_PORT_MESSAGE;
+    cr_expect_leq(vmm_config_fd_count(&config), 253u);
+}
+
+// A ring holds several of a port's largest messages, whatever is granted.
+Test(vmm_protocol, rings_hold_four_messages)
+{
+    struct random random = random_start(70);
+    for (int round = 0; round < 2000; round++) {
+        struct vmm_port_config port = {
+            .max_request_bytes = random_below(&random, (1u << 20) + 1),
+            .max_reply_bytes = random_below(&random, (1u << 20) + 1),
+        };
+        for (int to_host = 0; to_host < 2; to_host++) {
+            uint64_t largest = to_host ? port.max_request_bytes : port.max_reply_bytes;
+            uint64_t bytes = vmm_port_ring_bytes(&port, to_host);
+            cr_assert_geq(bytes, 4 * largest);
+            cr_assert_geq(bytes, 65536u);
+            cr_assert_leq(bytes, largest * 8 > 65536 ? largest * 8 : 65536);
+            cr_assert_eq(bytes & (bytes - 1), 0u);
+        }
+    }
+}
+
+Test(vmm_protocol, names_of_states)
+{
+    cr_expect_str_eq(vmm_port_state_name(VMM_PORT_OPEN), "open");
+    cr_expect_str_eq(vmm_port_state_name(VMM_PORT_CLOSED_ANOMALY), "closed-anomaly");
+    cr_expect_str_eq(vmm_port_state_name(VMM_PORT_CLOSED_OPERATOR), "closed");
+    cr_expect_str_eq(vmm_port_state_name(VMM_PORT_DOWN), "down");
+    cr_expect_str_eq(vmm_port_state_name(99), "unknown");
+    cr_expect_str_eq(vmm_port_state_name(UINT32_MAX), "unknown");
+}

@@ -15,6 +15,8 @@ static const struct port_operation console_operations[] = {
 static bool try_write(struct console *console, struct port_request *request)
 {
     if (console->output_blocked || shared_ring_space(&console->output) < request->length) {
+        if (!console->output_blocked)
+            console->needed = request->length; // the oldest one
         console->output_blocked = true;
         return false;
     }
@@ -152,8 +154,7 @@ static bool console_prepare_sleep(void *state, uint64_t *wake_ns)
     if (console->pending_reads)
         ready = ask_for_input(console) ||
                 atomic_load_explicit(&console->input.header->closed, memory_order_acquire);
-    // Room for the largest request is room for the oldest one that waits.
-    if (console->pending_writes && shared_ring_wait_space(&console->output, CONSOLE_MAX_REQUEST))
+    if (console->pending_writes && shared_ring_wait_space(&console->output, console->needed))
         ready = true;
     return ready;
 }

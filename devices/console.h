@@ -13,6 +13,7 @@ struct console {
     unsigned pending_writes;
     unsigned pending_reads;
     const struct port_request *oldest_read; // the only one that may read, if any waits
+    uint32_t needed;                        // room that the oldest write waits for
     bool output_blocked; // a write of this batch did not fit: later ones must not overtake it
     bool unannounced;    // shown since the supervisor was last woken
     bool produced;

@@ -17,6 +17,8 @@ static bool try_send(struct message *message, struct port_request *request)
     const struct message_frame frame = {.length = request->length};
     if (message->output_blocked ||
         shared_ring_space(&message->output) < sizeof(frame) + request->length) {
+        if (!message->output_blocked)
+            message->needed = sizeof(frame) + request->length; // the oldest one
         message->output_blocked = true;
         return false;
     }
@@ -128,9 +130,7 @@ static bool message_prepare_sleep(void *state, uint64_t *wake_ns)
     (void)wake_ns;
     if (message->pending_receives)
         ready = shared_ring_wait_data(&message->input);
-    // Half the ring is room for the largest message: it holds four of them.
-    if (message->pending_sends &&
-        shared_ring_wait_space(&message->output, message->output.size / 2))
+    if (message->pending_sends && shared_ring_wait_space(&message->output, message->needed))
         ready = true;
     return ready;
 }

@@ -14,6 +14,7 @@ struct message {
     unsigned pending_sends;
     unsigned pending_receives;
     const struct port_request *oldest_receive; // the only one that may receive, if any waits
+    uint64_t needed;                           // room that the oldest send waits for
     bool output_blocked; // a message of this batch did not fit: later ones must not overtake it
     bool unannounced;
     bool produced;

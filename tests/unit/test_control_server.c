@@ -397,6 +397,8 @@ Test(control_server, noise)
             }
         }
         say(text, length);
+        if (random_chance(&random, 2))
+            shutdown(peer, SHUT_WR);
         if (!hear())
             continue;
         good += client.order.operation != CONTROL_BAD;

@@ -183,7 +183,8 @@ Test(port_policy, stable_names)
                                         "anomaly", "port-closed", "level",   "violation",
                                         "end",     "backend",     "order"};
     static const char *const sources[] = {"supervisor", "vmm", "backend"};
-    static const char *const events[] = {"none", "up", "died", "hung", "broken", "given-up"};
+    static const char *const events[] = {"none",   "up",       "died",  "hung",
+                                         "broken", "given-up", "closed"};
     static const char *const orders[] = {"none", "port-close", "port-open", "message"};
     static const char *const decisions[] = {"none", "allow", "deny", "gate"};
     for (unsigned i = 0; i < COUNT(rules); i++)

@@ -11,9 +11,6 @@
 // Passes that a caller spins for a reply before it parks: about the time that an exit costs.
 #define SPIN_PASSES 4000u
 
-// The first of them look again at once: a pause is as long as a good part of a polled round trip.
-#define EAGER_PASSES 64u
-
 #define LINE    64u
 #define NO_SLOT 0xffffu
 #define HEADER  ((uint32_t)sizeof(struct port_request_header))
@@ -273,8 +270,7 @@ void cell_queue_wait(struct cell_queue *queue)
     for (unsigned pass = 0; pass < SPIN_PASSES; pass++) {
         if (has_reply(queue))
             return;
-        if (pass >= EAGER_PASSES)
-            __builtin_ia32_pause();
+        __builtin_ia32_pause();
     }
     while (!has_reply(queue)) {
         uint32_t seen = cell_event_count(queue->layout->vcpu);

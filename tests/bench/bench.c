@@ -24,7 +24,7 @@ static const struct {
 } benches[] = {
     {"launch", bench_launch, "exec of the CLI to the model's first instruction, 200 launches"},
     {"inference", bench_inference, "tokens per second, host process against cell"},
-    {"port", bench_port, "round trips through the console port, polled against doorbell"},
+    {"port", bench_port, "latency, rates and fairness of ports; 60 to 90 s, 4 GiB in /tmp"},
 };
 
 #define BENCH_COUNT (sizeof(benches) / sizeof(benches[0]))
@@ -222,9 +222,9 @@ static void print_results(const struct bench *bench)
     if (!bench->json) {
         if (isatty(STDERR_FILENO))
             fprintf(stderr, "\r\033[K");
-        printf("%-32s %14s %-10s %s\n", "METRIC", "VALUE", "UNIT", "SAMPLES");
+        printf("%-44s %20s %-10s %s\n", "METRIC", "VALUE", "UNIT", "SAMPLES");
         for (size_t i = 0; i < bench->metric_count; i++)
-            printf("%-32s %14.3f %-10s %zu\n", bench->metrics[i].name, bench->metrics[i].value,
+            printf("%-44s %20.3f %-10s %zu\n", bench->metrics[i].name, bench->metrics[i].value,
                    bench->metrics[i].unit, bench->metrics[i].samples);
         return;
     }

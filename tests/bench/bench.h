@@ -36,7 +36,7 @@ struct bench {
         const char *unit;
         const char *better;
         size_t samples;
-    } metrics[32];
+    } metrics[48];
 };
 
 void bench_metric(struct bench *bench, const char *name, double value, const char *unit,

@@ -2,13 +2,16 @@
 // The guest of `bench port`. The host takes all times and counts from the audit log.
 //
 //   one PORT COUNT                       discards of 64 bytes, each sent when the last is answered
-//   stream PORT COUNT BYTES DEPTH QUEUES discards of BYTES, DEPTH outstanding on each queue
+//   stream PORT COUNT BYTES QUEUES WRITE discards of BYTES (COUNT 0: for ever), as many as fit
+//                                        outstanding on each queue; WRITE 1: each payload is
+//                                        written before it is sent, 0: it is what lies there
 //   storm STORM SINGLE ROUNDS            keeps the queue of port STORM full; in each round a
 //   request
 //                                        of port SINGLE, whose cookie says how many requests of
 //                                        STORM were answered when it was published
 #include <guillotine/cell.h>
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,12 +43,14 @@ static int one(const char *name, long count)
     return 0;
 }
 
-// Sends what fits; the payload is what lies there, so that the figure is the fabric's alone.
-static long send_all(struct cell_queue *queue, size_t bytes, long most)
+static long send_all(struct cell_queue *queue, size_t bytes, long most, bool write)
 {
     long sent = 0;
-    for (void *payload; sent < most && (payload = cell_queue_buffer(queue)); sent++)
+    for (void *payload; sent < most && (payload = cell_queue_buffer(queue)); sent++) {
+        if (write)
+            memset(payload, (int)sent, bytes);
         cell_queue_send(queue, LOOPBACK_DISCARD, 0, payload, bytes, 0);
+    }
     return sent;
 }
 
@@ -60,24 +65,30 @@ static long take_all(struct cell_queue *queue)
     return taken;
 }
 
-static int stream(const char *name, long count, size_t bytes, unsigned depth, unsigned used)
+static int stream(const char *name, long count, size_t bytes, unsigned used, bool write)
 {
-    long to_send = count;
     for (unsigned i = 0; i < used; i++) {
-        if (cell_queue_open(&queues[i], name, i, bytes, 0, depth) < 0)
+        if (cell_queue_open(&queues[i], name, i, bytes, 0, 0) < 0)
             return FAILED_OPEN;
-        // The pages are there, and all in the same state, before anything is measured.
+        // The pages are there before anything is measured.
         for (unsigned k = 0; k < queues[i].depth; k++)
             memset((void *)(queues[i].slots + (uint64_t)k * queues[i].slot_bytes), 1,
                    queues[i].slot_bytes);
     }
-    while (count) {
+    long to_send = count ? count : LONG_MAX;
+    for (long to_take = to_send; to_take;) {
         for (unsigned i = 0; i < used; i++) {
-            to_send -= send_all(&queues[i], bytes, to_send);
-            count -= take_all(&queues[i]);
+            to_send -= send_all(&queues[i], bytes, to_send, write);
+            to_take -= take_all(&queues[i]);
         }
     }
     return 0;
+}
+
+static uint16_t used_index(const struct cell_queue *queue)
+{
+    return __atomic_load_n((const uint16_t *)(queue->layout->used + VIRTQ_RING_INDEX),
+                           __ATOMIC_ACQUIRE);
 }
 
 static int storm(const char *storm_name, const char *single_name, long rounds)
@@ -86,6 +97,7 @@ static int storm(const char *storm_name, const char *single_name, long rounds)
     struct cell_queue *single = &queues[1];
     struct cell_reply reply;
     uint64_t answered = 0;
+    uint64_t unsure = 0;
     if (cell_queue_open(foreign, storm_name, 0, SMALL, 0, 0) < 0 ||
         cell_queue_open(single, single_name, 0, SMALL, 0, 1) < 0)
         return FAILED_OPEN;
@@ -93,14 +105,14 @@ static int storm(const char *storm_name, const char *single_name, long rounds)
         // A different time in each round, so that all moments of the poller's pass are met.
         for (long spin = round * 7919 % 1009; spin >= 0; spin--) {
             answered += (uint64_t)take_all(foreign);
-            send_all(foreign, SMALL, VIRTQ_MAX_SIZE);
+            send_all(foreign, SMALL, VIRTQ_MAX_SIZE, false);
         }
         cell_queue_flush(foreign);
-        uint16_t index = __atomic_load_n(
-            (const uint16_t *)(foreign->layout->used + VIRTQ_RING_INDEX), __ATOMIC_ACQUIRE);
+        uint16_t index = used_index(foreign);
         cell_queue_send(single, LOOPBACK_DISCARD, 0, cell_queue_buffer(single), SMALL,
-                        answered + (uint16_t)(index - foreign->last_used));
+                        (answered + (uint16_t)(index - foreign->last_used)) | unsure << 48);
         cell_queue_flush(single);
+        unsure = (uint16_t)(used_index(foreign) - index);
         while (!cell_queue_poll(single, &reply))
             continue;
         if (reply.status)
@@ -113,7 +125,8 @@ int main(int argc, char **argv)
 {
     if (argc == 4 && !strcmp(argv[1], "one"))
         return one(argv[2], number(argv, 3));
-    if (argc == 7 && !strcmp(argv[1], "stream"))
+    if (argc == 7 && !strcmp(argv[1], "stream") && number(argv, 5) > 0 &&
+        number(argv, 5) <= PORT_MAX_QUEUES)
         return stream(argv[2], number(argv, 3), (size_t)number(argv, 4), (unsigned)number(argv, 5),
                       (unsigned)number(argv, 6));
     if (argc == 5 && !strcmp(argv[1], "storm"))

@@ -67,7 +67,8 @@ static void say(const char *before, uint64_t value, const char *behind)
 
 static _Noreturn void fail(enum failure failure, const char *what, uint64_t value)
 {
-    say("failed: ", value, what);
+    if (cell_boot()->vcpus == 1) // only vCPU 0 may use the console
+        say("failed: ", value, what);
     cell_exit(failure);
 }
 

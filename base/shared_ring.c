@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "copy.h"
 
 int shared_ring_create(const char *name, uint64_t size, struct error *err)
 {
@@ -63,8 +64,8 @@ void shared_ring_append(struct shared_ring *ring, const void *data, size_t lengt
 {
     uint64_t at = ring->own & (ring->size - 1);
     size_t first = ring->size - at < length ? (size_t)(ring->size - at) : length;
-    memcpy(ring->data + at, data, first);
-    memcpy(ring->data, (const uint8_t *)data + first, length - first);
+    copy_bytes(ring->data + at, data, first);
+    copy_bytes(ring->data, (const uint8_t *)data + first, length - first);
     ring->own += length;
 }
 
@@ -115,8 +116,8 @@ void shared_ring_peek(const struct shared_ring *ring, uint64_t offset, void *dat
 {
     uint64_t at = (ring->own + offset) & (ring->size - 1);
     size_t first = ring->size - at < length ? (size_t)(ring->size - at) : length;
-    memcpy(data, ring->data + at, first);
-    memcpy((uint8_t *)data + first, ring->data, length - first);
+    copy_bytes(data, ring->data + at, first);
+    copy_bytes((uint8_t *)data + first, ring->data, length - first);
 }
 
 bool shared_ring_consume(struct shared_ring *ring, uint64_t length)

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "copy.h"
+
 #if defined(__SANITIZE_THREAD__)
 #define SEEN_BY_TSAN 1
 #elif defined(__has_feature)
@@ -54,12 +56,12 @@ static void copy_to_guest(uint8_t *guest, const uint8_t *source, size_t length)
 #else
 static void copy_from_guest(uint8_t *target, const uint8_t *guest, size_t length)
 {
-    memcpy(target, guest, length);
+    copy_bytes(target, guest, length);
 }
 
 static void copy_to_guest(uint8_t *guest, const uint8_t *source, size_t length)
 {
-    memcpy(guest, source, length);
+    copy_bytes(guest, source, length);
 }
 #endif
 

@@ -30,12 +30,13 @@ static uint64_t line_up(uint64_t value)
     return (value + 63) & ~63ull;
 }
 
-// Bytes of the port's own buffers: as many largest requests and replies as the port takes at once.
+// Bytes of the port's own buffers: as many largest requests and replies as the port takes at once,
+// and at least one for each queue.
 static uint64_t port_buffer_bytes(const struct vmm_port_config *port)
 {
-    return page_up(port->in_flight *
-                   (line_up(sizeof(struct port_request_header) + port->max_request_bytes) +
-                    line_up(sizeof(struct port_reply_header) + port->max_reply_bytes)));
+    uint64_t count = port->in_flight > port->queue_count ? port->in_flight : port->queue_count;
+    return page_up(count * (line_up(sizeof(struct port_request_header) + port->max_request_bytes) +
+                            line_up(sizeof(struct port_reply_header) + port->max_reply_bytes)));
 }
 
 static uint64_t queue_area_bytes(uint64_t size)

@@ -251,3 +251,38 @@ Test(poller_fairness, storm_under_an_audit_budget)
         }
     }
 }
+
+// While it is another port's turn, a port's requests wait as those of the other one do: nobody has
+// to stay awake for them.
+Test(poller_fairness, sleeps_while_it_is_another_ones_turn)
+{
+    start();
+    token_bucket_init(&h.audit.budget, 100, 2, h.now);
+    events_left = UINT64_MAX;
+    random_state = random_start(71);
+    flows[0].storms = flows[1].storms = true;
+    drivers_act();
+    unsigned served = 0;
+    for (int pass = 0; pass < 100; pass++) {
+        uint64_t wake_ns = UINT64_MAX;
+        unsigned now = 0;
+        for (unsigned i = 0; i < 2; i++)
+            now += port_serve(poller.ports[i], POLLER_BUDGET);
+        served += now;
+        if (now)
+            continue;
+        for (unsigned i = 0; i < 2; i++) {
+            cr_assert(port_prepare_sleep(poller.ports[i], true, &wake_ns));
+            port_wake(poller.ports[i]);
+        }
+        // A request's records are worth 20 ms.
+        cr_assert(wake_ns > h.now && wake_ns <= h.now + 20000001, "wakes after %lld ns",
+                  (long long)(wake_ns - h.now));
+        h.now = wake_ns;
+    }
+    cr_expect_gt(served, 40u);
+    cr_expect_leq(flows[0].served > flows[1].served ? flows[0].served - flows[1].served
+                                                    : flows[1].served - flows[0].served,
+                  1u, "%llu and %llu", (unsigned long long)flows[0].served,
+                  (unsigned long long)flows[1].served);
+}

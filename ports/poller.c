@@ -176,7 +176,9 @@ bool poller_quiesce(struct poller *poller, uint64_t timeout_ns)
     atomic_thread_fence(memory_order_seq_cst);
     // The pass that begins first sees everything that was stored before; when the second one
     // begins, the first has acted on it at every port.
-    return wait_pass(poller, deadline_ns) && wait_pass(poller, deadline_ns);
+    if (!wait_pass(poller, deadline_ns))
+        return false;
+    return wait_pass(poller, deadline_ns);
 }
 
 void poller_stop(struct poller *poller)

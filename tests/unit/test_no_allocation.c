@@ -32,6 +32,13 @@
 #define STRIDE     0x200u
 #define AUDIT_SIZE (1u << 20)
 
+// A sanitizer's runtime makes system calls of its own: then only the others are counted.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define COUNTS_CALLS 0
+#else
+#define COUNTS_CALLS 1
+#endif
+
 // Shared between the test and the process in which the filter lives.
 struct result {
     uint64_t allocations, locks, calls, last_call;
@@ -296,7 +303,8 @@ static void run(void)
     if (pthread_create(&thread, NULL, read_audit, NULL))
         _exit(5);
     clock_gettime(CLOCK_BOOTTIME, &time); // whatever is done once is done
-    trap_calls();
+    if (COUNTS_CALLS)
+        trap_calls();
     control();
     if (result->clock_is_a_call)
         w.fabric.clock = clock = &counted_clock;
@@ -323,7 +331,8 @@ Test(no_allocation, million_requests, .timeout = 55)
     cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status 0x%x", status);
     cr_assert_eq(result->control_allocations, 2u, "the allocator is not counted");
     cr_assert_eq(result->control_locks, 1u, "locks are not counted");
-    cr_assert_geq(result->control_calls, 1u, "system calls are not counted");
+    if (COUNTS_CALLS)
+        cr_assert_geq(result->control_calls, 1u, "system calls are not counted");
     cr_expect_eq(result->served, REQUESTS);
     cr_expect_eq(result->records, 2ull * REQUESTS, "%llu records",
                  (unsigned long long)result->records);

@@ -288,7 +288,7 @@ static void watch(struct random *random, bool seal, unsigned round)
     uint16_t used = used_index();
     // What was pending at the backend could finish now.
     atomic_store(&w.may_finish, true);
-    nap(200000 + random_below(random, 4000000));
+    nap(200000 + random_below(random, 3000000));
     cr_assert_eq(used_index(), used, "round %u: a chain came back", round);
     cr_assert_eq(atomic_load(&w.violations), 0u, "round %u: a write after the revocation", round);
     if (seal) {
@@ -296,6 +296,9 @@ static void watch(struct random *random, bool seal, unsigned round)
         atomic_store(&w.sealed, false);
         return;
     }
+    // All bytes are equal if each is what the next one is.
+    if (buffers[0] == UNTOUCHED && !memcmp(buffers, buffers + 1, BUFFERS - 1))
+        return;
     for (size_t i = 0; i < BUFFERS; i++)
         cr_assert_eq(buffers[i], UNTOUCHED, "round %u: byte %zu after the revocation", round, i);
 }
@@ -355,26 +358,26 @@ static void rounds(unsigned count, uint64_t stream, unsigned later_percent)
 Test(revocation, while_completing, .timeout = 55)
 {
     start(POLLER_BUSY, REQUESTS);
-    rounds(600, 80, 0);
+    rounds(500, 80, 0);
 }
 
 // Some are at a backend that finishes after the revocation.
 Test(revocation, while_executing, .timeout = 55)
 {
     start(POLLER_BUSY, REQUESTS);
-    rounds(600, 81, 50);
+    rounds(500, 81, 50);
 }
 
 // Two at a time: most are still queued.
 Test(revocation, while_queued, .timeout = 55)
 {
     start(POLLER_BUSY, 2);
-    rounds(600, 82, 20);
+    rounds(500, 82, 20);
 }
 
 // The poller sleeps when it has nothing to do, and is woken for the order.
 Test(revocation, of_a_poller_that_sleeps, .timeout = 55)
 {
     start(POLLER_ADAPTIVE, REQUESTS);
-    rounds(600, 83, 30);
+    rounds(500, 83, 30);
 }

@@ -447,7 +447,7 @@ static bool reserve_records(struct port *port, uint64_t now_ns)
 {
     struct audit_stream *stream = port->fabric->audit;
     if (stream->turn && stream->turn != port) {
-        port->audit_retry_ns = now_ns; // in the next pass
+        port->audit_retry_ns = stream->retry_ns ? stream->retry_ns : now_ns;
         return false;
     }
     if (audit_stream_reserve(stream, RECORDS_PER_REQUEST, now_ns)) {

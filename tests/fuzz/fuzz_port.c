@@ -35,7 +35,7 @@ static struct world_settings settings_of(uint8_t kind, uint8_t bounds)
         .buffers = WORLD_QUEUES * QUEUE,
         .in_flight = 1u << (kind >> 5 & 3),
         .max_request = bounds & 1 ? 200 : 40,
-        .max_reply = bounds & 2 ? 200 : 24,
+        .max_reply = bounds & 2 ? 6000 : 24,
         .closed_at_probation = kind & 128,
         .limits = &limits[bounds >> 2 & 7],
         .audit_bytes = bounds & 32 ? 4096 : 8192,

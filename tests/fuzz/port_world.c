@@ -17,6 +17,10 @@ enum virtqueue_result __real_virtqueue_pop(struct virtqueue *queue, struct virtq
                                            struct queue_anomaly *anomaly);
 enum virtqueue_result __wrap_virtqueue_pop(struct virtqueue *queue, struct virtqueue_chain *chain,
                                            struct queue_anomaly *anomaly);
+bool __real_virtqueue_write(const struct virtqueue *queue, const struct virtqueue_chain *chain,
+                            uint32_t offset, const void *source, uint32_t length);
+bool __wrap_virtqueue_write(const struct virtqueue *queue, const struct virtqueue_chain *chain,
+                            uint32_t offset, const void *source, uint32_t length);
 
 // The wrappers know nothing else.
 static struct world *current;
@@ -157,6 +161,18 @@ enum virtqueue_result __wrap_virtqueue_pop(struct virtqueue *queue, struct virtq
     return result;
 }
 
+// Between two pieces of a reply: the next one must not come if the gate has shut. Its header counts
+// as part of the first piece.
+bool __wrap_virtqueue_write(const struct virtqueue *queue, const struct virtqueue_chain *chain,
+                            uint32_t offset, const void *source, uint32_t length)
+{
+    world_require(length <= 4096);
+    bool written = __real_virtqueue_write(queue, chain, offset, source, length);
+    if (offset)
+        world_turn(current);
+    return written;
+}
+
 struct policy_decision __wrap_port_policy_decide(struct port_policy *policy,
                                                  struct policy_request *question, uint64_t time_ns)
 {
@@ -232,7 +248,7 @@ static enum port_progress resume(void *state, struct port_request *request)
     world_require(at < world->pending_count && request->number > world->last_resumed);
     world->last_resumed = request->number;
     world_turn(world);
-    if (!world->finish)
+    if (!world->finish || (world->odd_only && request->number % 2 == 0))
         return PORT_PENDING;
     world->finish--;
     memmove(world->pending + at, world->pending + at + 1,
@@ -263,7 +279,7 @@ static void forget(void *state)
 
 const struct port_operation world_operations[4] = {
     {WORLD_ECHO, PORT_MAX_BYTES, PORT_MAX_BYTES, "echo"},
-    {WORLD_READ, PORT_MAX_BYTES, 100, "read"},
+    {WORLD_READ, PORT_MAX_BYTES, 6000, "read"},
     {WORLD_TIGHT, WORLD_TIGHT_BYTES, 0, "tight"},
     {WORLD_SECRET, 16, 16, "secret"},
 };
@@ -531,31 +547,74 @@ static void publish(struct world *world, unsigned queue, uint16_t head)
     put(world, ring + VIRTQ_RING_INDEX, index + 1u, 2);
 }
 
+// Bits of the first byte of a request that is posted, over its place; the highest four give the
+// room for the reply, all of them the largest.
+#define POST_QUEUE    4u
+#define POST_INDIRECT 8u
+#define POST_LARGE    15u
+// And of the second one, over the operation.
+#define POST_SPLIT 0x40u // header and payload in descriptors of their own
+#define POST_LONG  0x80u
+
+struct part {
+    uint32_t offset, length;
+    uint16_t flags;
+};
+
+static unsigned divide(const struct world *world, uint8_t how, uint8_t what, uint32_t request,
+                       uint32_t length, struct part parts[4])
+{
+    const struct world_settings *settings = &world->settings;
+    const uint32_t header = sizeof(struct port_request_header);
+    unsigned count = 0;
+    if (what & POST_SPLIT && length) {
+        parts[count++] = (struct part){request, header, 0};
+        parts[count++] = (struct part){request + header, length, 0};
+    } else {
+        parts[count++] = (struct part){request, header + length, 0};
+    }
+    if (how >> 4 == POST_LARGE) { // all of the memory that is not a queue, and that again
+        const struct part all = {settings->buffers, settings->bytes - settings->buffers,
+                                 VIRTQ_DESCRIPTOR_WRITE};
+        parts[count++] = all;
+        parts[count++] = all;
+    } else {
+        parts[count++] =
+            (struct part){request + 0x100, 16u + (how >> 4) * 8u, VIRTQ_DESCRIPTOR_WRITE};
+    }
+    return count;
+}
+
 // A request without fault, in one of four places.
 static void post(struct world *world, uint8_t how, uint8_t what, uint8_t size)
 {
     const struct world_settings *settings = &world->settings;
-    unsigned slot = how & 3, queue = (how >> 2) % settings->queues;
-    uint16_t head = (uint16_t)(slot * 2 % settings->queue_size), next = 0;
-    bool indirect = (how & 8) && (settings->features & PORT_FEATURE_INDIRECT);
-    uint32_t table = settings->at[queue].descriptors, first = table + head * 16u;
-    uint32_t request = settings->buffers + slot * 0x180, reply = request + 0x100;
-    uint32_t length = what & 0x80 ? size : size % 32;
+    unsigned queue = how & POST_QUEUE ? settings->queues - 1 : 0;
+    uint16_t head = (uint16_t)((how & 3) * 2 % settings->queue_size), next = head;
+    bool indirect = (how & POST_INDIRECT) && (settings->features & PORT_FEATURE_INDIRECT);
+    uint32_t table = settings->at[queue].descriptors;
+    uint32_t request = settings->buffers + (how & 3) * 0x180;
+    uint32_t length = what & POST_LONG ? size : size % 32;
+    if (indirect && length > 0x80)
+        length = 0x80; // the table follows
+    struct part parts[4];
+    unsigned count = divide(world, how, what, request, length, parts);
     if (indirect) {
-        put_descriptor(world, first, request + 0xe0, 32, VIRTQ_DESCRIPTOR_INDIRECT, 0);
-        first = request + 0xe0;
-        next = 1;
-        length %= 0x80;
-    } else {
-        next = (uint16_t)(head + 1);
+        put_descriptor(world, table + head * 16u, request + 0xc0, count * 16,
+                       VIRTQ_DESCRIPTOR_INDIRECT, 0);
+        table = request + 0xc0;
+        next = 0;
     }
-    put_descriptor(world, first, request, 24 + length, VIRTQ_DESCRIPTOR_NEXT, next);
-    put_descriptor(world, first + 16, reply, 16u + (how >> 4) * 8u, VIRTQ_DESCRIPTOR_WRITE, 0);
+    for (unsigned i = 0; i < count; i++, next++) {
+        bool last = i + 1 == count;
+        put_descriptor(world, table + next * 16u, parts[i].offset, parts[i].length,
+                       parts[i].flags | (last ? 0 : VIRTQ_DESCRIPTOR_NEXT), (uint16_t)(next + 1));
+    }
     put(world, request, what & 7, 4);
     put(world, request + 4, 0, 4);
     put(world, request + 8, (uint64_t)what << 32 | size, 8);
     put(world, request + 16, length, 4);
-    put(world, request + 20, size, 4);
+    put(world, request + 20, how >> 4 == POST_LARGE ? size * 32u : size, 4);
     publish(world, queue, head);
 }
 
@@ -625,9 +684,11 @@ bool world_act(struct world *world, const uint8_t *code)
         break;
     case 12:
         world->pend = code[1] & 1;
+        world->odd_only = code[1] & 2;
+        world->audit.turn = code[1] & 4 ? world : NULL; // some other port's
         world->finish = code[1] >> 4;
         world->status = code[2];
-        world->reply_length = code[3] * 4u;
+        world->reply_length = code[3] * 32u;
         break;
     case 13:
         sleep_and_wake(world, code[1] & 1);
@@ -657,10 +718,12 @@ static void recover(struct world *world)
         atomic_store(&page->hold, 0);
     }
     port_open(world->port);
+    world->audit.turn = NULL;
     unsigned idle = 0;
     for (unsigned i = 0; i < 200 && idle < 3; i++) {
         world->now += 3600 * NS_PER_S;
         world->finish = UINT32_MAX;
+        world->odd_only = false;
         world_drain(world, UINT32_MAX);
         idle = world_serve(world, 32) ? 0 : idle + 1;
     }

@@ -97,6 +97,7 @@ struct world {
     // The world's backend.
     bool pend;
     unsigned finish; // how many pending requests may end
+    bool odd_only;   // of them, those with odd numbers
     uint32_t status;
     uint32_t reply_length;
     const struct port_request *pending[PORT_MAX_IN_FLIGHT];

@@ -240,6 +240,8 @@ static void start_poller(int wake_fd)
     };
     poller_init(&poller, &settings);
     world->poller = &poller;
+    // Sometimes too little: ports take turns.
+    token_bucket_init(&world->audit.stream.budget, 60, 60, race_clock.now_ns(&race_clock));
     for (unsigned i = 0; i < world->port_count; i++) {
         if (poller_add(&poller, world->ports[i], &err) < 0)
             race_die(err.text);

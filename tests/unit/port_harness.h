@@ -55,6 +55,7 @@ struct harness {
     uint64_t wake_ns; // what prepare_sleep() asks for, or 0
     void (*on_submit)(struct harness *harness, struct port_request *request);
     void (*on_poll)(struct harness *harness);
+    void (*on_flush)(struct harness *harness);
     bool (*may_finish)(const struct port_request *request); // instead of `finish`
     struct submitted log[4096];
     uint8_t resumed[65536]; // first payload byte of what resume() was called with
@@ -133,7 +134,10 @@ static inline void harness_poll(void *state)
 
 static inline void harness_flush(void *state)
 {
-    ((struct harness *)state)->flushes++;
+    struct harness *h = (struct harness *)state;
+    h->flushes++;
+    if (h->on_flush)
+        h->on_flush(h);
 }
 
 static inline void harness_notify(void *state)
@@ -200,7 +204,8 @@ struct harness_options {
     uint32_t max_request_bytes; // 4096
     uint32_t max_reply_bytes;   // 0x4000
     uint32_t in_flight;         // PORT_MAX_IN_FLIGHT
-    uint64_t audit_bytes;       // 1 MiB
+    bool closed_at_probation;
+    uint64_t audit_bytes; // 1 MiB
     const struct limits_config *limits;
     const struct port_backend *backend; // harness_backend, with the harness as its state
     void *state;
@@ -223,6 +228,7 @@ static inline struct port *harness_make_port(struct harness *h, unsigned first_q
         .max_request_bytes = options.max_request_bytes ? options.max_request_bytes : 4096,
         .max_reply_bytes = options.max_reply_bytes ? options.max_reply_bytes : 0x4000,
         .in_flight = options.in_flight ? options.in_flight : PORT_MAX_IN_FLIGHT,
+        .closed_at_probation = options.closed_at_probation,
         .limits = options.limits ? options.limits : &unlimited,
         .requests_used = options.requests_used,
         .bytes_used = options.bytes_used,

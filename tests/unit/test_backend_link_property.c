@@ -126,7 +126,7 @@ Test(backend_link_property, misbehaves_at_random, .timeout = 55)
         r = random_start(91 + round);
         start_up(&w, in_flight[round]);
         held_count = answered = 0;
-        for (int i = 0; i < 40000; i++) {
+        for (int i = 0; i < 25000; i++) {
             for (unsigned k = random_below(&r, 3); k > 0 && waiting() < in_flight[round]; k--)
                 submit(&w, (uint32_t)random_below(&r, LINK_MAX_REQUEST + 1),
                        (uint32_t)random_below(&r, LINK_MAX_REPLY + 1));

@@ -33,6 +33,9 @@ Test(level, all_combinations)
                     bool shut = values[i] >= LEVEL_SEVERED || values[j] >= LEVEL_SEVERED;
                     enum level_gate gate = level_gate(&a, &b);
                     cr_assert_eq(level_gate(&b, &a), gate, "one side counts more");
+                    cr_assert_eq(level_gate_up_to(&a, &b, LEVEL_PROBATION), gate);
+                    cr_assert_eq(level_gate_up_to(&a, &b, LEVEL_STANDARD),
+                                 values[i] || values[j] ? LEVEL_GATE_SHUT : gate);
                     cr_assert_eq(gate, shut                   ? LEVEL_GATE_SHUT
                                        : holds[k] || holds[l] ? LEVEL_GATE_HELD
                                                               : LEVEL_GATE_OPEN);

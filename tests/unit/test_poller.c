@@ -48,7 +48,7 @@ static void stop(void)
 
 static bool soon(bool (*condition)(void))
 {
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < 10000; i++) {
         if (condition())
             return true;
         usleep(1000);

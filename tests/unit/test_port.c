@@ -80,6 +80,30 @@ Test(port, request_and_reply)
     cr_expect_eq(h.audit.reserved, 0u);
 }
 
+static void records_are_visible(struct harness *harness)
+{
+    uint64_t records = 0;
+    while (shared_ring_available(&harness->reader)) {
+        shared_ring_consume(&harness->reader, sizeof(struct audit_record));
+        records++;
+    }
+    cr_assert_eq(records, 8u, "%llu records are there before the effect",
+                 (unsigned long long)records);
+}
+
+// What a backend produced becomes visible in flush(): by then the records are.
+Test(port, records_are_visible_before_the_effect)
+{
+    start();
+    h.on_flush = records_are_visible;
+    for (int round = 0; round < 8; round++) {
+        for (unsigned i = 0; i < 4; i++)
+            harness_post(&h, 0, i, OPERATION_WRITE, "x", 1, 0, i);
+        port_serve(h.port, 100);
+    }
+    cr_expect_eq(h.flushes, 8u);
+}
+
 // The audit record of a request is in the ring before its backend hears of it.
 static void record_comes_first(struct harness *harness, struct port_request *request)
 {

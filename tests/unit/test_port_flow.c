@@ -562,6 +562,9 @@ Test(port_flow, reply_total)
     cr_expect_eq(port_counters(h.port)->denied, 2u);
     harness_drain(&h);
     cr_expect_eq(h.records[5].status, (uint32_t)PORT_STATUS_EXHAUSTED);
+    cr_expect_eq(h.records[4].decision, AUDIT_DECISION_ALLOW);
+    cr_expect_eq(h.records[5].decision, AUDIT_DECISION_DENY);
+    cr_expect_eq(h.records[5].rule, POLICY_RULE_REPLY_TOTAL);
     cr_expect_eq(h.records[5].length, 0u);
 }
 

@@ -389,6 +389,57 @@ Test(port_life, open_after_an_anomaly)
     cr_expect_eq(harness_count(&h, AUDIT_ANOMALY), 2u);
 }
 
+// Only the queue that broke a rule is passed over: the others did nothing wrong.
+Test(port_life, other_queues_after_an_anomaly)
+{
+    for (unsigned broken = 0; broken < 3; broken++) {
+        harness_start(&h, (struct harness_options){.queues = 3});
+        harness_available(&h, broken, 0xffff);
+        while (state() == PORT_OPEN)
+            port_serve(h.port, 10);
+        for (unsigned queue = 0; queue < 3; queue++)
+            for (unsigned i = 0; i < 4; i++)
+                harness_post(&h, queue, i, OPERATION_WRITE, &(char){(char)queue}, 1, 0, 1);
+        port_serve(h.port, 10);
+        cr_expect_eq(h.submits, 0u);
+        port_open(h.port);
+        for (int i = 0; i < 5; i++)
+            port_serve(h.port, 10);
+        cr_expect_eq(state(), (uint32_t)PORT_OPEN);
+        cr_expect_eq(h.submits, 8u);
+        for (unsigned queue = 0; queue < 3; queue++)
+            cr_expect_eq(harness_used(&h, queue), queue == broken ? 0 : 4, "queue %u", queue);
+        if (broken < 2)
+            harness_end(&h);
+    }
+}
+
+// A port that Probation does not leave open, and one that it does.
+Test(port_life, probation)
+{
+    for (int closed = 0; closed < 2; closed++) {
+        harness_start(&h, (struct harness_options){.closed_at_probation = closed});
+        h.pend = true;
+        post_reads(0, 2);
+        port_serve(h.port, 10);
+        atomic_store(&h.level_supervisor.level, LEVEL_PROBATION);
+        h.finish = 10;
+        for (int i = 0; i < 3; i++)
+            port_serve(h.port, 10);
+        cr_expect_eq(harness_used(&h, 0), closed ? 0 : 2);
+        cr_expect_eq(h.forgets, (unsigned)closed);
+        cr_expect_eq(harness_count(&h, AUDIT_COMPLETION), 2u);
+        cr_expect_eq(h.records[2].decision, closed ? AUDIT_DECISION_GATE : AUDIT_DECISION_ALLOW);
+        atomic_store(&h.level_supervisor.level, LEVEL_STANDARD);
+        port_serve(h.port, 10);
+        cr_expect_eq(harness_used(&h, 0), 2);
+        for (unsigned i = 0; closed && i < 2; i++)
+            expect_dropped(0, i);
+        if (!closed)
+            harness_end(&h);
+    }
+}
+
 // Opened and closed again before the port was served: what its driver left is still not trusted.
 Test(port_life, anomaly_is_not_forgotten)
 {

@@ -19,7 +19,7 @@ Test(vm_file_ports, reads_every_key)
         "\"ports\":[{\"kind\":\"loopback\",\"name\":\"tool\",\"mode\":\"doorbell\","
         "\"operations\":[\"generate\",\"echo\"],\"queue_size\":256,\"queues\":3,"
         "\"features\":[\"event-index\"],\"max_request_bytes\":1000,\"max_reply_bytes\":1048576,"
-        "\"in_flight\":7,\"process\":true,\"timeout_ms\":1234,"
+        "\"in_flight\":7,\"process\":true,\"probation\":true,\"timeout_ms\":1234,"
         "\"restart\":{\"max\":9,\"delay_ms\":50},"
         "\"limits\":{\"requests_per_s\":1,\"request_burst\":2,\"bytes_per_s\":3,\"byte_burst\":4,"
         "\"requests_total\":5,\"bytes_total\":6,\"reply_bytes_per_s\":7,\"reply_byte_burst\":8,"
@@ -37,6 +37,7 @@ Test(vm_file_ports, reads_every_key)
     cr_expect_eq(port->max_reply_bytes, 1u << 20);
     cr_expect_eq(port->in_flight, 7);
     cr_expect_eq(port->process, 1);
+    cr_expect_eq(port->closed_at_probation, 0);
     cr_expect_eq(port->timeout_ms, 1234);
     cr_expect_eq(vm.restarts[0].max, 9);
     cr_expect_eq(vm.restarts[0].delay_ms, 50);
@@ -87,6 +88,7 @@ Test(vm_file_ports, defaults)
         cr_expect_eq(port->max_reply_bytes, cases[i].bytes);
         cr_expect_eq(port->in_flight, cases[i].in_flight);
         cr_expect_eq(port->process, 0);
+        cr_expect_eq(port->closed_at_probation, 1, "closed unless the file says otherwise");
         cr_expect_eq(port->timeout_ms, 10000);
         cr_expect_eq(file.restarts[i].max, 3);
         cr_expect_eq(file.restarts[i].delay_ms, 100);
@@ -212,6 +214,8 @@ Test(vm_file_ports, refuses_bad_ports)
          "t.json:2:38: /ports/0/process: the backend of a console cannot be a process of its own"},
         {VM("\"ports\":[{\"kind\":\"message\",\"process\":true}]"),
          "t.json:2:38: /ports/0/process: the backend of a message cannot be a process of its own"},
+        {PORT("\"probation\":\"open\""),
+         "t.json:2:40: /ports/0/probation: true or false is expected, found a string"},
         {PORT("\"timeout_ms\":0"), "t.json:2:41: /ports/0/timeout_ms: 0 is outside 1 to 3600000"},
         {PORT("\"timeout_ms\":3600001"),
          "t.json:2:41: /ports/0/timeout_ms: 3600001 is outside 1 to 3600000"},

@@ -120,6 +120,7 @@ Test(vmm_protocol, names_of_states)
     cr_expect_str_eq(vmm_port_state_name(VMM_PORT_CLOSED_ANOMALY), "closed-anomaly");
     cr_expect_str_eq(vmm_port_state_name(VMM_PORT_CLOSED_OPERATOR), "closed");
     cr_expect_str_eq(vmm_port_state_name(VMM_PORT_DOWN), "down");
+    cr_expect_str_eq(vmm_port_state_name(VMM_PORT_SHUT), "shut");
     cr_expect_str_eq(vmm_port_state_name(99), "unknown");
     cr_expect_str_eq(vmm_port_state_name(UINT32_MAX), "unknown");
 }

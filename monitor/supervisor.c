@@ -317,6 +317,21 @@ static void drain_wake(struct supervisor *s)
     (void)ignored;
 }
 
+// What the VMM put into the console's ring must be what the port's grant allows.
+static void check_console(struct supervisor *s)
+{
+    if (!s->has_console)
+        return;
+    uint64_t available = shared_ring_available(&s->console.output);
+    uint64_t news = s->console.output.own + available - s->relayed_bytes[s->console_port];
+    if (available != UINT64_MAX &&
+        (!news || supervisor_account(s, s->console_port, OPERATION_WRITE, news)))
+        return;
+    s->console_lies = true;
+    supervisor_lie(s, available == UINT64_MAX ? "console ring: the VMM's index is impossible"
+                                              : "console ring: more than the port's grant allows");
+}
+
 static void fill_watch(struct supervisor *s, struct pollfd *fds)
 {
     const struct pollfd fixed[] = {
@@ -370,21 +385,6 @@ static int poll_timeout(struct supervisor *s)
     return left_ms < POLL_MAX_MS ? (int)left_ms : POLL_MAX_MS;
 }
 
-// What the VMM put into the console's ring must be what the port's grant allows.
-static void check_console(struct supervisor *s)
-{
-    if (!s->has_console)
-        return;
-    uint64_t available = shared_ring_available(&s->console.output);
-    uint64_t news = s->console.output.own + available - s->relayed_bytes[s->console_port];
-    if (available != UINT64_MAX &&
-        (!news || supervisor_account(s, s->console_port, OPERATION_WRITE, news)))
-        return;
-    s->console_lies = true;
-    supervisor_lie(s, available == UINT64_MAX ? "console ring: the VMM's index is impossible"
-                                              : "console ring: more than the port's grant allows");
-}
-
 static void loop(struct supervisor *s)
 {
     struct pollfd fds[WATCH_COUNT];
@@ -402,7 +402,7 @@ static void loop(struct supervisor *s)
             drain_wake(s);
         drain_audit(s);
         check_console(s);
-        if (fds[WATCH_OUTPUT].revents)
+        if (fds[WATCH_OUTPUT].revents && !s->console_lies)
             serve_output(s);
         if (fds[WATCH_INPUT].revents)
             serve_input(s);

@@ -240,8 +240,13 @@ static void answer(uint8_t lie, uint8_t how, uint8_t length)
     store(layout->used + VIRTQ_RING_INDEX, used + 1u + (lie >> 6 & 1), 2);
 }
 
+// As the supervisor does: no process is up before the last one is down.
 static void order(bool up)
 {
+    if (up && backend_link_is_up(&p.link))
+        return;
+    if (up && p.link.order)
+        backend_link_order(&p.link, false);
     backend_link_order(&p.link, up);
     p.taken = 0;
 }

@@ -103,6 +103,7 @@ static inline void world_start(struct link_world *w, uint32_t in_flight)
         .max_reply_bytes = LINK_MAX_REPLY,
         .in_flight = in_flight,
         .process = 1,
+        .closed_at_probation = 1,
         .timeout_ms = LINK_TIMEOUT_MS,
     };
     backend_layout_init(&w->layout, &w->port);

@@ -368,6 +368,40 @@ Test(backend_link, hold_stops_time)
     expect_answer(r, 10);
 }
 
+// Behind a gate that is shut the process keeps what it was asked, as it must: it does not hang, and
+// hands the buffers back when the gate opens. That its port is closed at Probation is all it needs.
+Test(backend_link, shut_gate_stops_time)
+{
+    static const uint32_t levels[] = {LEVEL_PROBATION, LEVEL_SEVERED};
+    for (size_t i = 0; i < COUNT(levels); i++) {
+        start_up(&w, 2);
+        submit(&w, 1, 10);
+        uint16_t head = peer_take(&w);
+        atomic_store(&w.level_supervisor.level, levels[i]);
+        forget(&w); // the port drops what is in flight
+        for (int k = 0; k < 30; k++) {
+            pass(&w);
+            tick(&w);
+            w.now += 10 * NS_PER_MS;
+        }
+        atomic_store(&w.level_supervisor.level, LEVEL_STANDARD);
+        pass(&w);
+        tick(&w);
+        cr_expect_eq(w.reports, 0u, "accused at level %s", level_name(levels[i]));
+        peer_push(&w, head, 0);
+        pass(&w);
+        tick(&w);
+        struct link_request *r = submit(&w, 1, 10);
+        if (r->waits) {
+            peer_answer(&w, peer_take(&w), 0, 10);
+            pass(&w);
+            expect_answer(r, 10);
+        }
+        if (!i)
+            world_end(&w);
+    }
+}
+
 // The process is gone: what it had is lost, what waits is refused, and its successor finds an
 // empty queue.
 Test(backend_link, down_and_up)

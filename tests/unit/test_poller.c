@@ -187,6 +187,43 @@ Test(poller, quiesces_when_doorbell, .timeout = 30)
     quiesces(POLLER_DOORBELL);
 }
 
+static void take_time(struct harness *harness)
+{
+    (void)harness;
+    nap(300);
+}
+
+// Not only seen but acted on, at every port, however long the others take.
+Test(poller, quiesce_waits_until_every_port_has_acted, .timeout = 30)
+{
+    struct error err;
+    prepare(POLLER_BUSY);
+    h.on_poll = take_time;
+    struct port *last = harness_make_port(&h, 1, (struct harness_options){.queues = 1});
+    cr_assert_eq(poller_add(&poller, last, &err), 0);
+    cr_assert_eq(pthread_create(&thread, NULL, run, &poller), 0);
+    for (int i = 0; i < 100; i++) {
+        port_close(last);
+        cr_assert(poller_quiesce(&poller, 5 * NS_PER_S));
+        cr_assert_eq(port_counters(last)->state, (uint32_t)PORT_CLOSED_ORDER, "round %d", i);
+        port_open(last);
+        cr_assert(poller_quiesce(&poller, 5 * NS_PER_S));
+        cr_assert_eq(port_counters(last)->state, (uint32_t)PORT_OPEN, "round %d", i);
+    }
+    stop();
+    port_destroy(last);
+}
+
+Test(poller, takes_as_many_ports_as_a_vm_has)
+{
+    struct error err;
+    prepare(POLLER_BUSY);
+    for (unsigned i = 1; i < POLLER_MAX_PORTS; i++)
+        cr_assert_eq(poller_add(&poller, h.port, &err), 0);
+    cr_expect_eq(poller_add(&poller, h.port, &err), -1);
+    cr_expect_eq(err.status, EXIT_STATUS_BAD_FILE);
+}
+
 static _Atomic bool released;
 static _Atomic bool inside;
 

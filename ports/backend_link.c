@@ -251,9 +251,9 @@ static void link_notify(void *state)
     if (!link->up || !link->sent_count)
         return;
     uint64_t now_ns = clock_now_ns(link->fabric->clock);
-    // The process is held too, and keeps what it has ready.
-    bool held =
-        level_gate(link->fabric->level_supervisor, link->fabric->level_own) == LEVEL_GATE_HELD;
+    // The process looks at the same gate: while it is not open, nothing comes back.
+    bool held = level_gate_up_to(link->fabric->level_supervisor, link->fabric->level_own,
+                                 link->highest) != LEVEL_GATE_OPEN;
     bool hangs = false;
     for (uint32_t tag = 0; tag < link->layout.slots; tag++) {
         struct backend_link_slot *slot = &link->slots[tag];
@@ -313,6 +313,7 @@ int backend_link_init(struct backend_link *link, const struct backend_link_setti
         .wake_fd = settings->wake_fd,
         .fabric = settings->fabric,
         .awaited = true,
+        .highest = settings->port->closed_at_probation ? LEVEL_STANDARD : LEVEL_PROBATION,
         .timeout_ns = settings->port->timeout_ms * NS_PER_MS,
         .report = settings->report,
         .context = settings->context,

@@ -31,6 +31,7 @@ struct backend_link {
     uint8_t *memory; // shared with the process
     int wake_fd;     // eventfd of the process, borrowed
     const struct port_fabric *fabric;
+    unsigned highest; // level up to which the port is open
     uint64_t timeout_ns;
     // Tells the supervisor; called on the serving thread, must not block.
     void (*report)(void *context, unsigned port, enum vmm_port_event_kind event);

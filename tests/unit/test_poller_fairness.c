@@ -153,6 +153,17 @@ static void start(void)
     random_state = random_start(70);
 }
 
+static void end(void)
+{
+    for (unsigned i = 1; i < PORTS; i++)
+        port_destroy(poller.ports[i]);
+    close(poller.settings.wake_fd);
+    harness_end(&h);
+    memset(flows, 0, sizeof(flows));
+}
+
+TestSuite(poller_fairness, .fini = end);
+
 // Runs until `events` requests were served. `storming` and `pending` are bits by port.
 static void run(unsigned storming, unsigned pending, uint32_t read_bytes, uint64_t events)
 {
@@ -173,7 +184,8 @@ static void run(unsigned storming, unsigned pending, uint32_t read_bytes, uint64
 Test(poller_fairness, one_storm)
 {
     for (unsigned storm = 0; storm < PORTS; storm++) {
-        memset(flows, 0, sizeof(flows));
+        if (storm)
+            end();
         run(1u << storm, 0, 0, 100000);
         for (unsigned i = 0; i < PORTS; i++) {
             if (i == storm)
@@ -190,7 +202,8 @@ Test(poller_fairness, one_storm)
 Test(poller_fairness, three_storms)
 {
     for (unsigned quiet = 0; quiet < PORTS; quiet++) {
-        memset(flows, 0, sizeof(flows));
+        if (quiet)
+            end();
         run(0xf & ~(1u << quiet), 0, 0, 200000);
         cr_expect_gt(flows[quiet].measured, 500u);
         cr_expect_leq(flows[quiet].most, POLLER_BUDGET);
@@ -208,7 +221,8 @@ Test(poller_fairness, three_storms)
 Test(poller_fairness, storms_that_pend)
 {
     for (unsigned pending = 0; pending < 16; pending++) {
-        memset(flows, 0, sizeof(flows));
+        if (pending)
+            end();
         run(5, pending, 0, 50000);
         for (unsigned i = 1; i < PORTS; i += 2) {
             cr_expect_gt(flows[i].measured, 100u);
@@ -234,7 +248,8 @@ Test(poller_fairness, storm_of_large_replies)
 Test(poller_fairness, storm_under_an_audit_budget)
 {
     for (unsigned storm = 0; storm < PORTS; storm++) {
-        memset(flows, 0, sizeof(flows));
+        if (storm)
+            end();
         start();
         pass_ns = 2000000;
         token_bucket_init(&h.audit.budget, 1000, 100, h.now);

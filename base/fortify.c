@@ -18,6 +18,7 @@ int __fprintf_chk(FILE *file, int flag, const char *format, ...);
 int __vasprintf_chk(char **target, int flag, const char *format, va_list arguments);
 void __vsyslog_chk(int priority, int flag, const char *format, va_list arguments);
 char *__strcat_chk(char *target, const char *source, size_t object);
+void __explicit_bzero_chk(void *target, size_t length, size_t object);
 
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
 
@@ -72,6 +73,13 @@ char *__strcat_chk(char *target, const char *source, size_t object)
     if (used + strlen(source) >= object)
         abort();
     return strcat(target, source);
+}
+
+void __explicit_bzero_chk(void *target, size_t length, size_t object)
+{
+    if (length > object)
+        abort();
+    explicit_bzero(target, length);
 }
 #else
 // glibc has them.

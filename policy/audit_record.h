@@ -16,11 +16,20 @@ enum audit_type {
     AUDIT_COMPLETION = 3, // the end of a request, whatever was decided
     AUDIT_ANOMALY = 4,    // a rule of the transport was broken; detail: enum queue_rule
     AUDIT_PORT_CLOSED = 5,
-    AUDIT_LEVEL = 6,     // detail: the new level
-    AUDIT_VIOLATION = 7, // detail: enum violation_kind; argument: the address
-    AUDIT_END = 8,       // detail: exit status
-    AUDIT_BACKEND = 9,   // a backend process: detail: enum audit_backend_event; argument: restarts
-    AUDIT_ORDER = 10,    // an operator's order: detail: enum audit_order
+    AUDIT_LEVEL = 6,      // detail: the new level
+    AUDIT_VIOLATION = 7,  // detail: enum violation_kind; argument: the address
+    AUDIT_END = 8,        // detail: exit status
+    AUDIT_BACKEND = 9,    // a backend process: detail: enum audit_backend_event; argument: restarts
+    AUDIT_ORDER = 10,     // an operator's order: detail: enum audit_order
+    AUDIT_PAYLOAD = 11,   // a piece of a payload follows; argument: its offset
+    AUDIT_DIGEST = 12,    // SHA-256 of a payload follows
+    AUDIT_MEASURE = 13,   // SHA-256 of something that was started or loaded follows
+    AUDIT_QUORUM = 14,    // an order of administrators; its canonical text follows
+    AUDIT_HEARTBEAT = 15, // lost; argument: age in ns
+    AUDIT_STATE = 16,     // the state file was written; argument: generation; detail: level
+    AUDIT_CONFIG = 17,
+    AUDIT_ACTUATOR = 18, // text follows
+    AUDIT_FORENSIC = 19,
 };
 
 enum audit_decision {

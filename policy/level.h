@@ -21,11 +21,15 @@ const char *level_name(unsigned level);
 
 #define LEVEL_PAGE_SIZE 4096u
 
+#define LEVEL_MAX_POLLERS 4u
+
 // One page, written by exactly one side. `hold` is not a level: gate shut, vCPUs paused.
 struct level_page {
     _Atomic uint32_t level;
     _Atomic uint32_t hold;
-    uint8_t pad[4088];
+    _Atomic uint64_t beat;                        // heartbeats of the writer so far
+    _Atomic uint32_t observed[LEVEL_MAX_POLLERS]; // VMM: level that each poller acts on
+    uint8_t pad[4064];
 };
 _Static_assert(sizeof(struct level_page) == LEVEL_PAGE_SIZE, "one page");
 

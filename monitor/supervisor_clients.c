@@ -224,7 +224,7 @@ void clients_take_level(struct supervisor *s)
             continue;
         snprintf(text, sizeof(text),
                  "{\"format\":\"" CONTROL_FORMAT "\",\"level\":\"%s\",\"paused_vcpus\":%u}",
-                 level_name(s->level.level), s->paused_vcpus);
+                 level_name(s->containment.state.level), s->paused_vcpus);
         control_client_answer(client, text, NULL, 0);
     }
 }
@@ -252,7 +252,7 @@ static void serve(struct supervisor *s, struct control_client *client)
     case CONTROL_STOP:
         control_client_answer(client, "{\"format\":\"" CONTROL_FORMAT "\",\"stopping\":true}", NULL,
                               0);
-        supervisor_set_level(s, LEVEL_ACTOR_OPERATOR, LEVEL_OFFLINE);
+        supervisor_stop(s);
         break;
     case CONTROL_PORT_CLOSE:
     case CONTROL_PORT_OPEN:

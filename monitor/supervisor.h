@@ -48,6 +48,7 @@ struct supervisor {
     uint64_t relayed_bytes[VMM_MAX_PORTS]; // from the model, of the ports that we carry
     uint64_t status_asked_ns;
     struct containment containment;
+    uint64_t decided_ns;   // when the page was last written
     uint32_t paused_vcpus; // as last confirmed
     enum run_outcome outcome;
     struct vmm_ready ready_message;

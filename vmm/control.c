@@ -129,8 +129,14 @@ static bool serve_level(struct vmm *vmm, struct vmm_level *order)
     bool pauses = order->hold || order->level >= LEVEL_SEVERED;
     order->paused_vcpus = 0;
     order->quiet_pollers = 0;
-    if (pauses)
+    order->paused_ns = 0;
+    if (pauses) {
         order->paused_vcpus = vcpus_pause(vmm, QUIESCE_NS);
+        for (unsigned i = 0; i < vmm->config.vcpus; i++) {
+            uint64_t at = atomic_load(&vmm->vcpus[i].paused_ns);
+            order->paused_ns = at > order->paused_ns ? at : order->paused_ns;
+        }
+    }
     for (unsigned i = 0; i < vmm->config.poller_count; i++)
         order->quiet_pollers += poller_quiesce(&vmm->pollers[i].poller, QUIESCE_NS);
     if (!pauses)

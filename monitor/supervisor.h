@@ -48,8 +48,11 @@ struct supervisor {
     uint64_t relayed_bytes[VMM_MAX_PORTS]; // from the model, of the ports that we carry
     uint64_t status_asked_ns;
     struct containment containment;
-    uint64_t decided_ns;   // when the page was last written
-    uint32_t paused_vcpus; // as last confirmed
+    uint64_t decided_ns; // when the page was last written
+    uint64_t gate_ns;    // from then until the last poller saw its gate shut, as confirmed
+    uint64_t vcpus_ns;   // from then until the last vCPU was out of guest mode
+    char reason[CONTROL_REASON_SIZE]; // of the level in force
+    uint32_t paused_vcpus;            // as last confirmed
     enum run_outcome outcome;
     struct vmm_ready ready_message;
     struct vmm_end end;

@@ -25,6 +25,8 @@ enum watched {
 enum level_refusal supervisor_set_level(struct supervisor *s, enum level_actor actor,
                                         enum level level);
 enum level_refusal supervisor_level_event(struct supervisor *s, const struct level_event *event);
+// An operator wants it.
+enum level_refusal supervisor_isolate(struct supervisor *s, enum level level, const char *reason);
 // Ends the VM and leaves its level as it is.
 void supervisor_stop(struct supervisor *s);
 // True once the VMM has been asked to end.

@@ -2,6 +2,7 @@
 // The supervisor's levels: what containment decides, carried out on a real VM.
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -130,6 +131,17 @@ enum level_refusal supervisor_set_level(struct supervisor *s, enum level_actor a
     return supervisor_level_event(s, &event);
 }
 
+enum level_refusal supervisor_isolate(struct supervisor *s, enum level level, const char *reason)
+{
+    char before[sizeof(s->reason)];
+    memcpy(before, s->reason, sizeof(before));
+    snprintf(s->reason, sizeof(s->reason), "%s", reason);
+    enum level_refusal refusal = supervisor_set_level(s, LEVEL_ACTOR_OPERATOR, level);
+    if (refusal)
+        memcpy(s->reason, before, sizeof(before));
+    return refusal;
+}
+
 void supervisor_stop(struct supervisor *s)
 {
     if (s->containment.ops)
@@ -145,6 +157,8 @@ void levels_take_done(struct supervisor *s, const struct vmm_level *done)
     if (!containment_confirm(&s->containment, done->number, true_now))
         return; // of an order that a newer one has overtaken
     s->paused_vcpus = pauses ? s->process.config.vcpus : 0;
+    s->gate_ns = done->shut_ns > s->decided_ns ? done->shut_ns - s->decided_ns : 0;
+    s->vcpus_ns = done->paused_ns > s->decided_ns ? done->paused_ns - s->decided_ns : 0;
     clients_take_level(s);
 }
 

@@ -12,6 +12,7 @@
 #include "level_control.h"
 #include "message_relay.h"
 #include "port_policy.h"
+#include "supervisor_heartbeat.h"
 #include "vmm_process.h"
 
 // How a run ended.
@@ -54,6 +55,7 @@ struct supervisor {
     uint32_t level_number;
     uint64_t level_deadline_ns;
     uint32_t paused_vcpus; // as last confirmed
+    struct supervisor_heartbeat heartbeat;
     enum run_outcome outcome;
     struct vmm_ready ready_message;
     struct vmm_end end;
@@ -64,6 +66,10 @@ struct supervisor {
 // SIGTERM, SIGHUP and SIGPIPE are blocked. Takes ownership of everything in `supervisor`.
 // Afterwards no process, socket, lock or shared memory of this run exists; the audit log does.
 void supervisor_run(struct supervisor *supervisor, const char *runtime_dir, const char *audit_path);
+
+// An operator has proved to be there: the deadline for the next heartbeat moves. Without
+// heartbeat.operator_period_ms in the VM file nothing depends on it.
+void supervisor_operator_beat(struct supervisor *supervisor);
 
 // Releases what supervisor_run left for the report.
 void supervisor_free(struct supervisor *supervisor);

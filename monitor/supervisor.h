@@ -12,6 +12,7 @@
 #include "control_server.h"
 #include "message_relay.h"
 #include "port_policy.h"
+#include "supervisor_heartbeat.h"
 #include "vmm_process.h"
 
 // How a run ended.
@@ -53,6 +54,7 @@ struct supervisor {
     uint64_t vcpus_ns;   // from then until the last vCPU was out of guest mode
     char reason[CONTROL_REASON_SIZE]; // of the level in force
     uint32_t paused_vcpus;            // as last confirmed
+    struct supervisor_heartbeat heartbeat;
     enum run_outcome outcome;
     struct vmm_ready ready_message;
     struct vmm_end end;
@@ -63,6 +65,10 @@ struct supervisor {
 // SIGTERM, SIGHUP and SIGPIPE are blocked. Takes ownership of everything in `supervisor`.
 // Afterwards no process, socket, lock or shared memory of this run exists; the audit log does.
 void supervisor_run(struct supervisor *supervisor, const char *runtime_dir, const char *audit_path);
+
+// An operator has proved to be there: the deadline for the next heartbeat moves. Without
+// heartbeat.operator_period_ms in the VM file nothing depends on it.
+void supervisor_operator_beat(struct supervisor *supervisor);
 
 // Releases what supervisor_run left for the report.
 void supervisor_free(struct supervisor *supervisor);

@@ -41,6 +41,24 @@ void levels_take_gone(struct supervisor *s);
 // Looks at the deadlines.
 void levels_serve(struct supervisor *s);
 
+// Heartbeats (supervisor_heartbeat.c). Every loss takes the VM Offline.
+void heartbeats_init(struct supervisor *s);
+// Opens what watches the supervisor itself, and handles its fatal signals. The level pages exist.
+int heartbeats_open(struct supervisor *s, struct error *err);
+// Once in each turn of the loop, before anything else: beats, and looks at everybody's beats.
+void heartbeats_serve(struct supervisor *s);
+// When the next turn is due.
+uint64_t heartbeats_deadline_ns(const struct supervisor *s);
+// The VMM's control thread answered.
+void heartbeats_take_answer(struct supervisor *s, const struct vmm_beat *beat);
+// The VMM's own watchdog ended the run. `cause`: enum level_cause, or anything.
+void heartbeats_take_end(struct supervisor *s, uint32_t cause);
+// The VMM is gone without a word: isolated if it ever ran.
+void heartbeats_take_death(struct supervisor *s);
+// The run is over, nothing of the VM runs any more. Reboots the host if that is what the VM file
+// and the command line want.
+void heartbeats_close(struct supervisor *s);
+
 // The run is over; the first outcome stands.
 void supervisor_fail(struct supervisor *s, enum run_outcome outcome);
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "fd_message.h"
+#include "heartbeat.h"
 #include "violation.h"
 #include "vmm.h"
 
@@ -152,6 +153,7 @@ static bool serve_channel(struct vmm *vmm)
         struct vmm_message message;
         struct vmm_port_order order;
         struct vmm_level level;
+        struct vmm_beat beat;
     } buffer;
     size_t fd_count = 0;
     ssize_t length =
@@ -165,6 +167,9 @@ static bool serve_channel(struct vmm *vmm)
         return (size_t)length == sizeof(buffer.order) && serve_order(vmm, &buffer.order);
     case VMM_MESSAGE_LEVEL:
         return (size_t)length == sizeof(buffer.level) && serve_level(vmm, &buffer.level);
+    case VMM_MESSAGE_BEAT:
+        return (size_t)length == sizeof(buffer.beat) &&
+               fd_message_send(vmm->channel, &buffer, sizeof(buffer.beat), NULL, 0, NULL) == 0;
     case VMM_MESSAGE_STOP:
     default:
         return false;
@@ -178,8 +183,10 @@ static void finish(struct vmm *vmm)
     if (!atomic_load(&vmm->ended))
         atomic_store(&vmm->level_own->level, LEVEL_OFFLINE);
     vcpus_stop(vmm);
+    atomic_fetch_add(&vmm->control_beat, 1);
     for (unsigned i = 0; i < vmm->config.poller_count; i++)
         poller_stop(&vmm->pollers[i].poller);
+    atomic_fetch_add(&vmm->control_beat, 1);
     struct vmm_end *end = &vmm->end;
     // All vCPUs have stopped: nobody fills a slot any more.
     if (atomic_load(&vmm->violated) == 2)
@@ -207,8 +214,14 @@ int control_run(struct vmm *vmm)
         {.fd = vmm->channel, .events = POLLIN},
         {.fd = vmm->control_fd, .events = POLLIN},
     };
+    uint64_t interval_ns = heartbeat_interval_ns(vmm->config.heartbeat_period_ns);
     for (;;) {
-        if (ppoll(fds, 2, NULL, NULL) < 0 && errno != EINTR)
+        const struct timespec turn = {
+            .tv_sec = (time_t)(interval_ns / NS_PER_S),
+            .tv_nsec = (long)(interval_ns % NS_PER_S),
+        };
+        atomic_fetch_add(&vmm->control_beat, 1);
+        if (ppoll(fds, 2, &turn, NULL) < 0 && errno != EINTR)
             break;
         if (fds[1].revents) {
             uint64_t value;

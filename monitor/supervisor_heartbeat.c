@@ -260,6 +260,8 @@ void heartbeats_take_death(struct supervisor *s)
         error_set(&s->error, EXIT_STATUS_INTERNAL, 0, "the VMM ended without a report");
     s->heartbeat.lost = s->ready;
     supervisor_fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
+    if (cause >= LEVEL_CAUSE_SUPERVISOR_SILENT && cause <= LEVEL_CAUSE_STOPPED)
+        record(s, who_was_silent(cause), 0);
 }
 
 void heartbeats_close(struct supervisor *s)

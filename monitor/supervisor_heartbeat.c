@@ -134,6 +134,26 @@ void heartbeats_take_answer(struct supervisor *s, const struct vmm_beat *beat)
     h->answered = h->asked;
 }
 
+// Whose silence it was that made the VMM go Offline by itself.
+static enum audit_heartbeat who_was_silent(uint32_t cause)
+{
+    return cause == LEVEL_CAUSE_SUPERVISOR_SILENT ? AUDIT_HEARTBEAT_SUPERVISOR
+                                                  : AUDIT_HEARTBEAT_VMM;
+}
+
+// The VMM shows no life. If it said why before it fell silent, that is the reason.
+static void lose_vmm(struct supervisor *s, uint64_t age_ns, const char *text)
+{
+    char reason[128];
+    uint32_t cause = atomic_load(&s->process.level_vmm->cause);
+    if (cause) {
+        snprintf(reason, sizeof(reason), "the VMM went offline by itself: %s",
+                 level_cause_text(cause));
+        text = reason;
+    }
+    lose(s, who_was_silent(cause), age_ns, text);
+}
+
 static void look_at_vmm(struct supervisor *s, uint64_t now_ns)
 {
     struct supervisor_heartbeat *h = &s->heartbeat;
@@ -145,11 +165,11 @@ static void look_at_vmm(struct supervisor *s, uint64_t now_ns)
         lose(s, AUDIT_HEARTBEAT_SUPERVISOR, late_ns,
              "the supervisor was stopped, or did not get to run, for longer than a heartbeat");
     else if (page == HEARTBEAT_LOST)
-        lose(s, AUDIT_HEARTBEAT_VMM, heartbeat_watch_age_ns(&h->page, now_ns),
-             "the VMM's watchdog missed its heartbeats");
+        lose_vmm(s, heartbeat_watch_age_ns(&h->page, now_ns),
+                 "the VMM's watchdog missed its heartbeats");
     else if (channel == HEARTBEAT_LOST)
-        lose(s, AUDIT_HEARTBEAT_VMM, heartbeat_watch_age_ns(&h->channel, now_ns),
-             "the VMM's control thread missed its heartbeats");
+        lose_vmm(s, heartbeat_watch_age_ns(&h->channel, now_ns),
+                 "the VMM's control thread missed its heartbeats");
 }
 
 static void look_at_operator(struct supervisor *s, uint64_t now_ns)
@@ -225,10 +245,7 @@ void heartbeats_take_end(struct supervisor *s, uint32_t cause)
     s->outcome = RUN_ISOLATED;
     error_set(&s->error, EXIT_STATUS_ISOLATED, 0, "the VMM went offline by itself: %s",
               level_cause_text(cause));
-    record(s,
-           cause == LEVEL_CAUSE_SUPERVISOR_SILENT ? AUDIT_HEARTBEAT_SUPERVISOR
-                                                  : AUDIT_HEARTBEAT_VMM,
-           0);
+    record(s, who_was_silent(cause), 0);
 }
 
 void heartbeats_take_death(struct supervisor *s)
@@ -243,6 +260,8 @@ void heartbeats_take_death(struct supervisor *s)
         error_set(&s->error, EXIT_STATUS_INTERNAL, 0, "the VMM ended without a report");
     s->heartbeat.lost = s->ready;
     supervisor_fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
+    if (cause >= LEVEL_CAUSE_SUPERVISOR_SILENT && cause <= LEVEL_CAUSE_STOPPED)
+        record(s, who_was_silent(cause), 0);
 }
 
 void heartbeats_close(struct supervisor *s)

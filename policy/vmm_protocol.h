@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include "level_order.h"
 #include "port_limits.h"
 
 #define VMM_PROTOCOL_FORMAT "guillotine-vmm/1"
@@ -131,6 +132,10 @@ struct vmm_config {
     uint64_t audit_records_per_s;             // most that the model can cause; 0: no limit
     uint64_t audit_burst;
     uint32_t require; // enum vmm_require
+    uint32_t pad;
+    uint8_t uuid[16];             // of the VM; orders name it
+    uint64_t last_sequence;       // of the last accepted order; 0: none
+    struct level_key_set key_set; // all zero: levels only rise
     struct vmm_port_config ports[VMM_MAX_PORTS];
     struct vmm_weights_config weights[VMM_MAX_WEIGHTS];
     // arguments_bytes of terminated strings follow.
@@ -289,6 +294,17 @@ struct vmm_level {
     uint32_t paused_vcpus;
     uint32_t quiet_pollers; // that have begun and ended a pass since
     uint32_t pad;
+};
+
+// A level below the one that the VMM has confirmed comes with the order of the administrators that
+// allows it (VMM_MESSAGE_LEVEL too). The VMM verifies it; if it finds it wanting, the supervisor
+// has fallen.
+struct vmm_lowering {
+    struct vmm_level level;
+    struct level_order order;
+    uint32_t count;
+    uint32_t pad;
+    struct level_order_signature signatures[LEVEL_ORDER_MAX_SIGNATURES];
 };
 
 // Fills the common head of a message.

@@ -151,18 +151,20 @@ int level_order_format(const struct level_order *order, char *text, size_t size)
     return (int)(out.at - text);
 }
 
-bool level_signature_is_valid(const struct level_order_signature *signature, const char *domain,
-                              const char *text, size_t length)
+int level_order_message(const struct level_order *order, char message[LEVEL_ORDER_MESSAGE_MAX])
 {
-    char message[64 + LEVEL_ORDER_TEXT_MAX];
-    size_t prefix = strlen(domain);
-    if (prefix > 64 || length > LEVEL_ORDER_TEXT_MAX)
-        return false;
-    memcpy(message, domain, prefix);
-    memcpy(message + prefix, text, length);
+    const size_t prefix = sizeof(LEVEL_ORDER_DOMAIN) - 1;
+    memcpy(message, LEVEL_ORDER_DOMAIN, prefix);
+    int length = level_order_format(order, message + prefix, LEVEL_ORDER_TEXT_MAX);
+    return length < 0 ? -1 : length + (int)prefix;
+}
+
+bool level_signature_is_valid(const struct level_order_signature *signature, const char *message,
+                              size_t length)
+{
     // The library refuses small-order and non-canonical points and scalars.
     return crypto_sign_ed25519_verify_detached(signature->signature, (const uint8_t *)message,
-                                               prefix + length, signature->key) == 0;
+                                               length, signature->key) == 0;
 }
 
 int level_key_set_find(const struct level_key_set *key_set, const uint8_t key[32])
@@ -194,15 +196,15 @@ struct level_quorum level_key_set_quorum(const struct level_key_set *key_set)
 
 // One signature: 0, or why it does not count. `seen` has a bit for each key that has signed.
 static uint32_t check_signature(const struct level_order_signature *signature,
-                                const struct level_key_set *key_set, const char *text, int length,
-                                uint32_t *seen)
+                                const struct level_key_set *key_set, const char *message,
+                                int length, uint32_t *seen)
 {
     int key = level_key_set_find(key_set, signature->key);
     if (key < 0)
         return LEVEL_ORDER_UNKNOWN_KEY;
     if (*seen >> key & 1)
         return LEVEL_ORDER_DUPLICATE_KEY;
-    if (!level_signature_is_valid(signature, LEVEL_ORDER_DOMAIN, text, (size_t)length))
+    if (!level_signature_is_valid(signature, message, (size_t)length))
         return LEVEL_ORDER_SIGNATURE;
     *seen |= 1u << key;
     return LEVEL_ORDER_ACCEPTED;
@@ -212,13 +214,13 @@ uint32_t level_order_signatures(const struct level_order *order,
                                 const struct level_order_signature *signatures, uint32_t count,
                                 const struct level_key_set *key_set)
 {
-    char text[LEVEL_ORDER_TEXT_MAX];
+    char message[LEVEL_ORDER_MESSAGE_MAX];
     uint32_t seen = 0;
-    int length = level_order_format(order, text, sizeof(text));
+    int length = level_order_message(order, message);
     if (length < 0 || count > LEVEL_ORDER_MAX_SIGNATURES)
         return 0;
     for (uint32_t i = 0; i < count; i++)
-        check_signature(&signatures[i], key_set, text, length, &seen);
+        check_signature(&signatures[i], key_set, message, length, &seen);
     return (uint32_t)__builtin_popcount(seen);
 }
 
@@ -250,14 +252,14 @@ uint32_t level_order_check(const struct level_order *order,
                            const struct level_order_signature *signatures, uint32_t count,
                            const struct level_order_context *context, struct level_event *event)
 {
-    char text[LEVEL_ORDER_TEXT_MAX];
+    char message[LEVEL_ORDER_MESSAGE_MAX];
     uint32_t seen = 0;
-    int length = level_order_format(order, text, sizeof(text));
+    int length = level_order_message(order, message);
     if (length < 0 || count > LEVEL_ORDER_MAX_SIGNATURES)
         return LEVEL_ORDER_MALFORMED;
     uint32_t refusal = check_binding(order, context);
     for (uint32_t i = 0; i < count && !refusal; i++)
-        refusal = check_signature(&signatures[i], context->key_set, text, length, &seen);
+        refusal = check_signature(&signatures[i], context->key_set, message, length, &seen);
     if (refusal)
         return refusal;
     *event = (struct level_event){

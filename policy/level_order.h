@@ -21,6 +21,7 @@
 #define LEVEL_ORDER_MAX_SIGNATURES LEVEL_MAX_KEYS
 #define LEVEL_ORDER_TEXT_SIZE      256u  // of a statement, with its terminator
 #define LEVEL_ORDER_TEXT_MAX       4096u // of the canonical text, with its terminator
+#define LEVEL_ORDER_MESSAGE_MAX    (sizeof(LEVEL_ORDER_DOMAIN) + LEVEL_ORDER_TEXT_MAX)
 
 // Largest integer that RFC 8785 writes exactly.
 #define LEVEL_ORDER_INTEGER_MAX ((1ull << 53) - 1)
@@ -106,6 +107,9 @@ struct level_order_context {
 // missing or too much) or `size` is too small; LEVEL_ORDER_TEXT_MAX is enough for every order.
 int level_order_format(const struct level_order *order, char *text, size_t size);
 
+// Writes what is signed: LEVEL_ORDER_DOMAIN and the canonical text. Returns the length or -1.
+int level_order_message(const struct level_order *order, char message[LEVEL_ORDER_MESSAGE_MAX]);
+
 // Number of distinct keys of the set with a valid signature over LEVEL_ORDER_DOMAIN and the
 // canonical text. Small-order and non-canonical keys and signatures count as invalid. 0 if the
 // order is malformed. `count` above LEVEL_ORDER_MAX_SIGNATURES counts nothing.
@@ -129,9 +133,9 @@ bool level_key_set_is_sound(const struct level_key_set *key_set);
 // Index of a key, or -1.
 int level_key_set_find(const struct level_key_set *key_set, const uint8_t key[32]);
 
-// True if `signature` is one of `key` over `domain` and `text`.
-bool level_signature_is_valid(const struct level_order_signature *signature, const char *domain,
-                              const char *text, size_t length);
+// True if `signature` is one over `message`, which begins with the domain of its kind of document.
+bool level_signature_is_valid(const struct level_order_signature *signature, const char *message,
+                              size_t length);
 
 // Why, in words that fit behind "refused: ".
 const char *level_order_refusal_text(uint32_t refusal);

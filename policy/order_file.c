@@ -106,13 +106,18 @@ int signature_list_read(const struct json_place *place, struct signature_list *l
                         struct error *err)
 {
     list->count = 0;
-    return json_read_array(place, LEVEL_ORDER_MAX_SIGNATURES, read_signature, list, err);
+    return json_read_array(place, SIGNATURE_LIST_MAX, read_signature, list, err);
 }
 
 static int read_signatures(const struct json_place *place, void *target, struct error *err)
 {
     struct signed_order *file = target;
-    return signature_list_read(place, &file->list, err);
+    if (signature_list_read(place, &file->list, err) < 0)
+        return -1;
+    return file->list.count > LEVEL_ORDER_MAX_SIGNATURES
+               ? json_refuse(place, JSON_PART_VALUE, err, "an order has at most %u signatures",
+                             LEVEL_ORDER_MAX_SIGNATURES)
+               : 0;
 }
 
 static int read_format(const struct json_place *place, void *target, struct error *err)

@@ -9,10 +9,13 @@
 #define SIGNED_ORDER_FORMAT "guillotine-signed-order/1"
 #define SIGNED_ORDER_MAX    16384u // bytes of the file
 
+// A rotation is signed by keys of two sets.
+#define SIGNATURE_LIST_MAX (2 * LEVEL_MAX_KEYS)
+
 // Signatures, as orders and key-set documents have them.
 struct signature_list {
     uint32_t count;
-    struct level_order_signature signatures[LEVEL_ORDER_MAX_SIGNATURES];
+    struct level_order_signature signatures[SIGNATURE_LIST_MAX];
 };
 
 struct signed_order {

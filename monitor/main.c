@@ -15,6 +15,7 @@ static const struct {
     {"run", cli_run, "run a model in a cell and wait for it"},
     {"ps", cli_ps, "list the VMs that run"},
     {"isolate", cli_isolate, "raise the isolation level of a VM"},
+    {"quorum", cli_quorum, "keys, key sets and signed orders of administrators"},
     {"kill", cli_kill, "stop a VM at once"},
     {"ports", cli_ports, "show the ports of a VM, close and open them"},
     {"message", cli_message, "exchange messages with a model"},

@@ -44,7 +44,7 @@ struct key_file {
 int quorum_key_make(struct quorum_key *key, const char *name, bool demo, struct error *err)
 {
     *key = (struct quorum_key){.demo = demo};
-    if (!name[0] || strlen(name) >= sizeof(key->name) || strpbrk(name, "/ \t\n\"\\"))
+    if (!key_name_is_plain(name))
         return error_set(err, EXIT_STATUS_USAGE, 0,
                          "a key's name has 1 to %d letters, digits and - _ . @", KEY_NAME_SIZE - 1);
     snprintf(key->name, sizeof(key->name), "%s", name);
@@ -193,13 +193,13 @@ static int print_file(const struct key_file *file, char **text, size_t *length, 
 int quorum_key_write(const char *path, const struct quorum_key *key,
                      const struct quorum_passphrase *passphrase, struct error *err)
 {
-    struct key_file file = {.demo = key->demo, .has_seed = key->demo};
+    struct key_file file = {.demo = key->demo, .has_seed = key->demo && passphrase};
     char line[QUORUM_PASSPHRASE_MAX];
     cleanup_free char *text = NULL;
     size_t length = 0;
     memcpy(file.name, key->name, sizeof(file.name));
     memcpy(file.public, key->public, sizeof(file.public));
-    if (key->demo)
+    if (file.has_seed)
         memcpy(file.seed, key->secret, sizeof(file.seed)); // the seed comes first in it
     int result = 0;
     if (passphrase && !key->demo) {
@@ -214,7 +214,7 @@ int quorum_key_write(const char *path, const struct quorum_key *key,
     if (result < 0)
         return -1;
     text[length++] = '\n'; // in the place of the terminator
-    result = whole_file_write(path, text, length, passphrase || key->demo ? 0600 : 0644, true, err);
+    result = whole_file_write(path, text, length, passphrase ? 0600 : 0644, true, err);
     sodium_memzero(text, length);
     return result;
 }
@@ -275,7 +275,7 @@ static int parse_file(const char *path, const char *text, size_t length, struct 
     if (json_read_object(&root, fields, COUNT(fields), file, err) < 0)
         return -1;
     if ((file->has_box && (!file->memory_bytes || !file->operations)) ||
-        file->has_seed != (file->demo && !file->has_box))
+        (file->has_seed && (!file->demo || file->has_box)))
         return error_set(err, EXIT_STATUS_BAD_FILE, 0,
                          "%s: a key is encrypted, or for demonstration, or public only", path);
     return 0;

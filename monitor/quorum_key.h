@@ -33,8 +33,9 @@ struct quorum_passphrase {
 // Makes a new key pair. Returns 0 or -1.
 int quorum_key_make(struct quorum_key *key, const char *name, bool demo, struct error *err);
 
-// Writes a new file of mode 0600, or only the public half (mode 0644) if `passphrase` is NULL and
-// the key is not one for demonstration. An existing file is not replaced. Returns 0 or -1.
+// Writes a new file of mode 0600, or only the public half (mode 0644) if `passphrase` is NULL. For
+// a key for demonstration nobody is asked for a passphrase. An existing file is not replaced.
+// Returns 0 or -1.
 int quorum_key_write(const char *path, const struct quorum_key *key,
                      const struct quorum_passphrase *passphrase, struct error *err);
 

@@ -463,7 +463,8 @@ static int start(struct supervisor *s, const char *runtime_dir, const char *audi
     if (check_ports(s, err) < 0 || vmm_process_prepare(&s->process, &s->vm, err) < 0)
         return -1;
     levels_init(s, LEVEL_STANDARD);
-    if (map_rings(s, err) < 0 || vmm_process_configure(&s->process, &s->vm, err) < 0)
+    if (orders_open(s, err) < 0 || map_rings(s, err) < 0 ||
+        vmm_process_configure(&s->process, &s->vm, err) < 0)
         return -1;
     // Everything below happens while the VMM builds the VM.
     if (control_server_open(&s->control, runtime_dir, s->vm.name, err) < 0 ||

@@ -19,7 +19,7 @@ struct named_key {
 };
 
 // Names stand in terminals and messages: only what the names of VMs have too.
-static bool name_is_plain(const char *name)
+bool key_name_is_plain(const char *name)
 {
     static const char plain[] =
         "abcdefghijklmnopqrstuvwxyz0123456789-_.@ABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -36,7 +36,7 @@ static int read_key(const struct json_place *place, void *target, struct error *
     struct named_key key = {0};
     if (json_read_object(place, fields, COUNT(fields), &key, err) < 0)
         return -1;
-    if (!name_is_plain(key.name))
+    if (!key_name_is_plain(key.name))
         return json_refuse(place, JSON_PART_VALUE, err,
                            "a key's name has letters, digits and - _ . @ only");
     if (crypto_core_ed25519_is_valid_point(key.key) != 1)

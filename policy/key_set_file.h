@@ -22,6 +22,9 @@ struct key_set_file {
     struct signature_list list;
 };
 
+// True for 1 to 63 letters, digits and - _ . @
+bool key_name_is_plain(const char *name);
+
 // Reads a file's text; `name` stands in messages. Only the canonical form of a sound key set is
 // read. Signatures are not verified. Returns 0 or -1.
 int key_set_file_parse(const char *name, const char *text, size_t length, struct key_set_file *file,

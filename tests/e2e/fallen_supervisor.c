@@ -16,6 +16,7 @@
 #include "vmm_process.h"
 
 static struct vmm_process vmm;
+static struct shared_ring audit; // a full one stops the ports
 
 union any_message {
     struct vmm_message message;
@@ -64,7 +65,11 @@ static uint64_t requests(void)
 static bool model_runs(void)
 {
     uint64_t before = requests();
-    usleep(300000);
+    for (unsigned i = 0; i < 30; i++) {
+        shared_ring_consume(&audit, shared_ring_available(&audit));
+        vmm_process_wake(&vmm, 0);
+        usleep(10000);
+    }
     return requests() != before;
 }
 
@@ -80,7 +85,8 @@ static void start(const char *file)
     vmm.config.key_set = keys;
     vmm.config.last_sequence = 8;
     memcpy(vmm.config.uuid, order.vm, sizeof(vmm.config.uuid));
-    if (vmm_process_configure(&vmm, &vm, &err) < 0)
+    if (shared_ring_map(&audit, vmm.audit_rings[0], VMM_AUDIT_RING_BYTES, &err) < 0 ||
+        vmm_process_configure(&vmm, &vm, &err) < 0)
         give_up(err.text);
     uint32_t type = hear(&message);
     if (type != VMM_MESSAGE_READY)

@@ -9,6 +9,7 @@ import json
 import os
 import pty
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -141,7 +142,7 @@ def check_backends():
     for number in range(3):
         isolate("back", "severed")
         before = requests("back")
-        path = propose("back", "probation" if number % 2 else "standard", f"back-{number}.json")
+        path = propose("back", "standard", f"back-{number}.json")
         good(submit(world.sign(path, 1, 2, 3, 4, 5), "back"))
         assert wait_until(lambda: requests("back") > before + 100, 5), status("back")
     assert status("back")["ports"][0]["restarts"] == 0, status("back")
@@ -198,6 +199,8 @@ def check_refusals():
     assert status("refuse")["level"] == "severed"
     good(submit(path, "refuse"))  # the original is still good
     end(process, "refuse")
+    recorded = details(os.path.join(world.state, "audit", "refuse.audit"))
+    assert len(recorded) == len(cases) + 2 and recorded[-1] == 0 and 0 not in recorded[:-1], recorded
 
 
 @tap.test("another form of the same order is refused: blanks, key order, escapes, numbers")
@@ -259,8 +262,7 @@ def check_raising():
     refused(submit(path, "raise"), "too few")
     good(submit(path, "raise", "--propose"))
     assert bench.finish(process).status == 81
-    world.start("again")
-    process, _ = bench.processes[-1], None
+    process, _ = world.start("again")
     path = world.sign(propose("again", "decapitation", "up2.json"), 7, 1, 2)
     good(submit(path, "again"))
     assert bench.finish(process).status == 81
@@ -506,6 +508,53 @@ def check_separate_keys():
     refused(quorum("init", "--demo", "--state-dir", state), "rotate")
 
 
+def ask_socket(name, operation, body):
+    """A request with a document, as any program may send it."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(os.path.join(bench.runtime, f"{name}.sock"))
+        client.sendall(json.dumps({"format": "guillotine-control/1", "op": operation,
+                                   "length_bytes": len(body)}).encode() + b"\n" + body)
+        client.settimeout(10)
+        return json.loads(client.makefile().readline())
+
+
+@tap.test("heartbeats of a console: a key of the set, counted up, of now")
+def check_heartbeat():
+    world = World("beat")
+    process, _ = world.start("beat")
+    outsider = bench.path("beat-outsider.key")
+    good(quorum("key", outsider, "--demo", "--name", "outsider"))
+
+    def beat(*arguments):
+        return bench.command("heartbeat", "--once", *directories(), "beat", *arguments)
+
+    good(beat("--key", world.key(2)))
+    good(beat("--key", world.key(3), "--period", "5s"))
+    refused(beat("--key", outsider), "not in the key set")
+    refused(beat("--key", world.key(1) + ".pub"), "demo-1")
+    now = int(time.time())
+    token = {"counter": 1, "deployment": quorum_status("beat")["deployment"],
+             "expires_s": now + 60, "format": "guillotine-beat/1", "issued_s": now,
+             "vm": quorum_status("beat")["vm"]}
+
+    def put(**changes):
+        text = json.dumps({"beat": dict(token, **changes), "format": "guillotine-signed-beat/1",
+                           "key": "11" * 32, "signature": "22" * 64},
+                          sort_keys=True, separators=(",", ":"))
+        return ask_socket("beat", "beat", text.encode())["error"]
+
+    assert "seen before" in put()
+    later = {"counter": 1 << 50}
+    assert "not in the key set" in put(**later)
+    assert "expired" in put(expires_s=now, issued_s=now - 1, **later)
+    assert "5 minutes" in put(expires_s=now + 301, **later)
+    assert "future" in put(issued_s=now + 100, expires_s=now + 200, **later)
+    assert "another VM" in put(vm="01234567-89ab-4def-8123-456789abcdef", **later)
+    assert "another deployment" in put(deployment="01234567-89ab-4def-8123-456789abcdef", **later)
+    assert "unknown key" in put(extra=1)
+    end(process, "beat")
+
+
 @tap.test("a fallen supervisor does not lower the level of its VMM")
 def check_fallen_supervisor():
     folder = bench.path("fallen")
@@ -526,8 +575,12 @@ def check_fallen_supervisor():
         assert done.stdout.decode().strip() == expected.get(mode, "refused"), (mode, done)
 
 
-try:
-    SUCCESS = tap.run()
-finally:
-    bench.close()
-sys.exit(0 if SUCCESS else 1)
+def main():
+    try:
+        return 0 if tap.run() else 1
+    finally:
+        bench.check_nothing_left()
+        bench.close()
+
+
+sys.exit(main())

@@ -192,8 +192,10 @@ def check_refusals():
         refused(submit(file, "refuse"), words)
         assert status("refuse")["level"] == "severed", file
     # An order that expires while it waits.
-    short = world.sign(propose("refuse", "standard", "short.json", "--expires", "1s"), 1, 2, 3, 4, 5)
-    time.sleep(2.1)
+    short = world.sign(propose("refuse", "standard", "short.json", "--expires", "5s"), 1, 2, 3, 4, 5)
+    with open(short, encoding="utf-8") as file:
+        expires_s = json.load(file)["order"]["expires_s"]
+    assert wait_until(lambda: time.time() >= expires_s, 10)
     refused(submit(short, "refuse"), "expired")
     refused(quorum("sign", "--yes", "--key", world.key(6), short), "expired")
     assert status("refuse")["level"] == "severed"

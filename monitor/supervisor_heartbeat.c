@@ -77,20 +77,25 @@ static void record(struct supervisor *s, enum audit_heartbeat who, uint64_t argu
     supervisor_record(s, &entry);
 }
 
+static void tell_service(struct supervisor *s)
+{
+    char status[sizeof(s->error.text) + 32];
+    snprintf(status, sizeof(status), "STATUS=offline: %s", s->error.text);
+    service_notify_send(&s->heartbeat.service, status);
+}
+
 // The gate first, then the log. The VMM is not asked to stop but killed when the loop ends: who is
 // silent answers nothing, and what a stopped supervisor knows of it is old.
 static void lose(struct supervisor *s, enum audit_heartbeat who, uint64_t argument,
                  const char *text)
 {
-    char status[256];
     if (s->ended)
         return;
     s->heartbeat.lost = true;
     error_set(&s->error, EXIT_STATUS_ISOLATED, 0, "%s", text);
     supervisor_fail(s, RUN_ISOLATED);
     record(s, who, argument);
-    snprintf(status, sizeof(status), "STATUS=offline: %s", text);
-    service_notify_send(&s->heartbeat.service, status);
+    tell_service(s);
 }
 
 static void start_watching(struct supervisor *s, uint64_t now_ns)
@@ -246,6 +251,7 @@ void heartbeats_take_end(struct supervisor *s, uint32_t cause)
     error_set(&s->error, EXIT_STATUS_ISOLATED, 0, "the VMM went offline by itself: %s",
               level_cause_text(cause));
     record(s, who_was_silent(cause), 0);
+    tell_service(s);
 }
 
 void heartbeats_take_death(struct supervisor *s)
@@ -262,6 +268,7 @@ void heartbeats_take_death(struct supervisor *s)
     supervisor_fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
     if (cause >= LEVEL_CAUSE_SUPERVISOR_SILENT && cause <= LEVEL_CAUSE_STOPPED)
         record(s, who_was_silent(cause), 0);
+    tell_service(s);
 }
 
 void heartbeats_close(struct supervisor *s)

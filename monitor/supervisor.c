@@ -16,9 +16,6 @@
 #include "supervisor_internal.h"
 #include "violation.h"
 
-// From the request to stop until the VMM is killed (DESIGN.md section 3).
-#define STOP_GRACE_NS (100 * NS_PER_MS)
-
 // From an order about a port to the VMM's confirmation: two passes of a poller, 100 ms at most
 // each.
 #define ORDER_NS (500 * NS_PER_MS)
@@ -91,21 +88,6 @@ void supervisor_fail(struct supervisor *s, enum run_outcome outcome)
         go_offline(s);
 }
 
-void supervisor_end_vmm(struct supervisor *s, bool kill)
-{
-    struct vmm_message message;
-    struct error err;
-    if (kill)
-        s->stop_deadline_ns = 0;
-    if (s->stopping || s->ended)
-        return;
-    s->stopping = true;
-    s->stop_deadline_ns = kill ? 0 : clock_now_ns(&clock_host) + STOP_GRACE_NS;
-    vmm_message_init(&message, VMM_MESSAGE_STOP, sizeof(message));
-    if (fd_message_send(s->process.channel, &message, sizeof(message), NULL, 0, &err) < 0)
-        s->stop_deadline_ns = 0;
-}
-
 static void take_ready(struct supervisor *s, const struct vmm_ready *ready)
 {
     s->ready = true;
@@ -165,7 +147,7 @@ static void take_end(struct supervisor *s, const struct vmm_end *end)
         break;
     }
     // Both would be true: the model's last act counts only if nobody had stopped it before.
-    if (s->stopping && s->outcome == RUN_EXITED)
+    if (supervisor_is_stopping(s) && s->outcome == RUN_EXITED)
         s->outcome = RUN_STOPPED;
 }
 
@@ -255,7 +237,7 @@ static void serve_signals(struct supervisor *s)
         return;
     if (!s->stop_signal)
         s->stop_signal = (int)info.ssi_signo;
-    supervisor_set_level(s, LEVEL_ACTOR_OPERATOR, LEVEL_OFFLINE);
+    supervisor_stop(s);
 }
 
 void supervisor_lie(struct supervisor *s, const char *text)
@@ -303,7 +285,7 @@ static void serve_output(struct supervisor *s)
             s->error.status = EXIT_STATUS_ISOLATED;
             supervisor_fail(s, RUN_ISOLATED);
         }
-        supervisor_set_level(s, LEVEL_ACTOR_OPERATOR, LEVEL_OFFLINE);
+        supervisor_stop(s);
     }
     if (wake)
         vmm_process_wake(&s->process, s->console_port);
@@ -380,9 +362,9 @@ static int poll_timeout(struct supervisor *s)
         data = true;
     if (data)
         return 0;
-    uint64_t deadline_ns = s->stopping ? s->stop_deadline_ns : backends_deadline_ns(s);
-    if (!s->stopping && s->level_asked && s->level_deadline_ns < deadline_ns)
-        deadline_ns = s->level_deadline_ns;
+    uint64_t deadline_ns = containment_deadline_ns(&s->containment);
+    if (!supervisor_is_stopping(s) && backends_deadline_ns(s) < deadline_ns)
+        deadline_ns = backends_deadline_ns(s);
     if (s->ready && s->orders_open && s->order_deadline_ns < deadline_ns)
         deadline_ns = s->order_deadline_ns;
     uint64_t turn_ns = heartbeats_deadline_ns(s);
@@ -432,11 +414,6 @@ static void loop(struct supervisor *s)
         clients_serve(s, fds);
         if (fds[WATCH_CONTROL].revents)
             control_server_accept(&s->control);
-        if (s->stopping && !s->ended && clock_now_ns(&clock_host) >= s->stop_deadline_ns) {
-            // It did not confirm in time: vmm_process_end kills it.
-            s->outcome = RUN_STOPPED;
-            s->ended = true;
-        }
     }
 }
 
@@ -496,8 +473,10 @@ static int start(struct supervisor *s, const char *runtime_dir, const char *audi
                  struct error *err)
 {
     sigset_t set;
-    if (check_ports(s, err) < 0 || vmm_process_prepare(&s->process, &s->vm, err) < 0 ||
-        heartbeats_open(s, err) < 0 || map_rings(s, err) < 0 ||
+    if (check_ports(s, err) < 0 || vmm_process_prepare(&s->process, &s->vm, err) < 0)
+        return -1;
+    levels_init(s, LEVEL_STANDARD);
+    if (heartbeats_open(s, err) < 0 || map_rings(s, err) < 0 ||
         vmm_process_configure(&s->process, &s->vm, err) < 0)
         return -1;
     // Everything below happens while the VMM builds the VM.
@@ -573,13 +552,15 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
     // The last words of a model that ended by itself, for whoever waits for them.
     if (s->outcome == RUN_EXITED)
         clients_take_last_words(s);
-    vmm_process_end(&s->process);
+    vmm_process_kill(&s->process);
     backends_kill_all(s);
+    levels_take_gone(s);
+    vmm_process_end(&s->process);
     if (s->console.output.header)
         check_console(s);
     if (s->has_console && s->console.output.header && !s->console_lies && !s->heartbeat.lost &&
         s->outcome != RUN_FAILED)
-        console_relay_drain(&s->console, s->stopping ? 0 : DRAIN_MS);
+        console_relay_drain(&s->console, supervisor_is_stopping(s) ? 0 : DRAIN_MS);
     close_audit(s);
     control_server_close(&s->control);
     heartbeats_close(s);

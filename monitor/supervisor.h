@@ -8,8 +8,8 @@
 #include "audit_log.h"
 #include "backend_process.h"
 #include "console_relay.h"
+#include "containment.h"
 #include "control_server.h"
-#include "level_control.h"
 #include "message_relay.h"
 #include "port_policy.h"
 #include "supervisor_heartbeat.h"
@@ -38,10 +38,8 @@ struct supervisor {
     bool has_console;
     bool console_lies; // the VMM put into its ring what nobody granted: none of it is shown
     bool ready;
-    bool stopping;
     bool ended;
-    uint64_t started_ns; // boot-time clock
-    uint64_t stop_deadline_ns;
+    uint64_t started_ns;                   // boot-time clock
     int stop_signal;                       // the signal that asked us to stop, or 0
     bool status_asked;                     // the VMM owes an answer
     uint32_t order_number;                 // of the last order about a port
@@ -50,11 +48,12 @@ struct supervisor {
     bool port_closed[VMM_MAX_PORTS];       // on order
     uint64_t relayed_bytes[VMM_MAX_PORTS]; // from the model, of the ports that we carry
     uint64_t status_asked_ns;
-    struct level_state level;
-    bool level_asked; // the VMM owes a confirmation of the level, until level_deadline_ns
-    uint32_t level_number;
-    uint64_t level_deadline_ns;
-    uint32_t paused_vcpus; // as last confirmed
+    struct containment containment;
+    uint64_t decided_ns; // when the page was last written
+    uint64_t gate_ns;    // from then until the last poller saw its gate shut, as confirmed
+    uint64_t vcpus_ns;   // from then until the last vCPU was out of guest mode
+    char reason[CONTROL_REASON_SIZE]; // of the level in force
+    uint32_t paused_vcpus;            // as last confirmed
     struct supervisor_heartbeat heartbeat;
     enum run_outcome outcome;
     struct vmm_ready ready_message;

@@ -82,7 +82,7 @@ static void take_death(struct supervisor *s, struct backend_process *backend)
     backend_process_close_audit(backend);
     backend->phase = BACKEND_ENDED;
     record(s, backend, cause);
-    if (s->ended || s->stopping)
+    if (s->ended || supervisor_is_stopping(s))
         return;
     supervisor_order(s, backend->port, VMM_PORT_ACTION_BACKEND_DOWN);
     if (s->port_closed[backend->port])
@@ -212,7 +212,7 @@ void backends_serve(struct supervisor *s, const struct pollfd *fds)
         if (fds[WATCH_BACKENDS + 2 * i].revents && is_alive(backend))
             take_death(s, backend);
         uint64_t now_ns = clock_now_ns(&clock_host);
-        if (backend->phase == BACKEND_WAITING && !s->stopping && !s->port_closed[i] &&
+        if (backend->phase == BACKEND_WAITING && !supervisor_is_stopping(s) && !s->port_closed[i] &&
             now_ns >= backend->start_ns)
             restart(s, backend);
         if (backend->phase == BACKEND_STARTING && now_ns >= backend->start_deadline_ns)

@@ -71,7 +71,7 @@ static void record(struct supervisor *s, enum audit_heartbeat who, uint64_t argu
         .type = AUDIT_HEARTBEAT,
         .port = AUDIT_NO_PORT,
         .argument = argument,
-        .level = (uint8_t)s->level.level,
+        .level = (uint8_t)s->containment.state.level,
         .detail = who,
     };
     supervisor_record(s, &entry);
@@ -222,7 +222,7 @@ void heartbeats_serve(struct supervisor *s)
     service_notify_beat(&h->service, now_ns);
     watchdog_device_beat(&h->device, now_ns);
     // Nothing runs yet, or it is being ended, which has deadlines of its own.
-    if (!s->ready || s->stopping || s->ended)
+    if (!s->ready || supervisor_is_stopping(s) || s->ended)
         return;
     if (!h->watching)
         start_watching(s, now_ns);

@@ -24,10 +24,21 @@ enum watched {
 // confirmed by the VMM, or it is killed.
 enum level_refusal supervisor_set_level(struct supervisor *s, enum level_actor actor,
                                         enum level level);
+enum level_refusal supervisor_level_event(struct supervisor *s, const struct level_event *event);
+// An operator wants it.
+enum level_refusal supervisor_isolate(struct supervisor *s, enum level level, const char *reason);
+// Ends the VM and leaves its level as it is.
+void supervisor_stop(struct supervisor *s);
+// True once the VMM has been asked to end.
+bool supervisor_is_stopping(const struct supervisor *s);
+// The level pages exist: from now on there is a level.
+void levels_init(struct supervisor *s, enum level level);
 void levels_take_done(struct supervisor *s, const struct vmm_level *done);
 // The VMM can be asked from now on.
 void levels_take_ready(struct supervisor *s);
-// Looks whether a confirmation is late.
+// Nothing that ran for the VM is left.
+void levels_take_gone(struct supervisor *s);
+// Looks at the deadlines.
 void levels_serve(struct supervisor *s);
 
 // Heartbeats (supervisor_heartbeat.c). Every loss takes the VM Offline.
@@ -47,9 +58,6 @@ void heartbeats_take_death(struct supervisor *s);
 // The run is over, nothing of the VM runs any more. Reboots the host if that is what the VM file
 // and the command line want.
 void heartbeats_close(struct supervisor *s);
-
-// Asks the VMM to end, or kills it at once. Only levels do this.
-void supervisor_end_vmm(struct supervisor *s, bool kill);
 
 // The run is over; the first outcome stands.
 void supervisor_fail(struct supervisor *s, enum run_outcome outcome);

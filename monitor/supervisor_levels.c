@@ -1,119 +1,189 @@
 // SPDX-License-Identifier: Apache-2.0
-// The supervisor's levels: who wants what, what is in force, and that it is true.
-//
-// The page is raised first, so that gates shut everywhere at once; then the VMM is asked to make
-// the rest true and to say what is. What it does not confirm in time counts as a failed effect:
-// Offline.
+// The supervisor's levels: what containment decides, carried out on a real VM.
+#include <signal.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "fd_message.h"
 #include "supervisor_internal.h"
 
-// From the raised page to the VMM's confirmation (DESIGN.md section 3).
-#define CONFIRM_NS (150 * NS_PER_MS)
-
-static void record_level(struct supervisor *s, enum level_actor actor)
+// The shortest way out of guest mode: vCPU threads look at the page before they enter again. The
+// VMM names the threads; whatever it names, only threads of its own get the signal, and the
+// confirmation is asked for all the same. Without the right to signal it, the message does it.
+static void kick_vcpus(const struct supervisor *s)
 {
-    struct error err;
-    const struct audit_record record = {
-        .type = AUDIT_LEVEL,
-        .port = AUDIT_NO_PORT,
-        .argument = actor,
-        .level = (uint8_t)s->level.level,
-        .detail = s->level.level,
-    };
-    audit_log_append(&s->audit, &record, &err);
+    for (unsigned i = 0; s->ready && i < s->process.config.vcpus; i++)
+        syscall(SYS_tgkill, s->process.pid, s->ready_message.vcpu_tids[i], SIGUSR1);
 }
 
-static void ask_vmm(struct supervisor *s)
+static void show(void *context, enum level level, bool hold)
 {
-    struct error err;
-    struct vmm_level order = {
-        .level = s->level.level,
-        .hold = s->level.hold,
-        .number = ++s->level_number,
-    };
-    vmm_message_init(&order.message, VMM_MESSAGE_LEVEL, sizeof(order));
-    s->level_asked = true;
-    s->level_deadline_ns = clock_now_ns(&clock_host) + CONFIRM_NS;
-    if (fd_message_send(s->process.channel, &order, sizeof(order), NULL, 0, &err) < 0)
-        s->level_deadline_ns = 0;
-}
-
-// Makes the effects real, the fastest one first.
-static void apply(struct supervisor *s, enum level_actor actor, uint32_t effects)
-{
-    atomic_store(&s->process.level_own->hold, s->level.hold);
-    atomic_store(&s->process.level_own->level, s->level.level);
-    record_level(s, actor);
-    if (effects & LEVEL_EFFECT_KILL_BACKENDS)
-        backends_kill_all(s);
-    // Pollers that sleep drop what is in flight.
+    struct supervisor *s = context;
+    s->decided_ns = clock_now_ns(&clock_host);
+    atomic_store(&s->process.level_own->hold, hold);
+    atomic_store(&s->process.level_own->level, level);
+    if (s->process.pid > 0 && (level >= LEVEL_SEVERED || hold))
+        kick_vcpus(s);
+    // Pollers and backends that sleep drop what is in flight.
     for (unsigned i = 0; i < s->vm.port_count; i++) {
         vmm_process_wake(&s->process, i);
         backends_wake(s, i);
     }
-    if (effects & LEVEL_EFFECT_END_VMM)
-        supervisor_end_vmm(s, effects & LEVEL_EFFECT_KILL_VMM);
-    else if (s->ready)
-        ask_vmm(s);
 }
 
-static enum level_refusal happen(struct supervisor *s, const struct level_event *event)
+static bool persist(void *context, const struct level_state *state)
 {
-    static const struct level_quorum no_keys = {0};
-    struct level_result result = level_transition(&s->level, event, &no_keys);
-    if (result.refusal)
-        return result.refusal;
-    s->level = result.state;
-    apply(s, event->actor, result.effects);
-    return LEVEL_REFUSAL_NONE;
+    (void)context;
+    (void)state;
+    return true;
+}
+
+static bool ask(void *context, const struct level_state *state, uint32_t number)
+{
+    struct supervisor *s = context;
+    struct error err;
+    struct vmm_level order = {.level = state->level, .hold = state->hold, .number = number};
+    vmm_message_init(&order.message, VMM_MESSAGE_LEVEL, sizeof(order));
+    return fd_message_send(s->process.channel, &order, sizeof(order), NULL, 0, &err) == 0;
+}
+
+// Killing is what vmm_process_end does once the loop has ended.
+static void end(void *context, bool kill)
+{
+    struct supervisor *s = context;
+    struct vmm_message message;
+    struct error err;
+    if (!kill) {
+        vmm_message_init(&message, VMM_MESSAGE_STOP, sizeof(message));
+        kill = fd_message_send(s->process.channel, &message, sizeof(message), NULL, 0, &err) < 0;
+    }
+    if (!kill || s->ended)
+        return;
+    s->outcome = RUN_STOPPED;
+    s->ended = true;
+}
+
+static bool carry(void *context, enum level_effect effect)
+{
+    struct supervisor *s = context;
+    if (effect == LEVEL_EFFECT_KILL_BACKENDS)
+        backends_kill_all(s);
+    return true;
+}
+
+static void raise_alarm(void *context, const char *text)
+{
+    struct supervisor *s = context;
+    fprintf(stderr, "guillotine: ALARM: %s: %s: the VMM is killed\n", s->vm.name, text);
+}
+
+static void record(void *context, const struct level_event *event, const struct level_state *before,
+                   const struct level_result *result)
+{
+    struct supervisor *s = context;
+    struct error err;
+    (void)before;
+    // Refusals are answered; those of signed orders are recorded with the order.
+    if (result->refusal)
+        return;
+    const struct audit_record entry = {
+        .type = AUDIT_LEVEL,
+        .port = AUDIT_NO_PORT,
+        .argument = event->actor,
+        .level = (uint8_t)result->state.level,
+        .detail = result->state.level,
+    };
+    audit_log_append(&s->audit, &entry, &err);
+}
+
+void levels_init(struct supervisor *s, enum level level)
+{
+    static const struct containment_ops ops = {
+        .show = show,
+        .persist = persist,
+        .ask = ask,
+        .end = end,
+        .carry = carry,
+        .alarm = raise_alarm,
+        .record = record,
+    };
+    containment_init(&s->containment, &ops, s, &clock_host, level);
+}
+
+enum level_refusal supervisor_level_event(struct supervisor *s, const struct level_event *event)
+{
+    // Before there is a page there is nothing to isolate.
+    if (!s->containment.ops)
+        return LEVEL_REFUSAL_INVALID;
+    enum level_refusal refusal = containment_happen(&s->containment, event);
+    // Whoever waits for an older level hears of the new one when it is confirmed.
+    if (!refusal && !s->containment.asked)
+        clients_take_level(s);
+    return refusal;
 }
 
 enum level_refusal supervisor_set_level(struct supervisor *s, enum level_actor actor,
                                         enum level level)
 {
     const struct level_event event = {.kind = LEVEL_EVENT_SET, .actor = actor, .target = level};
-    // Before there is a page there is nothing to isolate.
-    return s->process.level_own ? happen(s, &event) : LEVEL_REFUSAL_INVALID;
+    return supervisor_level_event(s, &event);
 }
 
-static void effect_failed(struct supervisor *s, const char *what)
+enum level_refusal supervisor_isolate(struct supervisor *s, enum level level, const char *reason)
 {
-    const struct level_event event = {
-        .kind = LEVEL_EVENT_EFFECT_FAILED,
-        .actor = LEVEL_ACTOR_HYPERVISOR,
-    };
-    fprintf(stderr, "guillotine: ALARM: %s: the VMM is killed\n", what);
-    s->level_asked = false;
-    happen(s, &event);
-    clients_take_level(s);
+    char before[sizeof(s->reason)];
+    memcpy(before, s->reason, sizeof(before));
+    snprintf(s->reason, sizeof(s->reason), "%s", reason);
+    enum level_refusal refusal = supervisor_set_level(s, LEVEL_ACTOR_OPERATOR, level);
+    if (refusal)
+        memcpy(s->reason, before, sizeof(before));
+    return refusal;
+}
+
+void supervisor_stop(struct supervisor *s)
+{
+    if (s->containment.ops)
+        containment_stop(&s->containment);
 }
 
 void levels_take_done(struct supervisor *s, const struct vmm_level *done)
 {
-    if (!s->level_asked || done->number != s->level_number)
+    const struct level_state *state = &s->containment.state;
+    bool pauses = state->hold || state->level >= LEVEL_SEVERED;
+    bool true_now = done->quiet_pollers >= s->process.config.poller_count &&
+                    (!pauses || done->paused_vcpus >= s->process.config.vcpus);
+    if (!containment_confirm(&s->containment, done->number, true_now))
         return; // of an order that a newer one has overtaken
-    s->level_asked = false;
-    bool pauses = s->level.hold || s->level.level >= LEVEL_SEVERED;
     s->paused_vcpus = pauses ? s->process.config.vcpus : 0;
-    if (done->quiet_pollers < s->process.config.poller_count ||
-        (pauses && done->paused_vcpus < s->process.config.vcpus)) {
-        effect_failed(s, "vCPUs or ports did not come to rest");
-        return;
-    }
+    s->gate_ns = done->shut_ns > s->decided_ns ? done->shut_ns - s->decided_ns : 0;
+    s->vcpus_ns = done->paused_ns > s->decided_ns ? done->paused_ns - s->decided_ns : 0;
     clients_take_level(s);
 }
 
 void levels_take_ready(struct supervisor *s)
 {
-    if (s->level.level > LEVEL_STANDARD && s->level.level < LEVEL_OFFLINE)
-        ask_vmm(s);
+    containment_vmm_ready(&s->containment);
+}
+
+void levels_take_gone(struct supervisor *s)
+{
+    if (s->containment.ops)
+        containment_vmm_gone(&s->containment);
 }
 
 void levels_serve(struct supervisor *s)
 {
-    if (s->level_asked && !s->stopping && !s->ended &&
-        clock_now_ns(&clock_host) >= s->level_deadline_ns)
-        effect_failed(s, "the VMM did not confirm its level in time");
+    bool waited = s->containment.asked;
+    if (s->ended)
+        return;
+    containment_serve(&s->containment);
+    if (waited && !s->containment.asked)
+        clients_take_level(s);
+}
+
+bool supervisor_is_stopping(const struct supervisor *s)
+{
+    return s->containment.vmm >= CONTAINMENT_VMM_ENDING;
 }

@@ -356,14 +356,21 @@ static void close_one(int fd)
         close(fd);
 }
 
-int vmm_process_end(struct vmm_process *process)
+int vmm_process_kill(struct vmm_process *process)
 {
     int status = -1;
-    if (process->pid > 0) {
-        kill(process->pid, SIGKILL); // ours until it is reaped: the number cannot be reused
-        while (waitpid(process->pid, &status, 0) < 0 && errno == EINTR)
-            continue;
-    }
+    if (process->pid <= 0)
+        return -1;
+    kill(process->pid, SIGKILL); // ours until it is reaped: the number cannot be reused
+    while (waitpid(process->pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    process->pid = -1;
+    return status;
+}
+
+void vmm_process_end(struct vmm_process *process)
+{
+    vmm_process_kill(process);
     int *fds[] = {&process->pidfd,  &process->channel,      &process->wake_supervisor,
                   &process->memory, &process->level_vmm_fd, &process->level_supervisor_fd};
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
@@ -381,5 +388,4 @@ int vmm_process_end(struct vmm_process *process)
     if (process->level_vmm)
         munmap((void *)(uintptr_t)process->level_vmm, LEVEL_PAGE_SIZE);
     forget(process);
-    return status;
 }

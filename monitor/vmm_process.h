@@ -45,8 +45,11 @@ int vmm_process_configure(struct vmm_process *process, const struct vm_descripti
 // Wakes the poller that serves a port.
 void vmm_process_wake(const struct vmm_process *process, unsigned port);
 
-// Kills the VMM if it still runs, reaps it, and closes and unmaps everything. Returns the wait
+// Kills the VMM if it still runs, and reaps it; what is shared with it stays. Returns the wait
 // status, or -1 if there was no process.
-int vmm_process_end(struct vmm_process *process);
+int vmm_process_kill(struct vmm_process *process);
+
+// The same, and closes and unmaps everything.
+void vmm_process_end(struct vmm_process *process);
 
 #endif

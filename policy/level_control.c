@@ -183,6 +183,7 @@ const char *level_refusal_text(enum level_refusal refusal)
         [LEVEL_REFUSAL_REPAIR] = "from decapitation only to offline, with a repair statement",
         [LEVEL_REFUSAL_NO_PROPOSAL] = "no proposal is open",
         [LEVEL_REFUSAL_INVALID] = "that is not a level",
+        [LEVEL_REFUSAL_NOT_DURABLE] = "the level could not be made durable: offline instead",
     };
     return refusal < sizeof(texts) / sizeof(texts[0]) ? texts[refusal] : "unknown";
 }

@@ -83,7 +83,8 @@ enum level_refusal {
     LEVEL_REFUSAL_ABSORBING,    // from Immolation nothing lowers
     LEVEL_REFUSAL_REPAIR,       // from Decapitation: only to Offline, with a repair statement
     LEVEL_REFUSAL_NO_PROPOSAL,
-    LEVEL_REFUSAL_INVALID, // not a level, or not an event
+    LEVEL_REFUSAL_INVALID,     // not a level, or not an event
+    LEVEL_REFUSAL_NOT_DURABLE, // the disk fails: Offline instead
 };
 
 struct level_result {

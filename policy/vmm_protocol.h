@@ -162,6 +162,7 @@ struct vmm_ready {
     uint64_t entered_ns; // CLOCK_MONOTONIC just before the first KVM_RUN
     uint32_t missing_layers;
     uint32_t pad;
+    int32_t vcpu_tids[VMM_MAX_VCPUS]; // threads that the supervisor may kick, in the VMM's process
 };
 
 enum vmm_end_kind {
@@ -292,6 +293,8 @@ struct vmm_level {
     uint32_t paused_vcpus;
     uint32_t quiet_pollers; // that have begun and ended a pass since
     uint32_t pad;
+    uint64_t paused_ns; // boot-time clock: when the last vCPU was out of guest mode; 0: not paused
+    uint64_t shut_ns;   // when the last poller had seen its gate shut; 0: not known
 };
 
 // A heartbeat over the channel: shows that the control thread serves it.

@@ -130,8 +130,14 @@ static bool serve_level(struct vmm *vmm, struct vmm_level *order)
     bool pauses = order->hold || order->level >= LEVEL_SEVERED;
     order->paused_vcpus = 0;
     order->quiet_pollers = 0;
-    if (pauses)
+    order->paused_ns = 0;
+    if (pauses) {
         order->paused_vcpus = vcpus_pause(vmm, QUIESCE_NS);
+        for (unsigned i = 0; i < vmm->config.vcpus; i++) {
+            uint64_t at = atomic_load(&vmm->vcpus[i].paused_ns);
+            order->paused_ns = at > order->paused_ns ? at : order->paused_ns;
+        }
+    }
     for (unsigned i = 0; i < vmm->config.poller_count; i++)
         order->quiet_pollers += poller_quiesce(&vmm->pollers[i].poller, QUIESCE_NS);
     if (!pauses)
@@ -209,6 +215,9 @@ int control_run(struct vmm *vmm)
         {.fd = vmm->control_fd, .events = POLLIN},
     };
     uint64_t interval_ns = heartbeat_interval_ns(vmm->config.heartbeat_period_ns);
+    struct heartbeat_watch watchdog;
+    heartbeat_watch_start(&watchdog, vmm->config.heartbeat_period_ns,
+                          atomic_load(&vmm->level_own->beat), true, clock_now_ns(&clock_host));
     for (;;) {
         const struct timespec turn = {
             .tv_sec = (time_t)(interval_ns / NS_PER_S),
@@ -216,6 +225,10 @@ int control_run(struct vmm *vmm)
         };
         atomic_fetch_add(&vmm->control_beat, 1);
         if (ppoll(fds, 2, &turn, NULL) < 0 && errno != EINTR)
+            break;
+        // The watchdog watches everybody; somebody has to watch the watchdog.
+        if (heartbeat_watch_check(&watchdog, atomic_load(&vmm->level_own->beat),
+                                  clock_now_ns(&clock_host)) != HEARTBEAT_ALIVE)
             break;
         if (fds[1].revents) {
             uint64_t value;

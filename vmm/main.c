@@ -318,6 +318,8 @@ static void release(void)
         .missing_layers = atomic_load(&vmm.missing_layers),
     };
     struct timespec now;
+    for (unsigned i = 0; i < vmm.config.vcpus; i++)
+        ready.vcpu_tids[i] = atomic_load(&vmm.vcpus[i].tid);
     clock_gettime(CLOCK_MONOTONIC, &now);
     ready.entered_ns = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
     atomic_store(&vmm.go, 1);

@@ -222,6 +222,9 @@ static bool handle_exit(struct vcpu *vcpu, int result, int code)
     return false;
 }
 
+// The vCPU of this thread, for the signal handler.
+static __thread struct vcpu *kicked;
+
 static void note_first_exit(struct vcpu *vcpu)
 {
     struct timespec now;
@@ -230,21 +233,34 @@ static void note_first_exit(struct vcpu *vcpu)
                  (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec);
 }
 
+// True if the model must not run: the control thread says so, or a page does. The pages come first:
+// the supervisor kicks the vCPUs itself, before the control thread has even read its message.
+static bool must_pause(const struct vmm *vmm)
+{
+    return atomic_load(&vmm->pause) ||
+           level_effective(vmm->level_supervisor, vmm->level_own) >= LEVEL_SEVERED;
+}
+
 // Between two entries, while the level or a hold keeps the model from running.
 static void wait_while_paused(struct vcpu *vcpu)
 {
+    // What only a page says, the control thread will say soon, or end the run.
+    static const struct timespec look_again = {0, 1000000};
     struct vmm *vmm = vcpu->vmm;
     if (!__atomic_load_n(&vcpu->run->immediate_exit, __ATOMIC_SEQ_CST))
         return; // nobody kicked it
-    while (atomic_load(&vmm->pause) && !atomic_load(&vmm->stop)) {
+    while (must_pause(vmm) && !atomic_load(&vmm->stop)) {
+        if (!atomic_load(&vcpu->paused))
+            atomic_store(&vcpu->paused_ns, clock_now_ns(&clock_host));
         atomic_store(&vcpu->paused, 1);
         futex(&vcpu->paused, FUTEX_WAKE, 1, NULL);
-        futex(&vmm->pause, FUTEX_WAIT, 1, NULL);
+        bool ordered = atomic_load(&vmm->pause);
+        futex(&vmm->pause, FUTEX_WAIT, ordered, ordered ? NULL : &look_again);
     }
     atomic_store(&vcpu->paused, 0);
     __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
     // A kick that came between the two lines must not be lost.
-    if (atomic_load(&vmm->pause) || atomic_load(&vmm->stop))
+    if (must_pause(vmm) || atomic_load(&vmm->stop))
         __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -291,6 +307,7 @@ static void wait_for_ever(_Atomic uint32_t *stopped)
 static void *vcpu_thread(void *argument)
 {
     struct vcpu *vcpu = argument;
+    kicked = vcpu;
     atomic_store(&vcpu->tid, (int)syscall(SYS_gettid));
     thread_lock_and_wait(vcpu->vmm, SECCOMP_VCPU, &vcpu->signal_stack);
     run_guest(vcpu);
@@ -311,7 +328,10 @@ static void *poller_thread(void *argument)
 
 static void on_kick(int signal)
 {
-    (void)signal; // its only purpose is to interrupt KVM_RUN or a futex
+    (void)signal;
+    // It interrupts KVM_RUN or a futex; a vCPU that is just about to enter has to see it too.
+    if (kicked)
+        __atomic_store_n(&kicked->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
 }
 
 void thread_move_away(pthread_t thread)
@@ -360,8 +380,6 @@ int threads_start(struct vmm *vmm, struct error *err)
     return start_poller(vmm, 0, err);
 }
 
-// The threads wait in a futex: moving them costs nothing now. Without a configured CPU they may run
-// anywhere, whatever they inherited.
 // The watchdog may run on any core of the pollers: a busy one leaves it less time than two do.
 static void pin_watchdog(struct vmm *vmm)
 {
@@ -377,6 +395,8 @@ static void pin_watchdog(struct vmm *vmm)
         atomic_fetch_or(&vmm->missing_layers, VMM_LAYER_PINNING);
 }
 
+// The threads wait in a futex: moving them costs nothing now. Without a configured CPU they may run
+// anywhere, whatever they inherited.
 static void pin(struct vmm *vmm, pthread_t thread, int cpu)
 {
     cpu_set_t set;

@@ -31,8 +31,9 @@ struct vcpu {
     _Atomic int tid;
     _Atomic uint32_t event_count; // the private count; cell_event.count is a copy for the model
     _Atomic uint32_t parked;
-    _Atomic uint32_t stopped; // futex word: 1 once it will not enter the guest any more
-    _Atomic uint32_t paused;  // futex word: 1 while it is out of guest mode and waits
+    _Atomic uint32_t stopped;   // futex word: 1 once it will not enter the guest any more
+    _Atomic uint32_t paused;    // futex word: 1 while it is out of guest mode and waits
+    _Atomic uint64_t paused_ns; // boot-time clock: since when
     _Atomic uint64_t exits;
     struct kvm_dtable gdt; // as set at entry; compared at every exit
     struct kvm_dtable idt;

@@ -82,11 +82,14 @@ def check_flood():
 
 @tap.test("an exit on one vCPU does not hide a violation on another")
 def check_mask():
-    outcomes = [bench.run([*EVIL, "--vcpus", "2", "--", "mask"]).outcome for _ in range(20)]
+    # How often the violation comes first depends on what else the host does: up to 400 tries.
+    outcomes = []
+    while len(outcomes) < 20 or ("violation:write-code" not in outcomes and len(outcomes) < 400):
+        outcomes.append(bench.run([*EVIL, "--vcpus", "2", "--", "mask"]).outcome)
     # Both come within microseconds of each other; where the violation came first or second, it is
     # what is reported. Only a vCPU that was stopped before its store violated nothing.
     assert set(outcomes) <= {"violation:write-code", "exit:0"}, outcomes
-    assert "violation:write-code" in outcomes, outcomes
+    assert "violation:write-code" in outcomes, len(outcomes)
 
 
 @tap.test("a log on a full disk isolates the model and stays whole")

@@ -48,6 +48,7 @@ static void setup(void)
     s.process.channel = pair[0];
     channel = pair[1];
     s.process.level_own = &own;
+    levels_init(&s, LEVEL_STANDARD);
     s.process.level_vmm = &vmm;
     s.process.config.heartbeat_period_ns = PERIOD;
     s.heartbeat.clock = &fake_clock;

@@ -261,6 +261,24 @@ static void finish(struct vmm *vmm)
     fd_message_send(vmm->channel, end, sizeof(*end), NULL, 0, NULL);
 }
 
+// The watchdog watches everybody; somebody has to watch the watchdog.
+static bool watchdog_lives(struct vmm *vmm, struct heartbeat_watch *watch)
+{
+    enum heartbeat_state state =
+        heartbeat_watch_check(watch, atomic_load(&vmm->level_own->beat), clock_now_ns(&clock_host));
+    if (state == HEARTBEAT_ALIVE)
+        return true;
+    const struct vmm_end end = {
+        .kind = VMM_END_WATCHDOG,
+        .violation = state == HEARTBEAT_LATE ? LEVEL_CAUSE_STOPPED : LEVEL_CAUSE_WATCHDOG_STUCK,
+        .vector = UINT32_MAX,
+    };
+    atomic_store(&vmm->level_own->level, LEVEL_OFFLINE);
+    atomic_store(&vmm->level_own->cause, end.violation);
+    vmm_report(vmm, &end);
+    return false;
+}
+
 int control_run(struct vmm *vmm)
 {
     struct pollfd fds[2] = {
@@ -279,9 +297,7 @@ int control_run(struct vmm *vmm)
         atomic_fetch_add(&vmm->control_beat, 1);
         if (ppoll(fds, 2, &turn, NULL) < 0 && errno != EINTR)
             break;
-        // The watchdog watches everybody; somebody has to watch the watchdog.
-        if (heartbeat_watch_check(&watchdog, atomic_load(&vmm->level_own->beat),
-                                  clock_now_ns(&clock_host)) != HEARTBEAT_ALIVE)
+        if (!watchdog_lives(vmm, &watchdog))
             break;
         if (fds[1].revents) {
             uint64_t value;

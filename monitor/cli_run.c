@@ -21,6 +21,7 @@ struct run_options {
     const char *audit;
     const char *result;
     const char *expect;
+    bool accept_level_reset;
     char **model_arguments;
     int model_argument_count;
 };
@@ -41,6 +42,8 @@ enum run_option {
     OPTION_REQUIRE,
     OPTION_RUNTIME_DIR,
     OPTION_STATE_DIR,
+    OPTION_UUID,
+    OPTION_ACCEPT_LEVEL_RESET,
     OPTION_HELP,
 };
 
@@ -79,7 +82,14 @@ static const struct {
      "where control sockets live (root: /run/guillotine, else $XDG_RUNTIME_DIR/guillotine)"},
     {{"state-dir", 1, NULL, OPTION_STATE_DIR},
      "DIR",
-     "where audit logs live (root: /var/lib/guillotine, else ~/.local/state/guillotine)"},
+     "where levels, the register and audit logs live (root: /var/lib/guillotine, else "
+     "~/.local/state/guillotine)"},
+    {{"uuid", 1, NULL, OPTION_UUID},
+     "UUID",
+     "the VM that this is: its level applies, whatever its name and files (docs/register.md)"},
+    {{"accept-level-reset", 0, NULL, OPTION_ACCEPT_LEVEL_RESET},
+     NULL,
+     "start at Standard although the VM was isolated; audited; only without a key set"},
     {{"help", 0, NULL, OPTION_HELP}, NULL, "this text"},
 };
 
@@ -199,6 +209,14 @@ static int apply(int option, const char *value, struct run_options *options,
     case OPTION_STATE_DIR:
         options->state_dir = value;
         return 0;
+    case OPTION_UUID:
+        vm->uuid_given = true;
+        if (!uuid_parse(value, &vm->uuid))
+            return error_set(err, EXIT_STATUS_USAGE, 0, "--uuid %s: not a version 4 UUID", value);
+        return 0;
+    case OPTION_ACCEPT_LEVEL_RESET:
+        options->accept_level_reset = true;
+        return 0;
     default:
         return error_set(err, EXIT_STATUS_USAGE, 0, "bad option; see guillotine run --help");
     }
@@ -266,6 +284,7 @@ static int complete(struct vm_description *vm, const struct run_options *options
         if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
             return error_set(err, EXIT_STATUS_INTERNAL, errno, "getrandom");
         snprintf(vm->name, sizeof(vm->name), "vm-%08x", random);
+        vm->name_generated = true;
         if (isatty(STDERR_FILENO))
             fprintf(stderr, "guillotine: the VM is named %s\n", vm->name);
     }
@@ -273,12 +292,13 @@ static int complete(struct vm_description *vm, const struct run_options *options
 }
 
 static int find_places(const struct run_options *options, const struct vm_description *vm,
-                       char runtime_dir[PATH_MAX], char audit[PATH_MAX], struct error *err)
+                       char runtime_dir[PATH_MAX], char state_dir[PATH_MAX], char audit[PATH_MAX],
+                       struct error *err)
 {
-    char state_dir[PATH_MAX];
     char name[VM_NAME_SIZE + 16];
     const char *given = options->audit ? options->audit : vm->audit_path;
-    if (paths_runtime_dir(options->runtime_dir, runtime_dir, err) < 0)
+    if (paths_runtime_dir(options->runtime_dir, runtime_dir, err) < 0 ||
+        paths_state_dir(options->state_dir, state_dir, err) < 0)
         return -1;
     if (given) {
         if (snprintf(audit, PATH_MAX, "%s", given) >= PATH_MAX)
@@ -286,8 +306,6 @@ static int find_places(const struct run_options *options, const struct vm_descri
         return 0;
     }
     snprintf(name, sizeof(name), "audit/%s.audit", vm->name);
-    if (paths_state_dir(options->state_dir, state_dir, err) < 0)
-        return -1;
     return paths_join(audit, state_dir, name, err);
 }
 
@@ -326,6 +344,7 @@ int cli_run(int argc, char **argv)
     struct error err = {0};
     struct error kvm_error = {0};
     char runtime_dir[PATH_MAX];
+    char state_dir[PATH_MAX];
     char audit[PATH_MAX];
 
     block_signals();
@@ -343,7 +362,7 @@ int cli_run(int argc, char **argv)
     if (result == 0)
         result = complete(&supervisor.vm, &options, &err);
     if (result == 0)
-        result = find_places(&options, &supervisor.vm, runtime_dir, audit, &err);
+        result = find_places(&options, &supervisor.vm, runtime_dir, state_dir, audit, &err);
     if (result == 0 && !started) {
         err = kvm_error;
         result = -1;
@@ -354,6 +373,8 @@ int cli_run(int argc, char **argv)
             vmm_process_end(&supervisor.process);
         status = cli_fail(&err);
     } else {
+        supervisor.state_dir = state_dir;
+        supervisor.accept_level_reset = options.accept_level_reset;
         supervisor_run(&supervisor, runtime_dir, audit);
         status = report(&supervisor, &options);
     }

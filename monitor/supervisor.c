@@ -248,7 +248,7 @@ static void serve_signals(struct supervisor *s)
         return;
     if (!s->stop_signal)
         s->stop_signal = (int)info.ssi_signo;
-    supervisor_set_level(s, LEVEL_ACTOR_OPERATOR, LEVEL_OFFLINE);
+    supervisor_stop(s);
 }
 
 void supervisor_lie(struct supervisor *s, const char *text)
@@ -296,7 +296,7 @@ static void serve_output(struct supervisor *s)
             s->error.status = EXIT_STATUS_ISOLATED;
             supervisor_fail(s, RUN_ISOLATED);
         }
-        supervisor_set_level(s, LEVEL_ACTOR_OPERATOR, LEVEL_OFFLINE);
+        supervisor_stop(s);
     }
     if (wake)
         vmm_process_wake(&s->process, s->console_port);
@@ -479,16 +479,30 @@ static int check_ports(const struct supervisor *s, struct error *err)
     return 0;
 }
 
+static int open_audit(struct supervisor *s, const char *path, struct error *err)
+{
+    const struct audit_record record = {.type = AUDIT_START, .port = AUDIT_NO_PORT};
+    return audit_log_open(&s->audit, path, &clock_host, err) < 0 ||
+                   audit_log_append(&s->audit, &record, err) < 0
+               ? -1
+               : 0;
+}
+
 static int start(struct supervisor *s, const char *runtime_dir, const char *audit_path,
                  struct error *err)
 {
     sigset_t set;
     if (check_ports(s, err) < 0 || vmm_process_prepare(&s->process, &s->vm, err) < 0 ||
-        map_rings(s, err) < 0 || vmm_process_configure(&s->process, &s->vm, err) < 0)
+        map_rings(s, err) < 0 || vmm_process_open_inputs(&s->process, &s->vm, err) < 0)
+        return -1;
+    if (s->accept_level_reset &&
+        (open_audit(s, audit_path, err) < 0 || launch_record_reset(s, err) < 0))
+        return -1;
+    if (launch_admit(s, err) < 0 || vmm_process_configure(&s->process, &s->vm, err) < 0)
         return -1;
     // Everything below happens while the VMM builds the VM.
     if (control_server_open(&s->control, runtime_dir, s->vm.name, err) < 0 ||
-        audit_log_open(&s->audit, audit_path, &clock_host, err) < 0)
+        (s->audit.fd < 0 && open_audit(s, audit_path, err) < 0))
         return -1;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
@@ -497,10 +511,10 @@ static int start(struct supervisor *s, const char *runtime_dir, const char *audi
     s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (s->signals < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "signalfd");
-    const struct audit_record record = {.type = AUDIT_START, .port = AUDIT_NO_PORT};
-    if (audit_log_append(&s->audit, &record, err) < 0)
+    if (launch_go(s, err) < 0)
         return -1;
-    return backends_start(s, err);
+    // From Severed on there are no backends.
+    return s->level.level < LEVEL_SEVERED ? backends_start(s, err) : 0;
 }
 
 // The last records: what the VMM still had in its ring, the violation, the end.
@@ -538,6 +552,8 @@ static void close_audit(struct supervisor *s)
         s->error = err;
         s->outcome = RUN_ISOLATED;
     }
+    if (!whole)
+        go_offline(s);
     audit_log_close(&s->audit);
 }
 
@@ -545,6 +561,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
 {
     s->signals = -1;
     s->audit.fd = -1;
+    s->state.fd = s->state.deployment.folder = -1;
     s->control.fd = s->control.lock = -1;
     for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++)
         s->control.clients[i].fd = -1;
@@ -565,6 +582,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
     if (s->has_console && s->console.output.header && !s->console_lies && s->outcome != RUN_FAILED)
         console_relay_drain(&s->console, s->stopping ? 0 : DRAIN_MS);
     close_audit(s);
+    launch_end(s);
     control_server_close(&s->control);
     if (s->signals >= 0)
         close(s->signals);

@@ -12,6 +12,7 @@
 #include "level_control.h"
 #include "message_relay.h"
 #include "port_policy.h"
+#include "vm_state.h"
 #include "vmm_process.h"
 
 // How a run ended.
@@ -50,7 +51,12 @@ struct supervisor {
     uint64_t relayed_bytes[VMM_MAX_PORTS]; // from the model, of the ports that we carry
     uint64_t status_asked_ns;
     struct level_state level;
-    bool level_asked; // the VMM owes a confirmation of the level, until level_deadline_ns
+    struct vm_state state;   // what of it is durable
+    const char *state_dir;   // given by the caller
+    bool accept_level_reset; // given by the caller
+    bool state_broken;       // the state file could not be written: the running mark stays
+    bool stop_only;          // the level rises for this run only: an ordinary end
+    bool level_asked;        // the VMM owes a confirmation of the level, until level_deadline_ns
     uint32_t level_number;
     uint64_t level_deadline_ns;
     uint32_t paused_vcpus; // as last confirmed

@@ -252,7 +252,7 @@ static void serve(struct supervisor *s, struct control_client *client)
     case CONTROL_STOP:
         control_client_answer(client, "{\"format\":\"" CONTROL_FORMAT "\",\"stopping\":true}", NULL,
                               0);
-        supervisor_set_level(s, LEVEL_ACTOR_OPERATOR, LEVEL_OFFLINE);
+        supervisor_stop(s);
         break;
     case CONTROL_PORT_CLOSE:
     case CONTROL_PORT_OPEN:

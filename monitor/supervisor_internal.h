@@ -24,6 +24,8 @@ enum watched {
 // confirmed by the VMM, or it is killed.
 enum level_refusal supervisor_set_level(struct supervisor *s, enum level_actor actor,
                                         enum level level);
+// An ordinary end: the gate shuts and the VMM ends as at Offline, but the durable level stays.
+void supervisor_stop(struct supervisor *s);
 void levels_take_done(struct supervisor *s, const struct vmm_level *done);
 // The VMM can be asked from now on.
 void levels_take_ready(struct supervisor *s);
@@ -32,6 +34,19 @@ void levels_serve(struct supervisor *s);
 
 // Asks the VMM to end, or kills it at once. Only levels do this.
 void supervisor_end_vmm(struct supervisor *s, bool kill);
+
+// The launch and the durable level (supervisor_launch.c). Admits the VM whose inputs are open, or
+// refuses it; level and page are set.
+int launch_admit(struct supervisor *s, struct error *err);
+// --accept-level-reset goes to the log before it has any effect.
+int launch_record_reset(struct supervisor *s, struct error *err);
+// Makes the running mark durable and lets the VMM enter the model.
+int launch_go(struct supervisor *s, struct error *err);
+// Makes a level durable (vm_state_persist) and records that.
+int launch_persist(struct supervisor *s, enum level level, uint64_t sequence, const char *reason,
+                   struct error *err);
+// Takes the running mark away, unless the state file could not be written.
+void launch_end(struct supervisor *s);
 
 // The run is over; the first outcome stands.
 void supervisor_fail(struct supervisor *s, enum run_outcome outcome);

@@ -70,12 +70,59 @@ static enum level_refusal happen(struct supervisor *s, const struct level_event 
     return LEVEL_REFUSAL_NONE;
 }
 
+static const char *const actor_texts[] = {
+    [LEVEL_ACTOR_HYPERVISOR] = "raised by the hypervisor",
+    [LEVEL_ACTOR_DETECTOR] = "raised by a detector or a rule",
+    [LEVEL_ACTOR_OPERATOR] = "raised by an operator",
+    [LEVEL_ACTOR_ADMINISTRATORS] = "raised by the administrators",
+};
+
+// The page has been raised; now the level becomes durable. One that cannot is Offline: the running
+// mark stays, so that the next launch finds it so.
+static void persist(struct supervisor *s, enum level_actor actor)
+{
+    struct error err;
+    if (s->stop_only || s->state.fd < 0 || s->state_broken || s->level.level <= s->state.level ||
+        launch_persist(s, s->level.level, 0, actor_texts[actor], &err) == 0)
+        return;
+    fprintf(stderr, "guillotine: ALARM: %s: the VM is isolated\n", err.text);
+    const struct level_event event = {
+        .kind = LEVEL_EVENT_SET,
+        .actor = LEVEL_ACTOR_HYPERVISOR,
+        .target = LEVEL_OFFLINE,
+    };
+    happen(s, &event);
+}
+
 enum level_refusal supervisor_set_level(struct supervisor *s, enum level_actor actor,
                                         enum level level)
 {
     const struct level_event event = {.kind = LEVEL_EVENT_SET, .actor = actor, .target = level};
-    // Before there is a page there is nothing to isolate.
-    return s->process.level_own ? happen(s, &event) : LEVEL_REFUSAL_INVALID;
+    if (!s->process.level_own && s->state.fd < 0)
+        return LEVEL_REFUSAL_INVALID; // there is nothing to isolate
+    if (!s->process.level_own) {
+        // The VMM is gone, and what is found now still counts.
+        s->level.level = level > s->level.level ? level : s->level.level;
+        persist(s, actor);
+        return LEVEL_REFUSAL_NONE;
+    }
+    enum level_refusal refusal = happen(s, &event);
+    // An ordinary stop may have raised the page to the same level before.
+    persist(s, actor);
+    return refusal;
+}
+
+void supervisor_stop(struct supervisor *s)
+{
+    const struct level_event event = {
+        .kind = LEVEL_EVENT_SET,
+        .actor = LEVEL_ACTOR_OPERATOR,
+        .target = LEVEL_OFFLINE,
+    };
+    s->stop_only = true;
+    if (s->process.level_own)
+        happen(s, &event);
+    s->stop_only = false;
 }
 
 static void effect_failed(struct supervisor *s, const char *what)
@@ -87,6 +134,7 @@ static void effect_failed(struct supervisor *s, const char *what)
     fprintf(stderr, "guillotine: ALARM: %s: the VMM is killed\n", what);
     s->level_asked = false;
     happen(s, &event);
+    persist(s, LEVEL_ACTOR_HYPERVISOR);
     clients_take_level(s);
 }
 

@@ -144,7 +144,7 @@ class Bench:
             file.write(content)
         return path
 
-    def write_vm(self, name, **keys):
+    def write_vm(self, name, /, **keys):
         """Writes a VM file."""
         return self.write(name, json.dumps({"format": "guillotine-vm/1", **keys}))
 

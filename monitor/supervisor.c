@@ -206,6 +206,10 @@ static void serve_channel(struct supervisor *s)
     memset(&buffer, 0, sizeof(buffer));
     ssize_t length =
         fd_message_receive(s->process.channel, &buffer, sizeof(buffer), NULL, &fd_count, &err);
+    // It left without reading what we had sent. What it said before is still there.
+    if (length < 0 && err.code == ECONNRESET)
+        length =
+            fd_message_receive(s->process.channel, &buffer, sizeof(buffer), NULL, &fd_count, &err);
     uint64_t size = length > 0 ? (uint64_t)length : 0;
     uint32_t type = size ? vmm_message_check(&buffer.message, size) : 0;
     if (length < 0 && err.code == EAGAIN)

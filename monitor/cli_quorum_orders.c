@@ -14,6 +14,7 @@
 #include "hex.h"
 #include "key_set_store.h"
 #include "paths.h"
+#include "vm_at_rest.h"
 #include "vm_file.h"
 #include "whole_file.h"
 
@@ -85,9 +86,10 @@ static int read_proposal(const struct json_place *place, void *target, struct er
     return json_read_object(place, fields, COUNT(fields), target, err);
 }
 
-// Asks a VM for what orders are bound to; `text` is its answer as it came.
-static int ask_quorum(const char *runtime_dir, const char *vm, char text[ANSWER_MAX],
-                      struct quorum_answer *answer, struct error *err)
+// Asks a VM for what orders are bound to; `text` is its answer as it came. One that does not run
+// has its answer on disk, unless `state_dir` is NULL.
+static int ask_quorum(const char *runtime_dir, const char *state_dir, const char *vm,
+                      char text[ANSWER_MAX], struct quorum_answer *answer, struct error *err)
 {
     static const struct json_field fields[] = {
         {.key = "format", .read = ignore, .required = true},
@@ -101,9 +103,12 @@ static int ask_quorum(const char *runtime_dir, const char *vm, char text[ANSWER_
     };
     static const struct control_question question = {.operation = "quorum"};
     cleanup_json_document struct json_document document = {0};
-    cleanup_fd int fd = control_connect(runtime_dir, vm, err);
+    cleanup_fd int fd = vm_name_is_valid(vm) ? control_connect(runtime_dir, vm, err) : -1;
     *answer = (struct quorum_answer){0};
-    if (fd < 0 || control_ask(fd, &question, text, ANSWER_MAX, NULL, err) < 0 ||
+    int asked = fd >= 0     ? control_ask(fd, &question, text, ANSWER_MAX, NULL, err)
+                : state_dir ? vm_at_rest_describe(state_dir, vm, text, ANSWER_MAX, err)
+                            : -1;
+    if (asked < 0 ||
         json_document_parse(&document, OWN_ANSWER, text, strlen(text), ANSWER_MAX, err) < 0)
         return -1;
     struct json_place root = json_document_root(&document);
@@ -167,13 +172,14 @@ static int fill_order(const struct quorum_options *options, const struct quorum_
 int quorum_propose(const struct quorum_options *options, struct error *err)
 {
     char runtime_dir[PATH_MAX];
+    char state_dir[PATH_MAX];
     char text[ANSWER_MAX];
     struct quorum_answer answer;
     struct signed_order signed_order = {0};
     cleanup_free char *file = NULL;
-    if (check_name(options->arguments[0], err) < 0 ||
-        paths_runtime_dir(options->runtime_dir, runtime_dir, err) < 0 ||
-        ask_quorum(runtime_dir, options->arguments[0], text, &answer, err) < 0 ||
+    if (paths_runtime_dir(options->runtime_dir, runtime_dir, err) < 0 ||
+        paths_state_dir(options->state_dir, state_dir, err) < 0 ||
+        ask_quorum(runtime_dir, state_dir, options->arguments[0], text, &answer, err) < 0 ||
         fill_order(options, &answer, &signed_order.order, err) < 0 ||
         signed_order_format(&signed_order, &file, err) < 0)
         return -1;
@@ -191,8 +197,8 @@ int quorum_propose(const struct quorum_options *options, struct error *err)
 }
 
 // The VM that runs here with the order's UUID.
-static int find_vm(const char *runtime_dir, const struct level_order *order,
-                   char name[VM_NAME_SIZE], struct error *err)
+static unsigned find_vm(const char *runtime_dir, const struct level_order *order,
+                        char name[VM_NAME_SIZE])
 {
     static const char suffix[] = ".sock";
     unsigned found = 0;
@@ -206,7 +212,8 @@ static int find_vm(const char *runtime_dir, const struct level_order *order,
         if (length <= strlen(suffix) || strcmp(entry->d_name + length - strlen(suffix), suffix))
             continue;
         snprintf(other, sizeof(other), "%.*s", (int)(length - strlen(suffix)), entry->d_name);
-        if (!vm_name_is_valid(other) || ask_quorum(runtime_dir, other, text, &answer, NULL) < 0 ||
+        if (!vm_name_is_valid(other) ||
+            ask_quorum(runtime_dir, NULL, other, text, &answer, NULL) < 0 ||
             memcmp(answer.vm, order->vm, sizeof(answer.vm)) != 0)
             continue;
         snprintf(name, VM_NAME_SIZE, "%s", other);
@@ -214,10 +221,24 @@ static int find_vm(const char *runtime_dir, const struct level_order *order,
     }
     if (folder)
         closedir(folder);
-    return found == 1 ? 0
-                      : error_set(err, EXIT_STATUS_FAILURE, 0,
-                                  "%s VM of the order runs here: name it behind the file",
-                                  found ? "more than one" : "no");
+    return found;
+}
+
+static int submit_at_rest(const struct quorum_options *options, const struct signed_order *order,
+                          struct error *err)
+{
+    char state_dir[PATH_MAX];
+    enum level level;
+    if (options->propose)
+        return error_set(err, EXIT_STATUS_USAGE, 0,
+                         "the VM does not run: there is nothing that a proposal could hold");
+    if (paths_state_dir(options->state_dir, state_dir, err) < 0 ||
+        vm_at_rest_order(state_dir, order, &level, err) < 0)
+        return error_wrap(err, "%s", options->arguments[0]);
+    if (options->json)
+        printf("{\"format\":\"" CONTROL_FORMAT "\",\"level\":\"%s\",\"running\":false}\n",
+               level_name(level));
+    return 0;
 }
 
 int quorum_submit(const struct quorum_options *options, struct error *err)
@@ -236,9 +257,14 @@ int quorum_submit(const struct quorum_options *options, struct error *err)
     // The supervisor decides; a file that is none is refused here too, with its place. It goes
     // there as it is.
     if (!vm) {
-        if (signed_order_parse(path, text, length, &signed_order, err) < 0 ||
-            find_vm(runtime_dir, &signed_order.order, found, err) < 0)
+        if (signed_order_parse(path, text, length, &signed_order, err) < 0)
             return -1;
+        unsigned count = find_vm(runtime_dir, &signed_order.order, found);
+        if (count > 1)
+            return error_set(err, EXIT_STATUS_FAILURE, 0,
+                             "more than one VM of the order runs here: name it behind the file");
+        if (!count)
+            return submit_at_rest(options, &signed_order, err);
         vm = found;
     }
     const struct control_question question = {
@@ -309,13 +335,14 @@ static int show_store(const struct quorum_options *options, struct error *err)
 int quorum_status(const struct quorum_options *options, struct error *err)
 {
     char runtime_dir[PATH_MAX];
+    char state_dir[PATH_MAX];
     char text[ANSWER_MAX];
     struct quorum_answer answer;
     if (!options->argument_count)
         return show_store(options, err);
-    if (check_name(options->arguments[0], err) < 0 ||
-        paths_runtime_dir(options->runtime_dir, runtime_dir, err) < 0 ||
-        ask_quorum(runtime_dir, options->arguments[0], text, &answer, err) < 0)
+    if (paths_runtime_dir(options->runtime_dir, runtime_dir, err) < 0 ||
+        paths_state_dir(options->state_dir, state_dir, err) < 0 ||
+        ask_quorum(runtime_dir, state_dir, options->arguments[0], text, &answer, err) < 0)
         return -1;
     if (options->json)
         printf("%s\n", text);

@@ -492,7 +492,7 @@ static int start(struct supervisor *s, const char *runtime_dir, const char *audi
     if (s->accept_level_reset &&
         (open_audit(s, audit_path, err) < 0 || launch_record_reset(s, err) < 0))
         return -1;
-    if (launch_admit(s, err) < 0)
+    if (orders_load(s, err) < 0 || launch_admit(s, err) < 0)
         return -1;
     levels_init(s, s->state.level);
     if (heartbeats_open(s, err) < 0 || orders_open(s, err) < 0 ||

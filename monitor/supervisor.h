@@ -43,7 +43,7 @@ struct supervisor {
     const char *state_dir;    // NULL: no key set
     uint8_t deployment[16];   // UUIDs; zero: the key set's, none
     uint8_t uuid[16];
-    uint64_t *last_sequence;   // of the VM's last accepted order; whoever keeps it sets this
+    uint64_t *last_sequence; // of the VM's last accepted order; whoever keeps it sets this
     struct supervisor_orders orders;
     struct vmm_process process;
     struct audit_ring audit_rings[VMM_MAX_POLLERS];
@@ -71,10 +71,10 @@ struct supervisor {
     bool accept_level_reset; // given by the caller
     bool state_broken;       // the state file could not be written: the running mark stays
     struct containment containment;
-    uint64_t decided_ns; // when the page was last written
-    uint64_t gate_ns;    // from then until the last poller saw its gate shut, as confirmed
-    uint64_t vcpus_ns;   // from then until the last vCPU was out of guest mode
-    enum level_actor actor;           // who acted last
+    uint64_t decided_ns;    // when the page was last written
+    uint64_t gate_ns;       // from then until the last poller saw its gate shut, as confirmed
+    uint64_t vcpus_ns;      // from then until the last vCPU was out of guest mode
+    enum level_actor actor; // who acted last
     char reason[CONTROL_REASON_SIZE]; // of the level in force, if one was given
     uint32_t paused_vcpus;            // as last confirmed
     struct supervisor_heartbeat heartbeat;

@@ -31,6 +31,12 @@ static int measure(struct supervisor *s, struct digest_set *digests, struct erro
     return 0;
 }
 
+static bool is_replica_permitted(const uint8_t digest[DIGEST_BYTES], void *context)
+{
+    const struct supervisor *s = context;
+    return s->orders.keys.set.version && key_set_file_permits_replica(&s->orders.keys, digest);
+}
+
 int launch_admit(struct supervisor *s, struct error *err)
 {
     struct vm_state_request request = {
@@ -38,6 +44,8 @@ int launch_admit(struct supervisor *s, struct error *err)
         .name = s->vm.name,
         .name_generated = s->vm.name_generated,
         .accept_reset = s->accept_level_reset,
+        .permitted = is_replica_permitted,
+        .context = s,
     };
     if (deployment_open(&s->state.deployment, s->state_dir, err) < 0 ||
         measure(s, &request.digests, err) < 0 || vm_state_claim(&s->state, &request, err) < 0)

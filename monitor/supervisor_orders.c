@@ -16,6 +16,11 @@
 // How long a proposal to lower is shown as open. It holds nothing.
 #define PROPOSAL_NS CONTAINMENT_PROPOSAL_NS
 
+int orders_load(struct supervisor *s, struct error *err)
+{
+    return s->state_dir && key_set_store_load(s->state_dir, &s->orders.keys, err) < 0 ? -1 : 0;
+}
+
 int orders_open(struct supervisor *s, struct error *err)
 {
     static const uint8_t none[UUID_BYTES];
@@ -25,9 +30,8 @@ int orders_open(struct supervisor *s, struct error *err)
         s->last_sequence = &orders->run_sequence;
     memcpy(config->uuid, s->uuid, sizeof(config->uuid));
     config->last_sequence = *s->last_sequence;
-    int found = s->state_dir ? key_set_store_load(s->state_dir, &orders->keys, err) : 0;
-    if (found <= 0)
-        return found;
+    if (!orders->keys.set.version)
+        return 0;
     if (!memcmp(s->deployment, none, sizeof(none)))
         memcpy(s->deployment, orders->keys.set.deployment, sizeof(s->deployment));
     if (memcmp(s->deployment, orders->keys.set.deployment, sizeof(s->deployment)))

@@ -80,7 +80,7 @@ static void start(const char *file)
     struct error err;
     int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (kvm < 0 || vm_file_load(file, &vm, &err) < 0 || vmm_process_start(&vmm, kvm, &err) < 0 ||
-        vmm_process_prepare(&vmm, &vm, &err) < 0)
+        vmm_process_prepare(&vmm, &vm, &err) < 0 || vmm_process_open_inputs(&vmm, &vm, &err) < 0)
         give_up("no VMM");
     vmm.config.key_set = keys;
     vmm.config.last_sequence = 8;

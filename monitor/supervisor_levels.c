@@ -91,7 +91,8 @@ static void persist(struct supervisor *s, enum level_actor actor)
         .actor = LEVEL_ACTOR_HYPERVISOR,
         .target = LEVEL_OFFLINE,
     };
-    happen(s, &event);
+    if (s->process.level_own)
+        happen(s, &event);
 }
 
 enum level_refusal supervisor_set_level(struct supervisor *s, enum level_actor actor,

@@ -133,6 +133,14 @@ static void take_ready(struct supervisor *s, const struct vmm_ready *ready)
     s->order_deadline_ns = clock_now_ns(&clock_host) + ORDER_NS;
 }
 
+// The VMM is gone without a word, or talks nonsense. It may have entered the model before it said
+// that it would: the level is Offline in either case.
+static void fail_silent_vmm(struct supervisor *s)
+{
+    supervisor_fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
+    go_offline(s);
+}
+
 static void take_end(struct supervisor *s, const struct vmm_end *end)
 {
     if (s->ended)
@@ -241,7 +249,7 @@ static void serve_channel(struct supervisor *s)
         error_set(&s->error, EXIT_STATUS_INTERNAL, 0,
                   length > 0 ? "the VMM sent a message that is not of the protocol"
                              : "the VMM ended without a report");
-        supervisor_fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
+        fail_silent_vmm(s);
     }
 }
 
@@ -414,7 +422,7 @@ static void loop(struct supervisor *s)
             serve_channel(s);
         else if (fds[WATCH_PROCESS].revents && !s->ended) {
             error_set(&s->error, EXIT_STATUS_INTERNAL, 0, "the VMM ended without a report");
-            supervisor_fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
+            fail_silent_vmm(s);
         }
         levels_serve(s);
         if (s->ready && s->orders_open && clock_now_ns(&clock_host) >= s->order_deadline_ns)

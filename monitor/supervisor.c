@@ -115,6 +115,12 @@ static void take_ready(struct supervisor *s, const struct vmm_ready *ready)
     s->order_deadline_ns = clock_now_ns(&clock_host) + ORDER_NS;
 }
 
+void supervisor_fail_silent(struct supervisor *s)
+{
+    supervisor_fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
+    go_offline(s);
+}
+
 static void take_end(struct supervisor *s, const struct vmm_end *end)
 {
     if (s->ended)
@@ -230,7 +236,7 @@ static void serve_channel(struct supervisor *s)
     } else if (!s->ended) {
         error_set(&s->error, EXIT_STATUS_INTERNAL, 0,
                   "the VMM sent a message that is not of the protocol");
-        supervisor_fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
+        supervisor_fail_silent(s);
     }
 }
 

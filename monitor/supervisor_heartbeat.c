@@ -270,7 +270,7 @@ void heartbeats_take_death(struct supervisor *s)
     else
         error_set(&s->error, EXIT_STATUS_INTERNAL, 0, "the VMM ended without a report");
     s->heartbeat.lost = s->ready;
-    supervisor_fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
+    supervisor_fail_silent(s);
     // Somebody's silence, and not a signal or a bad page.
     if (cause && cause < LEVEL_CAUSE_SIGNAL && cause != LEVEL_CAUSE_MEMORY_ERROR)
         record(s, who_was_silent(cause), 0);

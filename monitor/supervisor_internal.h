@@ -90,6 +90,10 @@ void launch_end(struct supervisor *s);
 // The run is over; the first outcome stands.
 void supervisor_fail(struct supervisor *s, enum run_outcome outcome);
 
+// The VMM is gone without a word, or talks nonsense. It may have entered the model before it said
+// that it would: the level is Offline in either case.
+void supervisor_fail_silent(struct supervisor *s);
+
 // The VMM says something impossible: it has fallen.
 void supervisor_lie(struct supervisor *s, const char *text);
 

@@ -157,8 +157,8 @@ Test(vm_file, relative_paths_start_at_the_folder_of_the_file)
 }
 
 #define ROOT_KEYS                                                                                  \
-    "(known: format, name, image, arguments, vcpus, memory_bytes, weights, placement, poller, "    \
-    "ports, audit, require, heartbeat, on_failure)"
+    "(known: format, name, uuid, image, arguments, vcpus, memory_bytes, weights, placement, "      \
+    "poller, ports, audit, require, heartbeat, on_failure)"
 
 Test(vm_file, refuses_what_is_no_vm_file)
 {
@@ -194,6 +194,8 @@ Test(vm_file, refuses_bad_members)
     static const struct refusal refusals[] = {
         {VM("\"imgae\":\"b\""),
          "t.json:2:1: /imgae: unknown key, did you mean 'image'? " ROOT_KEYS},
+        {VM("\"uuid\":\"11111111-2222-1333-8444-555555555555\""),
+         "t.json:2:8: /uuid: '11111111-2222-1333-8444-555555555555' is not a version 4 UUID"},
         {VM("\"zzz\":1"), "t.json:2:1: /zzz: unknown key " ROOT_KEYS},
         {VM("\"image\":\"b\""), "t.json:2:1: /image: duplicate key"},
         {VM("\"vcpus\":1,\n\"ports\":[{\"kind\":\"console\",\"limits\":{\"bytes_total\":1,"

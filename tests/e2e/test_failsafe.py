@@ -399,6 +399,22 @@ def check_no_false_loss():
             process.wait()
 
 
+@tap.test("a VM that does nothing, and one that may do nothing, beat for many periods")
+def check_idle():
+    for level in (None, "severed"):
+        cell = Cell("idle", arguments=[bench.write_vm(
+            "idle.json", image=bench.guests["attack_hang.elf"], arguments=["park"],
+            ports=[{"kind": "console", "mode": "doorbell" if level else "adaptive"}],
+            heartbeat={"period_ms": 400})])
+        if level:
+            assert bench.command("isolate", *RUNTIME, "idle", level).returncode == 0
+        time.sleep(4)
+        assert cell.process.poll() is None, cell.end()
+        bench.command("kill", *RUNTIME, "idle")
+        assert cell.end().status == 81
+        assert not cell.records("heartbeat")
+
+
 @tap.test("an operator who never gives a sign of life: Offline")
 def check_operator():
     cell = Cell("operator", arguments=[bench.write_vm(

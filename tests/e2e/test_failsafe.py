@@ -506,6 +506,48 @@ def check_no_memory():
         bench.check_nothing_left()
 
 
+@contextlib.contextmanager
+def memory_group(limit):
+    """A control group with a limit of memory, of either version; gives its file of processes."""
+    base = "/sys/fs/cgroup/memory" if os.path.isdir("/sys/fs/cgroup/memory") else "/sys/fs/cgroup"
+    folder = os.path.join(base, f"guillotine-test-{os.getpid()}")
+    try:
+        os.mkdir(folder)
+    except OSError as error:
+        raise Skip(f"cannot make a control group: {error}") from error
+    try:
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            if os.path.exists(os.path.join(folder, name)):
+                with open(os.path.join(folder, name), "w", encoding="ascii") as file:
+                    file.write(str(limit))
+                break
+        else:
+            raise Skip("control groups do not limit memory")
+        swap = os.path.join(folder, "memory.swap.max")
+        if os.path.exists(swap):
+            with open(swap, "w", encoding="ascii") as file:
+                file.write("0")
+        yield os.path.join(folder, "cgroup.procs")
+    finally:
+        wait_until(lambda: not open(os.path.join(folder, "cgroup.procs")).read(), 5)
+        os.rmdir(folder)
+
+
+@tap.test("the kernel kills for memory while the model runs: Offline")
+def check_out_of_memory():
+    if os.geteuid() != 0:
+        raise Skip("needs root for a control group")
+    with memory_group(48 << 20) as procs:
+        log = bench.path("oom.audit")
+        ended = bench.run(["--audit", log, *SPEAK, "--", "grow"],
+                          prefix=["sh", "-c", f'echo $$ > {procs} && exec "$@"', "sh"])
+        assert b"grown" not in ended.stdout, "there was memory enough"
+        assert ended.status == 81 and ended.result["outcome"] == "isolated", ended
+        levels = [r["level"] for r in bench.audit(log) if r["type"] == "level"]
+        assert levels == ["offline"], levels
+    bench.check_nothing_left()
+
+
 def main():
     try:
         return 0 if tap.run() else 1

@@ -10,6 +10,8 @@ int cli_run(int argc, char **argv);
 int cli_ps(int argc, char **argv);
 int cli_kill(int argc, char **argv);
 int cli_isolate(int argc, char **argv);
+int cli_quorum(int argc, char **argv);
+int cli_heartbeat(int argc, char **argv);
 int cli_ports(int argc, char **argv);
 int cli_message(int argc, char **argv);
 int cli_audit(int argc, char **argv);

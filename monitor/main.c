@@ -15,6 +15,8 @@ static const struct {
     {"run", cli_run, "run a model in a cell and wait for it"},
     {"ps", cli_ps, "list the VMs that run"},
     {"isolate", cli_isolate, "raise the isolation level of a VM"},
+    {"quorum", cli_quorum, "keys, key sets and signed orders of administrators"},
+    {"heartbeat", cli_heartbeat, "tell a VM that its operator is there"},
     {"kill", cli_kill, "stop a VM at once"},
     {"ports", cli_ports, "show the ports of a VM, close and open them"},
     {"message", cli_message, "exchange messages with a model"},
@@ -33,7 +35,7 @@ static int help(void)
            "\n"
            "Commands:\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        printf("  %-8s %s\n", commands[i].name, commands[i].summary);
+        printf("  %-9s %s\n", commands[i].name, commands[i].summary);
     printf("\n"
            "  guillotine COMMAND --help   options and examples of a command\n"
            "  guillotine --version [--json]\n"

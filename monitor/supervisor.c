@@ -476,7 +476,7 @@ static int start(struct supervisor *s, const char *runtime_dir, const char *audi
     if (check_ports(s, err) < 0 || vmm_process_prepare(&s->process, &s->vm, err) < 0)
         return -1;
     levels_init(s, LEVEL_STANDARD);
-    if (heartbeats_open(s, err) < 0 || map_rings(s, err) < 0 ||
+    if (heartbeats_open(s, err) < 0 || orders_open(s, err) < 0 || map_rings(s, err) < 0 ||
         vmm_process_configure(&s->process, &s->vm, err) < 0)
         return -1;
     // Everything below happens while the VMM builds the VM.

@@ -10,6 +10,7 @@
 #include "console_relay.h"
 #include "containment.h"
 #include "control_server.h"
+#include "key_set_file.h"
 #include "message_relay.h"
 #include "port_policy.h"
 #include "supervisor_heartbeat.h"
@@ -24,8 +25,25 @@ enum run_outcome {
     RUN_FAILED,    // it could not be launched, or broke; `error` says why
 };
 
+// The administrators' orders (supervisor_orders.c).
+struct supervisor_orders {
+    struct key_set_file keys; // in force; version 0: none
+    uint64_t run_sequence;    // where last_sequence points to if nobody keeps it
+    bool lowers;              // an order is being carried out: `lowering` goes to the VMM
+    struct vmm_lowering lowering;
+    bool proposed;
+    struct signed_order proposal;
+    uint64_t proposal_deadline_ns;
+    uint64_t beat_counter; // of the last token of an operator's console
+};
+
 struct supervisor {
     struct vm_description vm; // owned
+    const char *state_dir;    // NULL: no key set
+    uint8_t deployment[16];   // UUIDs; zero: the key set's, none
+    uint8_t uuid[16];
+    uint64_t *last_sequence;   // of the VM's last accepted order; whoever keeps it sets this
+    struct supervisor_orders orders;
     struct vmm_process process;
     struct audit_ring audit_rings[VMM_MAX_POLLERS];
     struct audit_log audit;

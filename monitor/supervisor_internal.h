@@ -58,6 +58,19 @@ void heartbeats_take_death(struct supervisor *s);
 // The run is over, nothing of the VM runs any more. Reboots the host if that is what the VM file
 // and the command line want.
 void heartbeats_close(struct supervisor *s);
+// Orders of the administrators (supervisor_orders.c). Loads and verifies the key set, for this
+// process and the VMM's configuration; without one, levels only rise. Returns 0 or -1.
+int orders_open(struct supervisor *s, struct error *err);
+// Checks, records and carries out a signed order. Returns 0, or why not: enum level_order_refusal
+// or enum level_refusal.
+uint32_t supervisor_take_order(struct supervisor *s, const struct level_order *order,
+                               const struct level_order_signature *signatures, unsigned count);
+// Asks the VMM for a lower level, with the order that allows it (s->orders.lowers).
+bool orders_ask(struct supervisor *s, const struct vmm_level *level);
+// Clients that bring an order or a proposal, ask what one is bound to, bring an operator's beat.
+void orders_serve(struct supervisor *s, struct control_client *client);
+void orders_answer_status(struct supervisor *s, struct control_client *client);
+void orders_take_beat(struct supervisor *s, struct control_client *client);
 
 // The run is over; the first outcome stands.
 void supervisor_fail(struct supervisor *s, enum run_outcome outcome);
@@ -88,6 +101,8 @@ void backends_take_done(struct supervisor *s, const struct vmm_port_order *order
 // When the next process is to be started, or UINT64_MAX.
 uint64_t backends_deadline_ns(const struct supervisor *s);
 void backends_kill_all(struct supervisor *s);
+// The level fell below Severed: starts again what ran before backends_kill_all.
+void backends_revive(struct supervisor *s);
 
 // Clients of the control socket (supervisor_clients.c).
 void clients_watch(struct supervisor *s, struct pollfd *fds);

@@ -54,6 +54,8 @@ static int check_config(const struct vmm_config *config, size_t length, size_t f
         if (!port_config_is_sound(config, &config->ports[i]))
             return error_set(err, EXIT_STATUS_INTERNAL, 0, "port %u out of range", i);
     }
+    if (config->key_set.version && !level_key_set_is_sound(&config->key_set))
+        return error_set(err, EXIT_STATUS_INTERNAL, 0, "key set out of range");
     if (fd_count != vmm_config_fd_count(config))
         return error_set(err, EXIT_STATUS_INTERNAL, 0, "%zu descriptors, %u expected", fd_count,
                          vmm_config_fd_count(config));

@@ -32,8 +32,9 @@ struct watches {
 static void start_watches(struct watches *watches, const struct vmm *vmm, uint64_t now_ns)
 {
     uint64_t period_ns = vmm->config.heartbeat_period_ns;
-    heartbeat_watch_start(&watches->supervisor, period_ns,
-                          atomic_load(&vmm->level_supervisor->beat), true, now_ns);
+    uint64_t beat = atomic_load(&vmm->level_supervisor->beat);
+    // One that has beaten is in its loop; one that has not may still be opening files.
+    heartbeat_watch_start(&watches->supervisor, period_ns, beat, beat == 0, now_ns);
     heartbeat_watch_start(&watches->control, period_ns, atomic_load(&vmm->control_beat), false,
                           now_ns);
     for (unsigned i = 0; i < vmm->config.poller_count; i++)

@@ -399,6 +399,22 @@ def check_no_false_loss():
             process.wait()
 
 
+@tap.test("a VM that does nothing, and one that may do nothing, beat for many periods")
+def check_idle():
+    for level in (None, "severed"):
+        cell = Cell("idle", arguments=[bench.write_vm(
+            "idle.json", image=bench.guests["attack_hang.elf"], arguments=["park"],
+            ports=[{"kind": "console", "mode": "doorbell" if level else "adaptive"}],
+            heartbeat={"period_ms": 400})])
+        if level:
+            assert bench.command("isolate", *RUNTIME, "idle", level).returncode == 0
+        time.sleep(4)
+        assert cell.process.poll() is None, cell.end()
+        bench.command("kill", *RUNTIME, "idle")
+        assert cell.end().status == 81
+        assert not cell.records("heartbeat")
+
+
 @tap.test("an operator who never gives a sign of life: Offline")
 def check_operator():
     cell = Cell("operator", arguments=[bench.write_vm(
@@ -488,6 +504,48 @@ def check_no_memory():
         assert ended.status in (69, 70, 75), f"{limit} MiB: {ended}"
         assert ended.stdout == b"", ended
         bench.check_nothing_left()
+
+
+@contextlib.contextmanager
+def memory_group(limit):
+    """A control group with a limit of memory, of either version; gives its file of processes."""
+    base = "/sys/fs/cgroup/memory" if os.path.isdir("/sys/fs/cgroup/memory") else "/sys/fs/cgroup"
+    folder = os.path.join(base, f"guillotine-test-{os.getpid()}")
+    try:
+        os.mkdir(folder)
+    except OSError as error:
+        raise Skip(f"cannot make a control group: {error}") from error
+    try:
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            if os.path.exists(os.path.join(folder, name)):
+                with open(os.path.join(folder, name), "w", encoding="ascii") as file:
+                    file.write(str(limit))
+                break
+        else:
+            raise Skip("control groups do not limit memory")
+        swap = os.path.join(folder, "memory.swap.max")
+        if os.path.exists(swap):
+            with open(swap, "w", encoding="ascii") as file:
+                file.write("0")
+        yield os.path.join(folder, "cgroup.procs")
+    finally:
+        wait_until(lambda: not open(os.path.join(folder, "cgroup.procs")).read(), 5)
+        os.rmdir(folder)
+
+
+@tap.test("the kernel kills for memory while the model runs: Offline")
+def check_out_of_memory():
+    if os.geteuid() != 0:
+        raise Skip("needs root for a control group")
+    with memory_group(48 << 20) as procs:
+        log = bench.path("oom.audit")
+        ended = bench.run(["--audit", log, *SPEAK, "--", "grow"],
+                          prefix=["sh", "-c", f'echo $$ > {procs} && exec "$@"', "sh"])
+        assert b"grown" not in ended.stdout, "there was memory enough"
+        assert ended.status == 81 and ended.result["outcome"] == "isolated", ended
+        levels = [r["level"] for r in bench.audit(log) if r["type"] == "level"]
+        assert levels == ["offline"], levels
+    bench.check_nothing_left()
 
 
 def main():

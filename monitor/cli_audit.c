@@ -41,6 +41,9 @@ static void print_json(const struct audit_record *record, const char *time)
         printf(",\"event\":\"%s\"", audit_backend_event_name(record->detail));
     else if (record->type == AUDIT_ORDER)
         printf(",\"order\":\"%s\"", audit_order_name(record->detail));
+    else if (record->type == AUDIT_HEARTBEAT)
+        printf(",\"lost\":\"%s\",\"argument\":%" PRIu64, audit_heartbeat_name(record->detail),
+               record->argument);
     else
         printf(",\"detail\":%u", record->detail);
     printf("}\n");
@@ -77,6 +80,9 @@ static void print_line(const struct audit_record *record, const char *time)
     case AUDIT_ORDER:
         printf(" port %u %s %u bytes", record->port, audit_order_name(record->detail),
                record->length);
+        break;
+    case AUDIT_HEARTBEAT:
+        printf(" %s lost", audit_heartbeat_name(record->detail));
         break;
     default:
         break;

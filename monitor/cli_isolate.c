@@ -16,22 +16,25 @@
 
 static int help(void)
 {
-    printf("Usage: guillotine isolate [--json] VM LEVEL\n"
+    printf("Usage: guillotine isolate [--json] [--reason TEXT] VM LEVEL\n"
            "\n"
            "Raises the isolation level of a running VM. Returns when it is true:\n"
            "  probation   only ports that the VM file marks for it carry traffic\n"
            "  severed     no port carries traffic, backends are killed, vCPUs are paused\n"
            "  offline     the VM has ended; its run command exits with status 81\n"
-           "Levels only rise: lowering one takes a quorum of administrators, which this\n"
-           "version does not have yet.\n"
+           "An operator only raises levels, to offline at most. Lowering one, and the levels\n"
+           "beyond offline, take a quorum of administrators: guillotine quorum --help.\n"
            "\n"
            "Options:\n"
-           "  --json              the answer of the supervisor\n"
+           "  --reason TEXT       why, for the audit log and for status (at most 256 bytes)\n"
+           "  --json              the supervisor's answer; gate_ns and vcpus_ns say how long\n"
+           "                      after the decision the gate was shut and vCPUs were out\n"
+           "                      (null: the level does not ask for it)\n"
            "  --runtime-dir DIR   where control sockets live\n"
            "\n"
            "Examples:\n"
            "  guillotine isolate demo probation\n"
-           "  guillotine isolate demo severed && guillotine ports demo\n");
+           "  guillotine isolate --reason 'odd traffic at 14:02' demo severed\n");
     return EXIT_STATUS_OK;
 }
 
@@ -48,6 +51,7 @@ int cli_isolate(int argc, char **argv)
 {
     static const struct option table[] = {
         {"json", 0, NULL, 'j'},
+        {"reason", 1, NULL, 'w'},
         {"runtime-dir", 1, NULL, 'r'},
         {"help", 0, NULL, 'h'},
         {0},
@@ -56,6 +60,7 @@ int cli_isolate(int argc, char **argv)
     char runtime_dir[PATH_MAX];
     char answer[1024];
     const char *given_dir = NULL;
+    const char *reason = NULL;
     bool json = false;
     int option;
     opterr = 0;
@@ -66,13 +71,21 @@ int cli_isolate(int argc, char **argv)
             json = true;
         else if (option == 'r')
             given_dir = optarg;
+        else if (option == 'w')
+            reason = optarg;
         else
             return cli_usage("isolate", option == ':' ? "%s needs a value" : "unknown option %s",
                              argv[optind - 1]);
     }
     if (optind + 2 != argc || !vm_name_is_valid(argv[optind]))
         return cli_usage("isolate", "give the name of one VM and a level");
-    const struct control_question question = {.operation = "isolate", .level = argv[optind + 1]};
+    const struct control_question question = {
+        .operation = "isolate",
+        .level = argv[optind + 1],
+        .reason = reason,
+    };
+    if (reason && strlen(reason) >= CONTROL_REASON_SIZE)
+        return cli_usage("isolate", "a reason has at most %d bytes", CONTROL_REASON_SIZE - 1);
     if (level_parse(question.level) == LEVEL_COUNT)
         return cli_usage("isolate", "'%s' is not a level: use probation, severed or offline",
                          question.level);

@@ -21,6 +21,9 @@ struct run_options {
     const char *audit;
     const char *result;
     const char *expect;
+    const char *watchdog_device;
+    const char *sysfs;
+    bool allow_host_cut;
     char **model_arguments;
     int model_argument_count;
 };
@@ -41,6 +44,9 @@ enum run_option {
     OPTION_REQUIRE,
     OPTION_RUNTIME_DIR,
     OPTION_STATE_DIR,
+    OPTION_WATCHDOG_DEVICE,
+    OPTION_ALLOW_HOST_CUT,
+    OPTION_SYSFS,
     OPTION_HELP,
 };
 
@@ -80,6 +86,15 @@ static const struct {
     {{"state-dir", 1, NULL, OPTION_STATE_DIR},
      "DIR",
      "where audit logs live (root: /var/lib/guillotine, else ~/.local/state/guillotine)"},
+    {{"watchdog-device", 1, NULL, OPTION_WATCHDOG_DEVICE},
+     "DEV",
+     "write to this watchdog of the hardware; it resets the host if this process hangs or dies"},
+    {{"allow-host-cut", 0, NULL, OPTION_ALLOW_HOST_CUT},
+     NULL,
+     "permit what takes the host itself down, such as on_failure: reboot"},
+    {{"sysfs", 1, NULL, OPTION_SYSFS},
+     "DIR",
+     "where memory errors are counted (default /sys; for tests)"},
     {{"help", 0, NULL, OPTION_HELP}, NULL, "this text"},
 };
 
@@ -198,6 +213,15 @@ static int apply(int option, const char *value, struct run_options *options,
         return 0;
     case OPTION_STATE_DIR:
         options->state_dir = value;
+        return 0;
+    case OPTION_WATCHDOG_DEVICE:
+        options->watchdog_device = value;
+        return 0;
+    case OPTION_ALLOW_HOST_CUT:
+        options->allow_host_cut = true;
+        return 0;
+    case OPTION_SYSFS:
+        options->sysfs = value;
         return 0;
     default:
         return error_set(err, EXIT_STATUS_USAGE, 0, "bad option; see guillotine run --help");
@@ -355,6 +379,9 @@ int cli_run(int argc, char **argv)
         status = cli_fail(&err);
     } else {
         supervisor.state_dir = state_dir;
+        supervisor.heartbeat.watchdog_path = options.watchdog_device;
+        supervisor.heartbeat.machine_root = options.sysfs;
+        supervisor.heartbeat.allow_host_cut = options.allow_host_cut;
         supervisor_run(&supervisor, runtime_dir, audit);
         status = report(&supervisor, &options);
     }

@@ -169,6 +169,18 @@ static bool has_body(enum control_operation operation)
            operation == CONTROL_PROPOSE || operation == CONTROL_BEAT;
 }
 
+static int read_reason(const struct json_place *place, void *target, struct error *err)
+{
+    struct control_order *order = target;
+    const char *text;
+    if (json_read_text(place, &text, err) < 0)
+        return -1;
+    if (strlen(text) >= sizeof(order->reason))
+        return json_refuse(place, JSON_PART_VALUE, err, "a reason has at most 256 bytes");
+    snprintf(order->reason, sizeof(order->reason), "%s", text);
+    return 0;
+}
+
 static int parse(const char *line, struct control_order *order, struct error *err)
 {
     static const struct json_field fields[] = {
@@ -176,6 +188,7 @@ static int parse(const char *line, struct control_order *order, struct error *er
         {.key = "op", .read = read_operation, .required = true},
         {.key = "port", .read = read_port},
         {.key = "level", .read = read_level},
+        {.key = "reason", .read = read_reason},
         {"length_bytes", json_field_u64, false, offsetof(struct control_order, length_bytes), 0,
          CONTROL_MESSAGE_MAX},
     };
@@ -402,22 +415,33 @@ static int send_all(int fd, const void *data, size_t length, struct error *err)
     return 0;
 }
 
+static void add_text(json_object *object, const char *key, const char *text)
+{
+    if (text)
+        json_object_object_add(object, key, json_object_new_string(text));
+}
+
 static int send_question(int fd, const struct control_question *question, struct error *err)
 {
-    char line[CONTROL_LINE_MAX];
-    char level[64] = "";
-    char port[64] = "";
-    char body[64] = "";
-    if (question->level)
-        snprintf(level, sizeof(level), ",\"level\":\"%s\"", question->level);
-    if (question->port)
-        snprintf(port, sizeof(port), ",\"port\":\"%s\"", question->port);
+    json_object *object = json_object_new_object();
+    if (!object)
+        return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "control socket");
+    add_text(object, "format", CONTROL_FORMAT);
+    add_text(object, "op", question->operation);
+    add_text(object, "level", question->level);
+    add_text(object, "reason", question->reason);
+    add_text(object, "port", question->port);
     if (question->body)
-        snprintf(body, sizeof(body), ",\"length_bytes\":%zu", question->body_length);
-    int length =
-        snprintf(line, sizeof(line), "{\"format\":\"" CONTROL_FORMAT "\",\"op\":\"%s\"%s%s%s}\n",
-                 question->operation, level, port, body);
-    if (send_all(fd, line, (size_t)length, err) < 0)
+        json_object_object_add(object, "length_bytes",
+                               json_object_new_int64((int64_t)question->body_length));
+    const char *text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN);
+    int result = strlen(text) < CONTROL_LINE_MAX - 1
+                     ? send_all(fd, text, strlen(text), err)
+                     : error_set(err, EXIT_STATUS_USAGE, 0, "the request is too long");
+    if (result == 0)
+        result = send_all(fd, "\n", 1, err);
+    json_object_put(object);
+    if (result < 0)
         return -1;
     return question->body ? send_all(fd, question->body, question->body_length, err) : 0;
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The control socket of a running VM: one JSON object a line, one answer a line.
 //
-// {"format":"guillotine-control/1","op":OP} with OP status, quorum or stop; with "level":NAME for
-// isolate; with "port":NAME for port-close, port-open and receive; and with "length_bytes":N for
-// send, where N bytes of the message follow the line, as those of a signed document do for order,
-// propose and beat. The answer to receive is followed by the bytes of the message. A line that
-// begins with "GET /metrics" is answered as HTTP would be, with metrics in the text format of
-// Prometheus. The socket is reachable only for its owner (directory mode 0700).
+// {"format":"guillotine-control/1","op":OP} with OP status, quorum or stop; with "level":NAME and
+// perhaps "reason":TEXT for isolate; with "port":NAME for port-close, port-open and receive; and
+// with "length_bytes":N for send, where N bytes of the message follow the line, as those of a
+// signed document do for order, propose and beat. The answer to receive is followed by the bytes of
+// the message. A line that begins with "GET /metrics" is answered as HTTP would be, with metrics in
+// the text format of Prometheus. The socket is reachable only for its owner (directory mode 0700).
 #ifndef MONITOR_CONTROL_SERVER_H
 #define MONITOR_CONTROL_SERVER_H
 
@@ -19,7 +19,8 @@
 
 #define CONTROL_FORMAT      "guillotine-control/1"
 #define CONTROL_MAX_CLIENTS 8
-#define CONTROL_LINE_MAX    1024
+#define CONTROL_LINE_MAX    2048
+#define CONTROL_REASON_SIZE 257
 #define CONTROL_ANSWER_MAX  (128u << 10)
 #define CONTROL_MESSAGE_MAX (1u << 20)
 #define CONTROL_SIGNED_MAX  (16u << 10) // of a signed document
@@ -45,6 +46,7 @@ struct control_order {
     enum control_operation operation;
     char port[32];
     char level[16];
+    char reason[CONTROL_REASON_SIZE];
     uint64_t length_bytes;
     char error[256];
 };
@@ -109,8 +111,9 @@ int control_connect(const char *runtime_dir, const char *name, struct error *err
 // Client side: what to ask. `body` of `body_length` bytes goes with "send".
 struct control_question {
     const char *operation;
-    const char *port;  // or NULL
-    const char *level; // or NULL
+    const char *port;   // or NULL
+    const char *level;  // or NULL
+    const char *reason; // or NULL
     const void *body;
     size_t body_length;
     bool patient; // waits for ever, as for the model's next message

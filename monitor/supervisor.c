@@ -138,6 +138,9 @@ static void take_end(struct supervisor *s, const struct vmm_end *end)
     case VMM_END_STOPPED:
         s->outcome = RUN_STOPPED;
         break;
+    case VMM_END_WATCHDOG:
+        heartbeats_take_end(s, end->violation);
+        break;
     default:
         s->outcome = RUN_FAILED;
         error_set(&s->error, EXIT_STATUS_INTERNAL, 0, "the VMM reported a fault of its own");
@@ -182,6 +185,7 @@ static void serve_channel(struct supervisor *s)
         struct vmm_port_order order;
         struct vmm_port_event event;
         struct vmm_level level;
+        struct vmm_beat beat;
     } buffer;
     size_t fd_count = 0;
     struct error err;
@@ -215,10 +219,13 @@ static void serve_channel(struct supervisor *s)
         backends_take_event(s, &buffer.event);
     } else if (type == VMM_MESSAGE_LEVEL_DONE && size == sizeof(buffer.level)) {
         levels_take_done(s, &buffer.level);
+    } else if (type == VMM_MESSAGE_BEAT && size == sizeof(buffer.beat)) {
+        heartbeats_take_answer(s, &buffer.beat);
+    } else if (length <= 0) {
+        heartbeats_take_death(s);
     } else if (!s->ended) {
         error_set(&s->error, EXIT_STATUS_INTERNAL, 0,
-                  length > 0 ? "the VMM sent a message that is not of the protocol"
-                             : "the VMM ended without a report");
+                  "the VMM sent a message that is not of the protocol");
         supervisor_fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
     }
 }
@@ -360,6 +367,9 @@ static int poll_timeout(struct supervisor *s)
         deadline_ns = backends_deadline_ns(s);
     if (s->ready && s->orders_open && s->order_deadline_ns < deadline_ns)
         deadline_ns = s->order_deadline_ns;
+    uint64_t turn_ns = heartbeats_deadline_ns(s);
+    if (turn_ns < deadline_ns)
+        deadline_ns = turn_ns;
     uint64_t now = clock_now_ns(&clock_host);
     if (now >= deadline_ns)
         return 0;
@@ -378,22 +388,25 @@ static void loop(struct supervisor *s)
             supervisor_fail(s, RUN_FAILED);
             return;
         }
+        heartbeats_serve(s);
+        if (s->ended)
+            return;
         if (fds[WATCH_SIGNALS].revents)
             serve_signals(s);
         if (fds[WATCH_WAKE].revents)
             drain_wake(s);
         drain_audit(s);
         check_console(s);
-        if (fds[WATCH_OUTPUT].revents && !s->console_lies)
+        // The VMM may have shut the gate by itself since poll was asked.
+        if (fds[WATCH_OUTPUT].revents && !s->console_lies &&
+            supervisor_carries(s, s->console_port, OPERATION_WRITE))
             serve_output(s);
         if (fds[WATCH_INPUT].revents)
             serve_input(s);
         if (fds[WATCH_CHANNEL].revents)
             serve_channel(s);
-        else if (fds[WATCH_PROCESS].revents && !s->ended) {
-            error_set(&s->error, EXIT_STATUS_INTERNAL, 0, "the VMM ended without a report");
-            supervisor_fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
-        }
+        else if (fds[WATCH_PROCESS].revents)
+            heartbeats_take_death(s);
         levels_serve(s);
         if (s->ready && s->orders_open && clock_now_ns(&clock_host) >= s->order_deadline_ns)
             supervisor_lie(s, "the VMM did not carry out an order about a port in time");
@@ -463,7 +476,7 @@ static int start(struct supervisor *s, const char *runtime_dir, const char *audi
     if (check_ports(s, err) < 0 || vmm_process_prepare(&s->process, &s->vm, err) < 0)
         return -1;
     levels_init(s, LEVEL_STANDARD);
-    if (orders_open(s, err) < 0 || map_rings(s, err) < 0 ||
+    if (heartbeats_open(s, err) < 0 || orders_open(s, err) < 0 || map_rings(s, err) < 0 ||
         vmm_process_configure(&s->process, &s->vm, err) < 0)
         return -1;
     // Everything below happens while the VMM builds the VM.
@@ -530,6 +543,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
         s->control.clients[i].fd = -1;
     for (unsigned i = 0; i < VMM_MAX_PORTS; i++)
         backend_process_init(&s->backends[i], i);
+    heartbeats_init(s);
     s->started_ns = clock_now_ns(&clock_host);
     if (start(s, runtime_dir, audit_path, &s->error) < 0)
         s->outcome = RUN_FAILED;
@@ -544,10 +558,12 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
     vmm_process_end(&s->process);
     if (s->console.output.header)
         check_console(s);
-    if (s->has_console && s->console.output.header && !s->console_lies && s->outcome != RUN_FAILED)
+    if (s->has_console && s->console.output.header && !s->console_lies && !s->heartbeat.lost &&
+        s->outcome != RUN_FAILED)
         console_relay_drain(&s->console, supervisor_is_stopping(s) ? 0 : DRAIN_MS);
     close_audit(s);
     control_server_close(&s->control);
+    heartbeats_close(s);
     if (s->signals >= 0)
         close(s->signals);
     for (unsigned i = 0; i < VMM_MAX_POLLERS; i++)

@@ -13,6 +13,7 @@
 #include "key_set_file.h"
 #include "message_relay.h"
 #include "port_policy.h"
+#include "supervisor_heartbeat.h"
 #include "vmm_process.h"
 
 // How a run ended.
@@ -41,8 +42,7 @@ struct supervisor {
     const char *state_dir;    // NULL: no key set
     uint8_t deployment[16];   // UUIDs; zero: the key set's, none
     uint8_t uuid[16];
-    uint64_t *last_sequence;   // of the VM's last accepted order; whoever keeps it sets this
-    uint64_t operator_beat_ns; // boot-time clock; 0: never
+    uint64_t *last_sequence; // of the VM's last accepted order; whoever keeps it sets this
     struct supervisor_orders orders;
     struct vmm_process process;
     struct audit_ring audit_rings[VMM_MAX_POLLERS];
@@ -67,7 +67,12 @@ struct supervisor {
     uint64_t relayed_bytes[VMM_MAX_PORTS]; // from the model, of the ports that we carry
     uint64_t status_asked_ns;
     struct containment containment;
-    uint32_t paused_vcpus; // as last confirmed
+    uint64_t decided_ns; // when the page was last written
+    uint64_t gate_ns;    // from then until the last poller saw its gate shut, as confirmed
+    uint64_t vcpus_ns;   // from then until the last vCPU was out of guest mode
+    char reason[CONTROL_REASON_SIZE]; // of the level in force
+    uint32_t paused_vcpus;            // as last confirmed
+    struct supervisor_heartbeat heartbeat;
     enum run_outcome outcome;
     struct vmm_ready ready_message;
     struct vmm_end end;
@@ -78,6 +83,10 @@ struct supervisor {
 // SIGTERM, SIGHUP and SIGPIPE are blocked. Takes ownership of everything in `supervisor`.
 // Afterwards no process, socket, lock or shared memory of this run exists; the audit log does.
 void supervisor_run(struct supervisor *supervisor, const char *runtime_dir, const char *audit_path);
+
+// An operator has proved to be there: the deadline for the next heartbeat moves. Without
+// heartbeat.operator_period_ms in the VM file nothing depends on it.
+void supervisor_operator_beat(struct supervisor *supervisor);
 
 // Releases what supervisor_run left for the report.
 void supervisor_free(struct supervisor *supervisor);

@@ -215,9 +215,15 @@ bool clients_move_messages(struct supervisor *s)
     return moved;
 }
 
+static const char *nanoseconds(char *text, size_t size, uint64_t value)
+{
+    snprintf(text, size, value ? "%" PRIu64 : "null", value);
+    return text;
+}
+
 void clients_take_level(struct supervisor *s)
 {
-    char text[256];
+    char text[256], gate[24], vcpus[24];
     for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
         struct control_client *client = &s->control.clients[i];
         if (client->fd < 0 || !client->waiting ||
@@ -225,8 +231,11 @@ void clients_take_level(struct supervisor *s)
              client->order.operation != CONTROL_ORDER))
             continue;
         snprintf(text, sizeof(text),
-                 "{\"format\":\"" CONTROL_FORMAT "\",\"level\":\"%s\",\"paused_vcpus\":%u}",
-                 level_name(s->containment.state.level), s->paused_vcpus);
+                 "{\"format\":\"" CONTROL_FORMAT "\",\"level\":\"%s\",\"paused_vcpus\":%u,"
+                 "\"gate_ns\":%s,\"vcpus_ns\":%s}",
+                 level_name(s->containment.state.level), s->paused_vcpus,
+                 nanoseconds(gate, sizeof(gate), s->gate_ns),
+                 nanoseconds(vcpus, sizeof(vcpus), s->vcpus_ns));
         control_client_answer(client, text, NULL, 0);
     }
 }
@@ -236,7 +245,7 @@ static void isolate(struct supervisor *s, struct control_client *client)
     enum level level = level_parse(client->order.level);
     enum level_refusal refusal = level == LEVEL_COUNT
                                      ? LEVEL_REFUSAL_INVALID
-                                     : supervisor_set_level(s, LEVEL_ACTOR_OPERATOR, level);
+                                     : supervisor_isolate(s, level, client->order.reason);
     if (refusal)
         control_client_refuse(client, level_refusal_text(refusal));
     else if (level >= LEVEL_OFFLINE) // the closed connection says that the VM is gone

@@ -25,6 +25,8 @@ enum watched {
 enum level_refusal supervisor_set_level(struct supervisor *s, enum level_actor actor,
                                         enum level level);
 enum level_refusal supervisor_level_event(struct supervisor *s, const struct level_event *event);
+// An operator wants it.
+enum level_refusal supervisor_isolate(struct supervisor *s, enum level level, const char *reason);
 // Ends the VM and leaves its level as it is.
 void supervisor_stop(struct supervisor *s);
 // True once the VMM has been asked to end.
@@ -52,8 +54,24 @@ bool orders_ask(struct supervisor *s, const struct vmm_level *level);
 void orders_serve(struct supervisor *s, struct control_client *client);
 void orders_answer_status(struct supervisor *s, struct control_client *client);
 void orders_take_beat(struct supervisor *s, struct control_client *client);
-// An operator is there.
-void supervisor_operator_beat(struct supervisor *s);
+
+// Heartbeats (supervisor_heartbeat.c). Every loss takes the VM Offline.
+void heartbeats_init(struct supervisor *s);
+// Opens what watches the supervisor itself, and handles its fatal signals. The level pages exist.
+int heartbeats_open(struct supervisor *s, struct error *err);
+// Once in each turn of the loop, before anything else: beats, and looks at everybody's beats.
+void heartbeats_serve(struct supervisor *s);
+// When the next turn is due.
+uint64_t heartbeats_deadline_ns(const struct supervisor *s);
+// The VMM's control thread answered.
+void heartbeats_take_answer(struct supervisor *s, const struct vmm_beat *beat);
+// The VMM's own watchdog ended the run. `cause`: enum level_cause, or anything.
+void heartbeats_take_end(struct supervisor *s, uint32_t cause);
+// The VMM is gone without a word: isolated if it ever ran.
+void heartbeats_take_death(struct supervisor *s);
+// The run is over, nothing of the VM runs any more. Reboots the host if that is what the VM file
+// and the command line want.
+void heartbeats_close(struct supervisor *s);
 
 // The run is over; the first outcome stands.
 void supervisor_fail(struct supervisor *s, enum run_outcome outcome);

@@ -1,15 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 // The supervisor's levels: what containment decides, carried out on a real VM.
+#include <signal.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "fd_message.h"
 #include "supervisor_internal.h"
 
+// The shortest way out of guest mode: vCPU threads look at the page before they enter again. The
+// VMM names the threads; whatever it names, only threads of its own get the signal, and the
+// confirmation is asked for all the same. Without the right to signal it, the message does it.
+static void kick_vcpus(const struct supervisor *s)
+{
+    for (unsigned i = 0; s->ready && i < s->process.config.vcpus; i++)
+        syscall(SYS_tgkill, s->process.pid, s->ready_message.vcpu_tids[i], SIGUSR1);
+}
+
 static void show(void *context, enum level level, bool hold)
 {
     struct supervisor *s = context;
+    s->decided_ns = clock_now_ns(&clock_host);
     atomic_store(&s->process.level_own->hold, hold);
     atomic_store(&s->process.level_own->level, level);
+    if (s->process.pid > 0 && (level >= LEVEL_SEVERED || hold))
+        kick_vcpus(s);
     // Pollers and backends that sleep drop what is in flight.
     for (unsigned i = 0; i < s->vm.port_count; i++) {
         vmm_process_wake(&s->process, i);
@@ -59,7 +75,7 @@ static bool carry(void *context, enum level_effect effect)
     return true;
 }
 
-static void alarm(void *context, const char *text)
+static void raise_alarm(void *context, const char *text)
 {
     struct supervisor *s = context;
     fprintf(stderr, "guillotine: ALARM: %s: %s: the VMM is killed\n", s->vm.name, text);
@@ -92,7 +108,7 @@ void levels_init(struct supervisor *s, enum level level)
         .ask = ask,
         .end = end,
         .carry = carry,
-        .alarm = alarm,
+        .alarm = raise_alarm,
         .record = record,
     };
     containment_init(&s->containment, &ops, s, &clock_host, level);
@@ -117,6 +133,17 @@ enum level_refusal supervisor_set_level(struct supervisor *s, enum level_actor a
     return supervisor_level_event(s, &event);
 }
 
+enum level_refusal supervisor_isolate(struct supervisor *s, enum level level, const char *reason)
+{
+    char before[sizeof(s->reason)];
+    memcpy(before, s->reason, sizeof(before));
+    snprintf(s->reason, sizeof(s->reason), "%s", reason);
+    enum level_refusal refusal = supervisor_set_level(s, LEVEL_ACTOR_OPERATOR, level);
+    if (refusal)
+        memcpy(s->reason, before, sizeof(before));
+    return refusal;
+}
+
 void supervisor_stop(struct supervisor *s)
 {
     if (s->containment.ops)
@@ -132,6 +159,8 @@ void levels_take_done(struct supervisor *s, const struct vmm_level *done)
     if (!containment_confirm(&s->containment, done->number, true_now))
         return; // of an order that a newer one has overtaken
     s->paused_vcpus = pauses ? s->process.config.vcpus : 0;
+    s->gate_ns = done->shut_ns > s->decided_ns ? done->shut_ns - s->decided_ns : 0;
+    s->vcpus_ns = done->paused_ns > s->decided_ns ? done->paused_ns - s->decided_ns : 0;
     clients_take_level(s);
 }
 

@@ -234,11 +234,6 @@ void orders_answer_status(struct supervisor *s, struct control_client *client)
     json_object_put(object);
 }
 
-void supervisor_operator_beat(struct supervisor *s)
-{
-    s->operator_beat_ns = clock_now_ns(&clock_host);
-}
-
 void orders_take_beat(struct supervisor *s, struct control_client *client)
 {
     struct beat_token token;

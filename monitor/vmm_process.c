@@ -16,7 +16,9 @@
 
 #include "backend_protocol.h"
 #include "cleanup.h"
+#include "clock.h"
 #include "fd_message.h"
+#include "heartbeat.h"
 #include "paths.h"
 #include "placement.h"
 #include "spawn.h"
@@ -131,6 +133,9 @@ static int fill_config(struct vmm_config *config, const struct vm_description *v
     config->audit_burst = vm->audit_burst;
     config->doorbell_interval_ns =
         (vm->doorbell_interval_given ? vm->doorbell_interval_us : 50) * 1000;
+    config->heartbeat_period_ns =
+        (vm->heartbeat_period_ms ? vm->heartbeat_period_ms : HEARTBEAT_PERIOD_DEFAULT_MS) *
+        NS_PER_MS;
     config->idle_spin_ns = (vm->idle_spin_given ? vm->idle_spin_us : 1000) * 1000;
     if (placement_choose(vm, config, err) < 0)
         return -1;

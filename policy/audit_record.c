@@ -36,3 +36,9 @@ const char *audit_order_name(unsigned order)
     static const char *const names[] = {"none", "port-close", "port-open", "message"};
     return order < sizeof(names) / sizeof(names[0]) ? names[order] : "unknown";
 }
+
+const char *audit_heartbeat_name(unsigned who)
+{
+    static const char *const names[] = {"none", "vmm", "operator", "supervisor", "machine"};
+    return who < sizeof(names) / sizeof(names[0]) ? names[who] : "unknown";
+}

@@ -55,6 +55,14 @@ enum audit_backend_event {
     AUDIT_BACKEND_CLOSED = 6, // ended with its port, on order
 };
 
+// Whose sign of life was missing (AUDIT_HEARTBEAT).
+enum audit_heartbeat {
+    AUDIT_HEARTBEAT_VMM = 1,
+    AUDIT_HEARTBEAT_OPERATOR = 2,
+    AUDIT_HEARTBEAT_SUPERVISOR = 3, // it did not run for too long, or the VMM says so
+    AUDIT_HEARTBEAT_MACHINE = 4,    // uncorrected memory errors of the host; argument: how many
+};
+
 enum audit_order {
     AUDIT_ORDER_PORT_CLOSE = 1,
     AUDIT_ORDER_PORT_OPEN = 2,
@@ -91,5 +99,6 @@ const char *audit_decision_name(unsigned decision);
 const char *audit_source_name(unsigned source);
 const char *audit_backend_event_name(unsigned event);
 const char *audit_order_name(unsigned order);
+const char *audit_heartbeat_name(unsigned who);
 
 #endif

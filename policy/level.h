@@ -23,13 +23,29 @@ const char *level_name(unsigned level);
 
 #define LEVEL_MAX_POLLERS 4u
 
+// Why a side went Offline by itself, for the other one's report. A side that dies of a signal says
+// LEVEL_CAUSE_SIGNAL plus its number.
+enum level_cause {
+    LEVEL_CAUSE_NONE = 0,
+    LEVEL_CAUSE_SUPERVISOR_SILENT = 1,
+    LEVEL_CAUSE_POLLER_STUCK = 2,
+    LEVEL_CAUSE_CONTROL_STUCK = 3,
+    LEVEL_CAUSE_STOPPED = 4, // its own watchdog did not run for longer than a period
+    LEVEL_CAUSE_MEMORY_ERROR = 5,
+    LEVEL_CAUSE_SIGNAL = 0x100,
+};
+
+// In words that fit behind "the VMM went offline: ". Any value is allowed.
+const char *level_cause_text(uint32_t cause);
+
 // One page, written by exactly one side. `hold` is not a level: gate shut, vCPUs paused.
 struct level_page {
     _Atomic uint32_t level;
     _Atomic uint32_t hold;
     _Atomic uint64_t beat;                        // heartbeats of the writer so far
     _Atomic uint32_t observed[LEVEL_MAX_POLLERS]; // VMM: level that each poller acts on
-    uint8_t pad[4064];
+    _Atomic uint32_t cause;                       // enum level_cause of the writer's own Offline
+    uint8_t pad[4060];
 };
 _Static_assert(sizeof(struct level_page) == LEVEL_PAGE_SIZE, "one page");
 

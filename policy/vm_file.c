@@ -11,11 +11,15 @@
 
 #include "cleanup.h"
 #include "escape.h"
+#include "heartbeat.h"
 #include "vm_file_internal.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 #define INTERVAL_MAX_US 1000000u
+
+// Heartbeats of people may be days apart.
+#define VM_OPERATOR_PERIOD_MAX_MS 604800000u
 
 // What the readers fill: the description, and what they need to know of the file.
 struct vm_reader {
@@ -328,6 +332,32 @@ static int read_require(const struct json_place *place, void *target, struct err
     return 0;
 }
 
+static int read_heartbeat(const struct json_place *place, void *target, struct error *err)
+{
+    static const struct json_field fields[] = {
+        {"period_ms", json_field_u32, false, offsetof(struct vm_reader, vm.heartbeat_period_ms),
+         HEARTBEAT_PERIOD_MIN_MS, HEARTBEAT_PERIOD_MAX_MS},
+        {"operator_period_ms", json_field_u32, false,
+         offsetof(struct vm_reader, vm.heartbeat_operator_period_ms), HEARTBEAT_PERIOD_MIN_MS,
+         VM_OPERATOR_PERIOD_MAX_MS},
+    };
+    return json_read_object(place, fields, COUNT(fields), target, err);
+}
+
+static int read_on_failure(const struct json_place *place, void *target, struct error *err)
+{
+    static const char *const names[] = {
+        [VM_ON_FAILURE_STOP] = "stop",
+        [VM_ON_FAILURE_REBOOT] = "reboot",
+    };
+    struct vm_reader *reader = target;
+    size_t index;
+    if (json_read_name(place, names, COUNT(names), &index, err))
+        return -1;
+    reader->vm.on_failure = (enum vm_on_failure)index;
+    return 0;
+}
+
 static const struct json_field vm_fields[] = {
     {.key = "format", .read = read_format, .required = true},
     {.key = "name", .read = read_vm_name},
@@ -342,6 +372,8 @@ static const struct json_field vm_fields[] = {
     {.key = "ports", .read = read_ports},
     {.key = "audit", .read = read_audit},
     {.key = "require", .read = read_require},
+    {.key = "heartbeat", .read = read_heartbeat},
+    {.key = "on_failure", .read = read_on_failure},
 };
 
 int vm_file_parse(const char *path, const char *text, size_t length, struct vm_description *vm,

@@ -34,6 +34,12 @@ struct vm_restart {
         .max = 3, .delay_ms = 100                                                                  \
     }
 
+// What becomes of the host when a fail-safe path took the VM Offline.
+enum vm_on_failure {
+    VM_ON_FAILURE_STOP,   // nothing: the VM is stopped
+    VM_ON_FAILURE_REBOOT, // it is restarted; only with `run --allow-host-cut`
+};
+
 // A VM as described; zero means "not given" (run fills defaults). Strings are owned.
 struct vm_description {
     char name[VM_NAME_SIZE];
@@ -61,6 +67,9 @@ struct vm_description {
     uint64_t audit_burst;
     bool require_given;
     enum vmm_require require;
+    uint32_t heartbeat_period_ms;          // 0: HEARTBEAT_PERIOD_DEFAULT_MS
+    uint32_t heartbeat_operator_period_ms; // 0: no heartbeats of an operator are expected
+    enum vm_on_failure on_failure;
 };
 
 // Reads and checks a VM file into a zeroed description. Relative paths are resolved against the

@@ -38,6 +38,7 @@ enum vmm_message_type {
     VMM_MESSAGE_PORT_EVENT = 10, // VMM: struct vmm_port_event
     VMM_MESSAGE_LEVEL = 11,      // supervisor: struct vmm_level; its page was raised before
     VMM_MESSAGE_LEVEL_DONE = 12, // VMM: what has become true; struct vmm_level
+    VMM_MESSAGE_BEAT = 14,       // supervisor: struct vmm_beat, which the control thread sends back
 };
 
 struct vmm_message {
@@ -131,11 +132,12 @@ struct vmm_config {
     uint64_t idle_spin_ns;                    // how long an adaptive poller polls before it sleeps
     uint64_t audit_records_per_s;             // most that the model can cause; 0: no limit
     uint64_t audit_burst;
-    uint32_t require; // enum vmm_require
-    uint32_t pad;
-    uint8_t uuid[16];             // of the VM; orders name it
+    uint64_t heartbeat_period_ns; // longest silence of the other side
     uint64_t last_sequence;       // of the last accepted order; 0: none
+    uint8_t uuid[16];             // of the VM; orders name it
     struct level_key_set key_set; // all zero: levels only rise
+    uint32_t require;             // enum vmm_require
+    uint32_t pad;
     struct vmm_port_config ports[VMM_MAX_PORTS];
     struct vmm_weights_config weights[VMM_MAX_WEIGHTS];
     // arguments_bytes of terminated strings follow.
@@ -165,6 +167,7 @@ struct vmm_ready {
     uint64_t entered_ns; // CLOCK_MONOTONIC just before the first KVM_RUN
     uint32_t missing_layers;
     uint32_t pad;
+    int32_t vcpu_tids[VMM_MAX_VCPUS]; // threads that the supervisor may kick, in the VMM's process
 };
 
 enum vmm_end_kind {
@@ -172,6 +175,7 @@ enum vmm_end_kind {
     VMM_END_VIOLATION = 2, // enum violation_kind in `violation`
     VMM_END_STOPPED = 3,   // on request
     VMM_END_FAULT = 4,     // the VMM itself failed
+    VMM_END_WATCHDOG = 5,  // its watchdog: enum level_cause in `violation`
 };
 
 struct vmm_end {
@@ -294,6 +298,14 @@ struct vmm_level {
     uint32_t paused_vcpus;
     uint32_t quiet_pollers; // that have begun and ended a pass since
     uint32_t pad;
+    uint64_t paused_ns; // boot-time clock: when the last vCPU was out of guest mode; 0: not paused
+    uint64_t shut_ns;   // when the last poller had seen its gate shut; 0: not known
+};
+
+// A heartbeat over the channel: shows that the control thread serves it.
+struct vmm_beat {
+    struct vmm_message message;
+    uint64_t number; // from 1; repeated in the answer
 };
 
 // A level below the one that the VMM has confirmed comes with the order of the administrators that

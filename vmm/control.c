@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "fd_message.h"
+#include "heartbeat.h"
 #include "violation.h"
 #include "vmm.h"
 
@@ -176,8 +177,14 @@ static bool serve_level(struct vmm *vmm, struct vmm_lowering *message, size_t le
     bool pauses = order->hold || order->level >= LEVEL_SEVERED;
     order->paused_vcpus = 0;
     order->quiet_pollers = 0;
-    if (pauses)
+    order->paused_ns = 0;
+    if (pauses) {
         order->paused_vcpus = vcpus_pause(vmm, QUIESCE_NS);
+        for (unsigned i = 0; i < vmm->config.vcpus; i++) {
+            uint64_t at = atomic_load(&vmm->vcpus[i].paused_ns);
+            order->paused_ns = at > order->paused_ns ? at : order->paused_ns;
+        }
+    }
     for (unsigned i = 0; i < vmm->config.poller_count; i++)
         order->quiet_pollers += poller_quiesce(&vmm->pollers[i].poller, QUIESCE_NS);
     if (!pauses)
@@ -194,6 +201,7 @@ static bool serve_channel(struct vmm *vmm)
         struct vmm_port_order order;
         struct vmm_level level;
         struct vmm_lowering lowering;
+        struct vmm_beat beat;
     } buffer;
     size_t fd_count = 0;
     ssize_t length =
@@ -209,6 +217,9 @@ static bool serve_channel(struct vmm *vmm)
         return ((size_t)length == sizeof(buffer.level) ||
                 (size_t)length == sizeof(buffer.lowering)) &&
                serve_level(vmm, &buffer.lowering, (size_t)length);
+    case VMM_MESSAGE_BEAT:
+        return (size_t)length == sizeof(buffer.beat) &&
+               fd_message_send(vmm->channel, &buffer, sizeof(buffer.beat), NULL, 0, NULL) == 0;
     case VMM_MESSAGE_STOP:
     default:
         return false;
@@ -222,8 +233,10 @@ static void finish(struct vmm *vmm)
     if (!atomic_load(&vmm->ended))
         atomic_store(&vmm->level_own->level, LEVEL_OFFLINE);
     vcpus_stop(vmm);
+    atomic_fetch_add(&vmm->control_beat, 1);
     for (unsigned i = 0; i < vmm->config.poller_count; i++)
         poller_stop(&vmm->pollers[i].poller);
+    atomic_fetch_add(&vmm->control_beat, 1);
     struct vmm_end *end = &vmm->end;
     // All vCPUs have stopped: nobody fills a slot any more.
     if (atomic_load(&vmm->violated) == 2)
@@ -251,8 +264,21 @@ int control_run(struct vmm *vmm)
         {.fd = vmm->channel, .events = POLLIN},
         {.fd = vmm->control_fd, .events = POLLIN},
     };
+    uint64_t interval_ns = heartbeat_interval_ns(vmm->config.heartbeat_period_ns);
+    struct heartbeat_watch watchdog;
+    heartbeat_watch_start(&watchdog, vmm->config.heartbeat_period_ns,
+                          atomic_load(&vmm->level_own->beat), true, clock_now_ns(&clock_host));
     for (;;) {
-        if (ppoll(fds, 2, NULL, NULL) < 0 && errno != EINTR)
+        const struct timespec turn = {
+            .tv_sec = (time_t)(interval_ns / NS_PER_S),
+            .tv_nsec = (long)(interval_ns % NS_PER_S),
+        };
+        atomic_fetch_add(&vmm->control_beat, 1);
+        if (ppoll(fds, 2, &turn, NULL) < 0 && errno != EINTR)
+            break;
+        // The watchdog watches everybody; somebody has to watch the watchdog.
+        if (heartbeat_watch_check(&watchdog, atomic_load(&vmm->level_own->beat),
+                                  clock_now_ns(&clock_host)) != HEARTBEAT_ALIVE)
             break;
         if (fds[1].revents) {
             uint64_t value;

@@ -15,7 +15,9 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "fatal_signal.h"
 #include "fd_message.h"
+#include "heartbeat.h"
 #include "sandbox.h"
 #include "thread_filter.h"
 #include "vmm.h"
@@ -44,7 +46,9 @@ static int check_config(const struct vmm_config *config, size_t length, size_t f
     if (!config->vcpus || config->vcpus > VMM_MAX_VCPUS || config->port_count > VMM_MAX_PORTS ||
         config->weights_count > VMM_MAX_WEIGHTS || config->arguments_bytes > VMM_ARGUMENTS_MAX ||
         length != sizeof(*config) + config->arguments_bytes || !config->poller_count ||
-        config->poller_count > VMM_MAX_POLLERS)
+        config->poller_count > VMM_MAX_POLLERS ||
+        config->heartbeat_period_ns < HEARTBEAT_PERIOD_MIN_MS * NS_PER_MS ||
+        config->heartbeat_period_ns > HEARTBEAT_PERIOD_MAX_MS * NS_PER_MS)
         return error_set(err, EXIT_STATUS_INTERNAL, 0, "configuration out of range");
     for (unsigned i = 0; i < config->port_count; i++) {
         if (!port_config_is_sound(config, &config->ports[i]))
@@ -148,6 +152,17 @@ static int open_rings(const int *fds, struct error *err)
     vmm.wake_supervisor_fd = fds[VMM_FD_WAKE_SUPERVISOR];
     if (map_level_page(fds[VMM_FD_LEVEL_SUPERVISOR], PROT_READ, &vmm.level_supervisor, err) < 0 ||
         map_level_page(fds[VMM_FD_LEVEL_VMM], PROT_READ | PROT_WRITE, &vmm.level_own, err) < 0)
+        return -1;
+    const struct fatal_signal_action offline = {
+        .word = &vmm.level_own->level,
+        .value = LEVEL_OFFLINE,
+        .cause = &vmm.level_own->cause,
+        .cause_base = LEVEL_CAUSE_SIGNAL,
+        .cause_memory = LEVEL_CAUSE_MEMORY_ERROR,
+        .silent = true, // the filters of pollers and vCPUs let no signal be sent
+    };
+    if (fatal_signal_use_stack(&vmm.control_stack, err) < 0 ||
+        fatal_signal_install(&offline, err) < 0)
         return -1;
     for (unsigned i = 0; i < vmm.config.poller_count; i++) {
         if (open_poller(i, fds + vmm_config_poller_fd(i), err) < 0)
@@ -305,6 +320,8 @@ static void release(void)
         .missing_layers = atomic_load(&vmm.missing_layers),
     };
     struct timespec now;
+    for (unsigned i = 0; i < vmm.config.vcpus; i++)
+        ready.vcpu_tids[i] = atomic_load(&vmm.vcpus[i].tid);
     clock_gettime(CLOCK_MONOTONIC, &now);
     ready.entered_ns = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
     atomic_store(&vmm.go, 1);

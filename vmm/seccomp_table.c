@@ -6,6 +6,7 @@ static const struct seccomp_filter filters[] = {
     {"seccomp_filter_vcpu", SECCOMP_VCPU},
     {"seccomp_filter_poller", SECCOMP_POLLER},
     {"seccomp_filter_control", SECCOMP_CONTROL},
+    {"seccomp_filter_watchdog", SECCOMP_WATCHDOG},
 };
 
 const struct seccomp_table seccomp_table = {

@@ -22,6 +22,8 @@ int thread_filter_install(enum seccomp_thread thread, struct error *err)
         return INSTALL(seccomp_filter_poller, err);
     case SECCOMP_CONTROL:
         return INSTALL(seccomp_filter_control, err);
+    case SECCOMP_WATCHDOG:
+        return INSTALL(seccomp_filter_watchdog, err);
     }
     return error_set(err, EXIT_STATUS_INTERNAL, 0, "sandbox: unknown thread kind");
 }

@@ -222,6 +222,9 @@ static bool handle_exit(struct vcpu *vcpu, int result, int code)
     return false;
 }
 
+// The vCPU of this thread, for the signal handler.
+static __thread struct vcpu *kicked;
+
 static void note_first_exit(struct vcpu *vcpu)
 {
     struct timespec now;
@@ -230,21 +233,34 @@ static void note_first_exit(struct vcpu *vcpu)
                  (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec);
 }
 
+// True if the model must not run: the control thread says so, or a page does. The pages come first:
+// the supervisor kicks the vCPUs itself, before the control thread has even read its message.
+static bool must_pause(const struct vmm *vmm)
+{
+    return atomic_load(&vmm->pause) ||
+           level_effective(vmm->level_supervisor, vmm->level_own) >= LEVEL_SEVERED;
+}
+
 // Between two entries, while the level or a hold keeps the model from running.
 static void wait_while_paused(struct vcpu *vcpu)
 {
+    // What only a page says, the control thread will say soon, or end the run.
+    static const struct timespec look_again = {0, 1000000};
     struct vmm *vmm = vcpu->vmm;
     if (!__atomic_load_n(&vcpu->run->immediate_exit, __ATOMIC_SEQ_CST))
         return; // nobody kicked it
-    while (atomic_load(&vmm->pause) && !atomic_load(&vmm->stop)) {
+    while (must_pause(vmm) && !atomic_load(&vmm->stop)) {
+        if (!atomic_load(&vcpu->paused))
+            atomic_store(&vcpu->paused_ns, clock_now_ns(&clock_host));
         atomic_store(&vcpu->paused, 1);
         futex(&vcpu->paused, FUTEX_WAKE, 1, NULL);
-        futex(&vmm->pause, FUTEX_WAIT, 1, NULL);
+        bool ordered = atomic_load(&vmm->pause);
+        futex(&vmm->pause, FUTEX_WAIT, ordered, ordered ? NULL : &look_again);
     }
     atomic_store(&vcpu->paused, 0);
     __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
     // A kick that came between the two lines must not be lost.
-    if (atomic_load(&vmm->pause) || atomic_load(&vmm->stop))
+    if (must_pause(vmm) || atomic_load(&vmm->stop))
         __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -266,12 +282,14 @@ static void run_guest(struct vcpu *vcpu)
     }
 }
 
-// Locks the calling thread down and waits until the control thread lets all of them go.
-static void lock_and_wait(struct vmm *vmm, enum seccomp_thread kind)
+void thread_lock_and_wait(struct vmm *vmm, enum seccomp_thread kind,
+                          struct thread_signal_stack *stack)
 {
     struct error err;
-    prctl(PR_SET_NAME, kind == SECCOMP_POLLER ? "poller" : "vcpu"); // for top -H
-    if (thread_filter_install(kind, &err) < 0)
+    prctl(PR_SET_NAME, kind == SECCOMP_POLLER     ? "poller"
+                       : kind == SECCOMP_WATCHDOG ? "watchdog"
+                                                  : "vcpu"); // for top -H
+    if (fatal_signal_use_stack(stack, &err) < 0 || thread_filter_install(kind, &err) < 0)
         atomic_store(&vmm->failed, 1);
     atomic_fetch_add(&vmm->waiting, 1);
     futex(&vmm->waiting, FUTEX_WAKE, INT_MAX, NULL);
@@ -289,8 +307,9 @@ static void wait_for_ever(_Atomic uint32_t *stopped)
 static void *vcpu_thread(void *argument)
 {
     struct vcpu *vcpu = argument;
+    kicked = vcpu;
     atomic_store(&vcpu->tid, (int)syscall(SYS_gettid));
-    lock_and_wait(vcpu->vmm, SECCOMP_VCPU);
+    thread_lock_and_wait(vcpu->vmm, SECCOMP_VCPU, &vcpu->signal_stack);
     run_guest(vcpu);
     atomic_store(&vcpu->stopped, 1);
     futex(&vcpu->stopped, FUTEX_WAKE, 1, NULL);
@@ -301,7 +320,7 @@ static void *vcpu_thread(void *argument)
 static void *poller_thread(void *argument)
 {
     struct vmm_poller *own = argument;
-    lock_and_wait(own->vmm, SECCOMP_POLLER);
+    thread_lock_and_wait(own->vmm, SECCOMP_POLLER, &own->signal_stack);
     poller_run(&own->poller);
     wait_for_ever(&own->poller.stopped);
     return NULL;
@@ -309,7 +328,10 @@ static void *poller_thread(void *argument)
 
 static void on_kick(int signal)
 {
-    (void)signal; // its only purpose is to interrupt KVM_RUN or a futex
+    (void)signal;
+    // It interrupts KVM_RUN or a futex; a vCPU that is just about to enter has to see it too.
+    if (kicked)
+        __atomic_store_n(&kicked->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
 }
 
 void thread_move_away(pthread_t thread)
@@ -323,8 +345,7 @@ void thread_move_away(pthread_t thread)
     }
 }
 
-static int start_thread(pthread_t *thread, void *(*function)(void *), void *argument,
-                        struct error *err)
+int thread_start(pthread_t *thread, void *(*function)(void *), void *argument, struct error *err)
 {
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
@@ -339,14 +360,14 @@ static int start_thread(pthread_t *thread, void *(*function)(void *), void *argu
 static int start_vcpu(struct vmm *vmm, unsigned index, struct error *err)
 {
     struct vcpu *vcpu = &vmm->vcpus[index];
-    return start_thread(&vcpu->thread, vcpu_thread, vcpu, err);
+    return thread_start(&vcpu->thread, vcpu_thread, vcpu, err);
 }
 
 static int start_poller(struct vmm *vmm, unsigned index, struct error *err)
 {
     struct vmm_poller *poller = &vmm->pollers[index];
     poller->vmm = vmm;
-    return start_thread(&poller->thread, poller_thread, poller, err);
+    return thread_start(&poller->thread, poller_thread, poller, err);
 }
 
 int threads_start(struct vmm *vmm, struct error *err)
@@ -354,9 +375,24 @@ int threads_start(struct vmm *vmm, struct error *err)
     struct sigaction kick = {.sa_handler = on_kick};
     if (sigaction(SIGUSR1, &kick, NULL) < 0)
         return error_set(err, EXIT_STATUS_INTERNAL, errno, "sigaction");
-    if (start_vcpu(vmm, 0, err) < 0)
+    if (start_vcpu(vmm, 0, err) < 0 || watchdog_start(vmm, err) < 0)
         return -1;
     return start_poller(vmm, 0, err);
+}
+
+// The watchdog may run on any core of the pollers: a busy one leaves it less time than two do.
+static void pin_watchdog(struct vmm *vmm)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (unsigned i = 0; i < vmm->config.poller_count; i++) {
+        if (vmm->config.hypervisor_cpus[i] >= 0)
+            CPU_SET((unsigned)vmm->config.hypervisor_cpus[i], &set);
+    }
+    if (!CPU_COUNT(&set))
+        memset(&set, 0xff, sizeof(set));
+    if (pthread_setaffinity_np(vmm->watchdog, sizeof(set), &set))
+        atomic_fetch_or(&vmm->missing_layers, VMM_LAYER_PINNING);
 }
 
 // The threads wait in a futex: moving them costs nothing now. Without a configured CPU they may run
@@ -383,13 +419,14 @@ int threads_place(struct vmm *vmm, struct error *err)
         if (start_poller(vmm, i, err) < 0)
             return -1;
     }
-    uint32_t expected = vmm->config.vcpus + vmm->config.poller_count;
+    uint32_t expected = vmm->config.vcpus + vmm->config.poller_count + 1; // the watchdog
     for (uint32_t seen; (seen = atomic_load(&vmm->waiting)) < expected;)
         futex(&vmm->waiting, FUTEX_WAIT, seen, NULL);
     for (unsigned i = 0; i < vmm->config.poller_count; i++)
         pin(vmm, vmm->pollers[i].thread, vmm->config.hypervisor_cpus[i]);
     for (unsigned i = 0; i < vmm->config.vcpus; i++)
         pin(vmm, vmm->vcpus[i].thread, vmm->config.model_cpus[i]);
+    pin_watchdog(vmm);
     return 0;
 }
 

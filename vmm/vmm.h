@@ -9,11 +9,18 @@
 #include "backend_link.h"
 #include "cell.h"
 #include "console.h"
+#include "fatal_signal.h"
 #include "message.h"
 #include "poller.h"
+#include "thread_filter.h"
 #include "vmm_protocol.h"
 
 struct vmm;
+
+// Where a thread goes that has exhausted its own stack.
+struct thread_signal_stack {
+    _Alignas(64) uint8_t bytes[FATAL_SIGNAL_STACK_BYTES];
+};
 
 struct vcpu {
     struct vmm *vmm;
@@ -24,12 +31,14 @@ struct vcpu {
     _Atomic int tid;
     _Atomic uint32_t event_count; // the private count; cell_event.count is a copy for the model
     _Atomic uint32_t parked;
-    _Atomic uint32_t stopped; // futex word: 1 once it will not enter the guest any more
-    _Atomic uint32_t paused;  // futex word: 1 while it is out of guest mode and waits
+    _Atomic uint32_t stopped;   // futex word: 1 once it will not enter the guest any more
+    _Atomic uint32_t paused;    // futex word: 1 while it is out of guest mode and waits
+    _Atomic uint64_t paused_ns; // boot-time clock: since when
     _Atomic uint64_t exits;
     struct kvm_dtable gdt; // as set at entry; compared at every exit
     struct kvm_dtable idt;
     uint64_t cr3;
+    struct thread_signal_stack signal_stack;
 };
 
 // One hypervisor core's thread with what only it may touch.
@@ -41,6 +50,7 @@ struct vmm_poller {
     pthread_t thread;
     int doorbell_fd; // eventfd behind the doorbells of its ports
     int wake_fd;     // eventfd with which everybody else wakes it
+    struct thread_signal_stack signal_stack;
 };
 
 struct vmm {
@@ -74,6 +84,10 @@ struct vmm {
     _Atomic uint32_t violated; // same for `violation`
     struct vmm_end violation;  // the first one; goes before any other end
     _Atomic uint64_t first_exit_ns;
+    pthread_t watchdog;
+    _Atomic uint64_t control_beat; // turns of the control thread
+    struct thread_signal_stack control_stack;
+    struct thread_signal_stack watchdog_stack;
 };
 
 // Before anything else: numbers the vCPUs.
@@ -89,8 +103,19 @@ int vcpus_prepare(struct vmm *vmm, struct error *err);
 // where it was made until its maker sleeps. threads_place decides where it stays.
 void thread_move_away(pthread_t thread);
 
-// Starts the first poller's thread and that of vCPU 0; they lock themselves down, while the main
-// thread goes on, and wait for `go`. Before the configuration is known.
+// Starts a thread of the VMM, away from the caller's CPU.
+int thread_start(pthread_t *thread, void *(*function)(void *), void *argument, struct error *err);
+
+// Locks the calling thread down and waits until the control thread lets all of them go.
+void thread_lock_and_wait(struct vmm *vmm, enum seccomp_thread kind,
+                          struct thread_signal_stack *stack);
+
+// Starts the watchdog's thread (watchdog.c). It beats in the VMM's level page, and ends the run if
+// the supervisor, the control thread or a poller shows no life for a heartbeat's period.
+int watchdog_start(struct vmm *vmm, struct error *err);
+
+// Starts the first poller's thread, the watchdog's and that of vCPU 0; they lock themselves down,
+// while the main thread goes on, and wait for `go`. Before the configuration is known.
 int threads_start(struct vmm *vmm, struct error *err);
 
 // Starts the threads of the other vCPUs and pollers, pins all of them as configured, and waits

@@ -191,6 +191,18 @@ class Bench:
             keys["stdin"] = subprocess.PIPE
         return self.finish(self.start(arguments, **keys), data, timeout)
 
+    def fallen_program(self):
+        """A guillotine whose VMM has fallen: it starts the one that lies beside it."""
+        folder = self.path("fallen")
+        program = os.path.join(folder, "guillotine")
+        if not os.path.exists(program):
+            os.makedirs(folder, exist_ok=True)
+            shutil.copy(self.guillotine, program)
+            shutil.copy(self.guests["fallen_vmm"], os.path.join(folder, "guillotine-vmm"))
+            shutil.copy(os.path.join(os.path.dirname(self.guillotine), "guillotine-backend"),
+                        folder)
+        return program
+
     def command(self, *arguments, **keys):
         """Runs another guillotine command."""
         return subprocess.run([self.guillotine, *arguments], capture_output=True,

@@ -7,7 +7,6 @@ Usage: test_supervisor.py GUILLOTINE GUEST.elf...
 
 import os
 import pty
-import shutil
 import signal
 import subprocess
 import sys
@@ -83,11 +82,14 @@ def check_flood():
 
 @tap.test("an exit on one vCPU does not hide a violation on another")
 def check_mask():
-    outcomes = [bench.run([*EVIL, "--vcpus", "2", "--", "mask"]).outcome for _ in range(20)]
+    # How often the violation comes first depends on what else the host does: up to 400 tries.
+    outcomes = []
+    while len(outcomes) < 20 or ("violation:write-code" not in outcomes and len(outcomes) < 400):
+        outcomes.append(bench.run([*EVIL, "--vcpus", "2", "--", "mask"]).outcome)
     # Both come within microseconds of each other; where the violation came first or second, it is
     # what is reported. Only a vCPU that was stopped before its store violated nothing.
     assert set(outcomes) <= {"violation:write-code", "exit:0"}, outcomes
-    assert "violation:write-code" in outcomes, outcomes
+    assert "violation:write-code" in outcomes, len(outcomes)
 
 
 @tap.test("a log on a full disk isolates the model and stays whole")
@@ -113,14 +115,7 @@ LIES = ("forge-level", "forge-port", "forge-sequence", "audit-index", "console-i
 
 def run_fallen(arguments, log):
     """Runs with a VMM that has fallen: the supervisor starts the one that lies beside it."""
-    folder = bench.path("fallen")
-    os.makedirs(folder, exist_ok=True)
-    program = os.path.join(folder, "guillotine")
-    shutil.copy(bench.guillotine, program)
-    shutil.copy(bench.guests["fallen_vmm"], os.path.join(folder, "guillotine-vmm"))
-    backend = os.path.join(os.path.dirname(bench.guillotine), "guillotine-backend")
-    shutil.copy(backend, folder)
-    return subprocess.run([program, "run", *bench.directories(), "--audit", log, *arguments],
+    return subprocess.run([bench.fallen_program(), "run", *bench.directories(), "--audit", log, *arguments],
                           capture_output=True, timeout=20, check=False, stdin=subprocess.DEVNULL)
 
 
@@ -164,8 +159,7 @@ add_console_attack("beyond the total", {"limits": {"bytes_total": 10}})
 
 @tap.test("a fallen VMM that carries out no order about a port is isolated")
 def check_deaf_to_orders():
-    folder = bench.path("fallen")
-    process = subprocess.Popen([os.path.join(folder, "guillotine"), "run", *bench.directories(),
+    process = subprocess.Popen([bench.fallen_program(), "run", *bench.directories(),
                                 "--audit", bench.path("deaf.audit"), "--name", "orders", *EVIL,
                                 "--", "deaf-to-orders"], stderr=subprocess.PIPE,
                                stdin=subprocess.DEVNULL)
@@ -207,8 +201,9 @@ def add_backend_attack(name, status, decisions, allowed):
     @tap.test(f"a fallen VMM: {name}: no more than the port's grant")
     def check():
         log = bench.path(f"{name}.audit")
+        # It attacks for longer than a heartbeat, and gives none.
         vm = bench.write_vm("fallen.json", image=bench.guests["attack_supervisor.elf"],
-                            arguments=[name],
+                            arguments=[name], heartbeat={"period_ms": 60000},
                             ports=[{"kind": "loopback", "operations": ["discard"], "process": True,
                                     "limits": {"requests_total": 5}}])
         done = run_fallen([vm], log)

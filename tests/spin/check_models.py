@@ -30,6 +30,23 @@ WRONG = ("assertion violated", "-E")
 
 # Model: its variants, and the mutations of each with the error that they have to cause.
 MODELS = {
+    "levels": {
+        "": {
+            "OFFLINE_WITHOUT_KILL": WRONG,
+            "PAGE_NOT_RAISED": WRONG,
+            "NO_CONFIRM_DEADLINE": WRONG,
+            "NO_BEATS_FROM_VMM": WRONG,
+            "CONFIRM_WITHOUT_PASS": WRONG,
+            "NO_WATCHDOG": WRONG,
+        },
+        "FALLEN": {
+            "NO_SIGNATURE": WRONG,
+            "NO_SEQUENCE": WRONG,
+            "RAISE_WITHOUT_SEQUENCE": WRONG,
+            "NOT_MIRRORED": WRONG,
+            "ONE_PAGE": WRONG,
+        },
+    },
     "poller": {
         "": {
             "DRIVER_NO_FENCE": STUCK,

@@ -29,8 +29,8 @@ enum run_outcome {
 struct supervisor_orders {
     struct key_set_file keys; // in force; version 0: none
     uint64_t run_sequence;    // where last_sequence points to if nobody keeps it
-    bool lowers;              // an order is being carried out: `lowering` goes to the VMM
-    struct vmm_lowering lowering;
+    bool carries;             // an order is being carried out: `ordered` goes to the VMM
+    struct vmm_ordered_level ordered;
     bool proposed;
     struct signed_order proposal;
     uint64_t proposal_deadline_ns;

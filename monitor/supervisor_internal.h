@@ -48,7 +48,7 @@ int orders_open(struct supervisor *s, struct error *err);
 // or enum level_refusal.
 uint32_t supervisor_take_order(struct supervisor *s, const struct level_order *order,
                                const struct level_order_signature *signatures, unsigned count);
-// Asks the VMM for a lower level, with the order that allows it (s->orders.lowers).
+// Asks the VMM for a level, with the order that it comes from (while s->orders.carries).
 bool orders_ask(struct supervisor *s, const struct vmm_level *level);
 // Clients that bring an order or a proposal, ask what one is bound to, bring an operator's beat.
 void orders_serve(struct supervisor *s, struct control_client *client);

@@ -308,10 +308,9 @@ struct vmm_beat {
     uint64_t number; // from 1; repeated in the answer
 };
 
-// A level below the one that the VMM has confirmed comes with the order of the administrators that
-// allows it (VMM_MESSAGE_LEVEL too). The VMM verifies it; if it finds it wanting, the supervisor
-// has fallen.
-struct vmm_lowering {
+// A level that the administrators ordered comes with their order (VMM_MESSAGE_LEVEL too). The VMM
+// verifies it before it lowers its own level; if it finds it wanting, the supervisor has fallen.
+struct vmm_ordered_level {
     struct vmm_level level;
     struct level_order order;
     uint32_t count;

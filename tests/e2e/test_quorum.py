@@ -571,7 +571,8 @@ def check_fallen_supervisor():
     }
     for mode in ("five", "page-only", "no-order", "four", "duplicate", "bad-signature",
                  "unknown-key", "count", "other-level", "wrong-vm", "wrong-deployment",
-                 "wrong-from", "expired", "old-sequence", "no-level", "replayed"):
+                 "wrong-from", "expired", "old-sequence", "no-level", "replayed",
+                 "overtaken"):
         done = subprocess.run([os.path.join(folder, "fallen_supervisor"), mode, vm],
                               capture_output=True, timeout=30, check=False)
         assert done.stdout.decode().strip() == expected.get(mode, "refused"), (mode, done)

@@ -378,10 +378,10 @@ int cli_run(int argc, char **argv)
             vmm_process_end(&supervisor.process);
         status = cli_fail(&err);
     } else {
-        supervisor.state_dir = state_dir;
         supervisor.heartbeat.watchdog_path = options.watchdog_device;
         supervisor.heartbeat.machine_root = options.sysfs;
         supervisor.heartbeat.allow_host_cut = options.allow_host_cut;
+        supervisor.state_dir = state_dir;
         supervisor_run(&supervisor, runtime_dir, audit);
         status = report(&supervisor, &options);
     }

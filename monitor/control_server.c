@@ -162,13 +162,6 @@ static int read_level(const struct json_place *place, void *target, struct error
     return 0;
 }
 
-// True for requests that bytes follow.
-static bool has_body(enum control_operation operation)
-{
-    return operation == CONTROL_SEND || operation == CONTROL_ORDER ||
-           operation == CONTROL_PROPOSE || operation == CONTROL_BEAT;
-}
-
 static int read_reason(const struct json_place *place, void *target, struct error *err)
 {
     struct control_order *order = target;
@@ -179,6 +172,13 @@ static int read_reason(const struct json_place *place, void *target, struct erro
         return json_refuse(place, JSON_PART_VALUE, err, "a reason has at most 256 bytes");
     snprintf(order->reason, sizeof(order->reason), "%s", text);
     return 0;
+}
+
+// True for requests that bytes follow.
+static bool has_body(enum control_operation operation)
+{
+    return operation == CONTROL_SEND || operation == CONTROL_ORDER ||
+           operation == CONTROL_PROPOSE || operation == CONTROL_BEAT;
 }
 
 static int parse(const char *line, struct control_order *order, struct error *err)

@@ -29,8 +29,8 @@ enum run_outcome {
 struct supervisor_orders {
     struct key_set_file keys; // in force; version 0: none
     uint64_t run_sequence;    // where last_sequence points to if nobody keeps it
-    bool carries;             // an order is being carried out: `ordered` goes to the VMM
-    struct vmm_ordered_level ordered;
+    bool lowers;              // an order is being carried out: `lowering` goes to the VMM
+    struct vmm_lowering lowering;
     bool proposed;
     struct signed_order proposal;
     uint64_t proposal_deadline_ns;
@@ -42,7 +42,7 @@ struct supervisor {
     const char *state_dir;    // NULL: no key set
     uint8_t deployment[16];   // UUIDs; zero: the key set's, none
     uint8_t uuid[16];
-    uint64_t *last_sequence; // of the VM's last accepted order; whoever keeps it sets this
+    uint64_t *last_sequence;   // of the VM's last accepted order; whoever keeps it sets this
     struct supervisor_orders orders;
     struct vmm_process process;
     struct audit_ring audit_rings[VMM_MAX_POLLERS];

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Signs of life: the supervisor gives its own, and watches those of VMM, operator and machine.
 //
-// It beats by taking turns: the loop runs at least four times in a period, so whatever holds the
-// loop up is missed by the VMM, by systemd and by the watchdog of the hardware alike.
+// It beats while it takes turns: the loop runs at least four times in a period, so whatever holds
+// the loop up is missed by the VMM, by systemd and by the watchdog of the hardware alike.
 #include "supervisor_heartbeat.h"
 
 #include <errno.h>
@@ -77,20 +77,25 @@ static void record(struct supervisor *s, enum audit_heartbeat who, uint64_t argu
     supervisor_record(s, &entry);
 }
 
+static void tell_service(struct supervisor *s)
+{
+    char status[sizeof(s->error.text) + 32];
+    snprintf(status, sizeof(status), "STATUS=offline: %s", s->error.text);
+    service_notify_send(&s->heartbeat.service, status);
+}
+
 // The gate first, then the log. The VMM is not asked to stop but killed when the loop ends: who is
 // silent answers nothing, and what a stopped supervisor knows of it is old.
 static void lose(struct supervisor *s, enum audit_heartbeat who, uint64_t argument,
                  const char *text)
 {
-    char status[256];
     if (s->ended)
         return;
     s->heartbeat.lost = true;
     error_set(&s->error, EXIT_STATUS_ISOLATED, 0, "%s", text);
     supervisor_fail(s, RUN_ISOLATED);
     record(s, who, argument);
-    snprintf(status, sizeof(status), "STATUS=offline: %s", text);
-    service_notify_send(&s->heartbeat.service, status);
+    tell_service(s);
 }
 
 static void start_watching(struct supervisor *s, uint64_t now_ns)
@@ -213,7 +218,12 @@ void heartbeats_serve(struct supervisor *s)
     struct supervisor_heartbeat *h = &s->heartbeat;
     uint64_t now_ns = clock_now_ns(h->clock);
     h->turn_ns = now_ns;
-    atomic_fetch_add(&s->process.level_own->beat, 1);
+    // Not in each turn of a busy loop: the pollers look at this page for every request, and each
+    // store takes it from their caches.
+    if (now_ns - h->beat_ns >= heartbeat_interval_ns(h->period_ns) / 2) {
+        h->beat_ns = now_ns;
+        atomic_fetch_add(&s->process.level_own->beat, 1);
+    }
     service_notify_beat(&h->service, now_ns);
     watchdog_device_beat(&h->device, now_ns);
     // Nothing runs yet, or it is being ended, which has deadlines of its own.
@@ -246,6 +256,7 @@ void heartbeats_take_end(struct supervisor *s, uint32_t cause)
     error_set(&s->error, EXIT_STATUS_ISOLATED, 0, "the VMM went offline by itself: %s",
               level_cause_text(cause));
     record(s, who_was_silent(cause), 0);
+    tell_service(s);
 }
 
 void heartbeats_take_death(struct supervisor *s)
@@ -260,8 +271,10 @@ void heartbeats_take_death(struct supervisor *s)
         error_set(&s->error, EXIT_STATUS_INTERNAL, 0, "the VMM ended without a report");
     s->heartbeat.lost = s->ready;
     supervisor_fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
-    if (cause >= LEVEL_CAUSE_SUPERVISOR_SILENT && cause <= LEVEL_CAUSE_STOPPED)
+    // Somebody's silence, and not a signal or a bad page.
+    if (cause && cause < LEVEL_CAUSE_SIGNAL && cause != LEVEL_CAUSE_MEMORY_ERROR)
         record(s, who_was_silent(cause), 0);
+    tell_service(s);
 }
 
 void heartbeats_close(struct supervisor *s)

@@ -41,20 +41,6 @@ void levels_take_gone(struct supervisor *s);
 // Looks at the deadlines.
 void levels_serve(struct supervisor *s);
 
-// Orders of the administrators (supervisor_orders.c). Loads and verifies the key set, for this
-// process and the VMM's configuration; without one, levels only rise. Returns 0 or -1.
-int orders_open(struct supervisor *s, struct error *err);
-// Checks, records and carries out a signed order. Returns 0, or why not: enum level_order_refusal
-// or enum level_refusal.
-uint32_t supervisor_take_order(struct supervisor *s, const struct level_order *order,
-                               const struct level_order_signature *signatures, unsigned count);
-// Asks the VMM for a level, with the order that it comes from (while s->orders.carries).
-bool orders_ask(struct supervisor *s, const struct vmm_level *level);
-// Clients that bring an order or a proposal, ask what one is bound to, bring an operator's beat.
-void orders_serve(struct supervisor *s, struct control_client *client);
-void orders_answer_status(struct supervisor *s, struct control_client *client);
-void orders_take_beat(struct supervisor *s, struct control_client *client);
-
 // Heartbeats (supervisor_heartbeat.c). Every loss takes the VM Offline.
 void heartbeats_init(struct supervisor *s);
 // Opens what watches the supervisor itself, and handles its fatal signals. The level pages exist.
@@ -72,6 +58,19 @@ void heartbeats_take_death(struct supervisor *s);
 // The run is over, nothing of the VM runs any more. Reboots the host if that is what the VM file
 // and the command line want.
 void heartbeats_close(struct supervisor *s);
+// Orders of the administrators (supervisor_orders.c). Loads and verifies the key set, for this
+// process and the VMM's configuration; without one, levels only rise. Returns 0 or -1.
+int orders_open(struct supervisor *s, struct error *err);
+// Checks, records and carries out a signed order. Returns 0, or why not: enum level_order_refusal
+// or enum level_refusal.
+uint32_t supervisor_take_order(struct supervisor *s, const struct level_order *order,
+                               const struct level_order_signature *signatures, unsigned count);
+// Asks the VMM for a lower level, with the order that allows it (s->orders.lowers).
+bool orders_ask(struct supervisor *s, const struct vmm_level *level);
+// Clients that bring an order or a proposal, ask what one is bound to, bring an operator's beat.
+void orders_serve(struct supervisor *s, struct control_client *client);
+void orders_answer_status(struct supervisor *s, struct control_client *client);
+void orders_take_beat(struct supervisor *s, struct control_client *client);
 
 // The run is over; the first outcome stands.
 void supervisor_fail(struct supervisor *s, enum run_outcome outcome);

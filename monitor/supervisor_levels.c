@@ -44,8 +44,13 @@ static bool ask(void *context, const struct level_state *state, uint32_t number)
 {
     struct supervisor *s = context;
     struct error err;
-    struct vmm_level order = {.level = state->level, .hold = state->hold, .number = number};
-    if (s->orders.carries)
+    struct vmm_level order = {
+        .level = state->level,
+        .hold = state->hold,
+        .number = number,
+        .sequence = s->last_sequence ? *s->last_sequence : 0,
+    };
+    if (s->orders.lowers)
         return orders_ask(s, &order);
     vmm_message_init(&order.message, VMM_MESSAGE_LEVEL, sizeof(order));
     return fd_message_send(s->process.channel, &order, sizeof(order), NULL, 0, &err) == 0;

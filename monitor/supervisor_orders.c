@@ -95,11 +95,11 @@ uint32_t supervisor_take_order(struct supervisor *s, const struct level_order *o
     *s->last_sequence = order->sequence;
     s->orders.proposed = false;
     // The VMM wants to see it before it lowers its own level.
-    s->orders.ordered = (struct vmm_ordered_level){.order = *order, .count = count};
-    memcpy(s->orders.ordered.signatures, signatures, count * sizeof(*signatures));
-    s->orders.carries = true;
+    s->orders.lowering = (struct vmm_lowering){.order = *order, .count = count};
+    memcpy(s->orders.lowering.signatures, signatures, count * sizeof(*signatures));
+    s->orders.lowers = true;
     refusal = supervisor_level_event(s, &event);
-    s->orders.carries = false;
+    s->orders.lowers = false;
     if (!refusal && before >= LEVEL_SEVERED && s->containment.state.level < LEVEL_SEVERED)
         backends_revive(s);
     return refusal;
@@ -107,7 +107,7 @@ uint32_t supervisor_take_order(struct supervisor *s, const struct level_order *o
 
 bool orders_ask(struct supervisor *s, const struct vmm_level *level)
 {
-    struct vmm_ordered_level *message = &s->orders.ordered;
+    struct vmm_lowering *message = &s->orders.lowering;
     struct error err;
     message->level = *level;
     vmm_message_init(&message->level.message, VMM_MESSAGE_LEVEL, sizeof(*message));

@@ -133,11 +133,11 @@ struct vmm_config {
     uint64_t audit_records_per_s;             // most that the model can cause; 0: no limit
     uint64_t audit_burst;
     uint64_t heartbeat_period_ns; // longest silence of the other side
-    uint64_t last_sequence;       // of the last accepted order; 0: none
-    uint8_t uuid[16];             // of the VM; orders name it
-    struct level_key_set key_set; // all zero: levels only rise
     uint32_t require;             // enum vmm_require
     uint32_t pad;
+    uint8_t uuid[16];             // of the VM; orders name it
+    uint64_t last_sequence;       // of the last accepted order; 0: none
+    struct level_key_set key_set; // all zero: levels only rise
     struct vmm_port_config ports[VMM_MAX_PORTS];
     struct vmm_weights_config weights[VMM_MAX_WEIGHTS];
     // arguments_bytes of terminated strings follow.
@@ -300,6 +300,7 @@ struct vmm_level {
     uint32_t pad;
     uint64_t paused_ns; // boot-time clock: when the last vCPU was out of guest mode; 0: not paused
     uint64_t shut_ns;   // when the last poller had seen its gate shut; 0: not known
+    uint64_t sequence;  // of the last order that the supervisor has accepted: older ones are void
 };
 
 // A heartbeat over the channel: shows that the control thread serves it.
@@ -308,9 +309,10 @@ struct vmm_beat {
     uint64_t number; // from 1; repeated in the answer
 };
 
-// A level that the administrators ordered comes with their order (VMM_MESSAGE_LEVEL too). The VMM
-// verifies it before it lowers its own level; if it finds it wanting, the supervisor has fallen.
-struct vmm_ordered_level {
+// A level below the one that the VMM has confirmed comes with the order of the administrators that
+// allows it (VMM_MESSAGE_LEVEL too). The VMM verifies it; if it finds it wanting, the supervisor
+// has fallen.
+struct vmm_lowering {
     struct vmm_level level;
     struct level_order order;
     uint32_t count;

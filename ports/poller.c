@@ -70,9 +70,7 @@ static void sleep_until(struct poller *poller, bool doorbells, uint64_t wake_ns)
         wait = &timeout;
     }
     atomic_fetch_add_explicit(&poller->sleeps, 1, memory_order_relaxed);
-    atomic_store(&poller->asleep, 1);
     ppoll(fds, doorbells ? 2 : 1, wait, NULL);
-    atomic_store(&poller->asleep, 0);
     if (fds[0].revents)
         drain(poller->settings.wake_fd);
     if (doorbells && fds[1].revents)

@@ -39,7 +39,6 @@ struct poller {
     uint64_t last_tick_ns;
     _Atomic uint64_t epoch; // passes begun; what an earlier pass saw is over when it rises
     _Atomic uint64_t sleeps;
-    _Atomic uint32_t asleep; // 1 while it waits for work and begins no pass
 };
 
 void poller_init(struct poller *poller, const struct poller_settings *settings);

@@ -128,9 +128,9 @@ static bool serve_order(struct vmm *vmm, struct vmm_port_order *order)
     return fd_message_send(vmm->channel, order, sizeof(*order), NULL, 0, NULL) == 0;
 }
 
-// True if the administrators' quorum orders the level of the message, from the own one. The order
-// is used up then.
-static bool take_order(struct vmm *vmm, uint32_t own, const struct vmm_ordered_level *message)
+// Takes the own page down to a lower level if the administrators' quorum orders it: the
+// supervisor's word alone does not.
+static bool lower_own(struct vmm *vmm, uint32_t own, const struct vmm_lowering *lowering)
 {
     struct vmm_config *config = &vmm->config;
     const struct level_state state = {.level = (enum level)own};
@@ -143,19 +143,20 @@ static bool take_order(struct vmm *vmm, uint32_t own, const struct vmm_ordered_l
         .now_s = clock_wall_ns(&clock_host) / NS_PER_S,
     };
     struct level_event event;
-    if (level_order_check(&message->order, message->signatures, message->count, &context, &event))
+    if (level_order_check(&lowering->order, lowering->signatures, lowering->count, &context,
+                          &event))
         return false;
     struct level_result result = level_transition(&state, &event, &quorum);
-    if (result.refusal || result.state.level != message->level.level)
+    if (result.refusal || result.state.level != lowering->level.level)
         return false;
-    config->last_sequence = message->order.sequence;
-    return true;
+    config->last_sequence = lowering->order.sequence;
+    // A thread that raised it meanwhile goes first.
+    return atomic_compare_exchange_strong(&vmm->level_own->level, &own, lowering->level.level);
 }
 
 // The own page follows the supervisor's level upwards at once, so that the supervisor's page alone
-// never lowers what everybody acts on; downwards only by an order. Returns false if the supervisor
-// has fallen.
-static bool follow_level(struct vmm *vmm, const struct vmm_ordered_level *message, size_t length)
+// never lowers what everybody acts on. Returns false if the supervisor has fallen.
+static bool follow_level(struct vmm *vmm, const struct vmm_lowering *message, size_t length)
 {
     uint32_t wanted = message->level.level;
     uint32_t own = atomic_load(&vmm->level_own->level);
@@ -163,15 +164,15 @@ static bool follow_level(struct vmm *vmm, const struct vmm_ordered_level *messag
         return false;
     while (own < wanted && !atomic_compare_exchange_weak(&vmm->level_own->level, &own, wanted))
         continue;
-    bool ordered = length == sizeof(*message) && take_order(vmm, own, message);
-    // A thread that raised the level meanwhile goes first.
-    return own <= wanted ||
-           (ordered && atomic_compare_exchange_strong(&vmm->level_own->level, &own, wanted));
+    // An order that was signed before this level and never arrived must not be used after it.
+    if (wanted >= own && message->level.sequence > vmm->config.last_sequence)
+        vmm->config.last_sequence = message->level.sequence;
+    return wanted >= own || (length == sizeof(*message) && lower_own(vmm, own, message));
 }
 
 // Makes a level of the supervisor true here, and says what is. The gate has been shut by the
 // supervisor's page before this message came.
-static bool serve_level(struct vmm *vmm, struct vmm_ordered_level *message, size_t length)
+static bool serve_level(struct vmm *vmm, struct vmm_lowering *message, size_t length)
 {
     struct vmm_level *order = &message->level;
     if (!follow_level(vmm, message, length))
@@ -202,8 +203,8 @@ static bool serve_channel(struct vmm *vmm)
         struct vmm_message message;
         struct vmm_port_order order;
         struct vmm_level level;
-        struct vmm_ordered_level ordered;
         struct vmm_beat beat;
+        struct vmm_lowering lowering;
     } buffer;
     size_t fd_count = 0;
     ssize_t length =
@@ -217,8 +218,8 @@ static bool serve_channel(struct vmm *vmm)
         return (size_t)length == sizeof(buffer.order) && serve_order(vmm, &buffer.order);
     case VMM_MESSAGE_LEVEL:
         return ((size_t)length == sizeof(buffer.level) ||
-                (size_t)length == sizeof(buffer.ordered)) &&
-               serve_level(vmm, &buffer.ordered, (size_t)length);
+                (size_t)length == sizeof(buffer.lowering)) &&
+               serve_level(vmm, &buffer.lowering, (size_t)length);
     case VMM_MESSAGE_BEAT:
         return (size_t)length == sizeof(buffer.beat) &&
                fd_message_send(vmm->channel, &buffer, sizeof(buffer.beat), NULL, 0, NULL) == 0;
@@ -260,6 +261,24 @@ static void finish(struct vmm *vmm)
     fd_message_send(vmm->channel, end, sizeof(*end), NULL, 0, NULL);
 }
 
+// The watchdog watches everybody; somebody has to watch the watchdog.
+static bool watchdog_lives(struct vmm *vmm, struct heartbeat_watch *watch)
+{
+    enum heartbeat_state state =
+        heartbeat_watch_check(watch, atomic_load(&vmm->level_own->beat), clock_now_ns(&clock_host));
+    if (state == HEARTBEAT_ALIVE)
+        return true;
+    const struct vmm_end end = {
+        .kind = VMM_END_WATCHDOG,
+        .violation = state == HEARTBEAT_LATE ? LEVEL_CAUSE_STOPPED : LEVEL_CAUSE_WATCHDOG_STUCK,
+        .vector = UINT32_MAX,
+    };
+    atomic_store(&vmm->level_own->level, LEVEL_OFFLINE);
+    atomic_store(&vmm->level_own->cause, end.violation);
+    vmm_report(vmm, &end);
+    return false;
+}
+
 int control_run(struct vmm *vmm)
 {
     struct pollfd fds[2] = {
@@ -278,9 +297,7 @@ int control_run(struct vmm *vmm)
         atomic_fetch_add(&vmm->control_beat, 1);
         if (ppoll(fds, 2, &turn, NULL) < 0 && errno != EINTR)
             break;
-        // The watchdog watches everybody; somebody has to watch the watchdog.
-        if (heartbeat_watch_check(&watchdog, atomic_load(&vmm->level_own->beat),
-                                  clock_now_ns(&clock_host)) != HEARTBEAT_ALIVE)
+        if (!watchdog_lives(vmm, &watchdog))
             break;
         if (fds[1].revents) {
             uint64_t value;

@@ -56,13 +56,20 @@ static enum level_cause look(struct heartbeat_watch *watch, uint64_t value, uint
     return cause;
 }
 
-static enum level_cause look_at_poller(struct heartbeat_watch *watch, const struct poller *poller,
+// A poller that sleeps until there is work begins no pass. Whether it would is found out by waking
+// it: whoever does not begin one then is stuck, also if it is stuck in its sleep.
+static enum level_cause look_at_poller(struct heartbeat_watch *watch, const struct vmm_poller *own,
                                        uint64_t now_ns)
 {
-    // Who sleeps until there is work, or has been told to end, is not stuck.
-    if (atomic_load(&poller->asleep) || atomic_load(&poller->stopped))
-        heartbeat_watch_excuse(watch, now_ns);
-    return look(watch, atomic_load(&poller->epoch), now_ns, LEVEL_CAUSE_POLLER_STUCK);
+    uint64_t epoch = atomic_load(&own->poller.epoch);
+    if (atomic_load(&own->poller.stopped))
+        heartbeat_watch_excuse(watch, now_ns); // it was told to end
+    if (epoch == watch->value && heartbeat_watch_age_ns(watch, now_ns) >= watch->period_ns / 2) {
+        uint64_t one = 1;
+        ssize_t ignored = write(own->wake_fd, &one, sizeof(one));
+        (void)ignored;
+    }
+    return look(watch, epoch, now_ns, LEVEL_CAUSE_POLLER_STUCK);
 }
 
 static enum level_cause look_at_all(struct watches *watches, const struct vmm *vmm)
@@ -74,7 +81,7 @@ static enum level_cause look_at_all(struct watches *watches, const struct vmm *v
         cause = look(&watches->control, atomic_load(&vmm->control_beat), now_ns,
                      LEVEL_CAUSE_CONTROL_STUCK);
     for (unsigned i = 0; i < vmm->config.poller_count && !cause; i++)
-        cause = look_at_poller(&watches->pollers[i], &vmm->pollers[i].poller, now_ns);
+        cause = look_at_poller(&watches->pollers[i], &vmm->pollers[i], now_ns);
     return cause;
 }
 

@@ -10,9 +10,11 @@ Usage: test_failsafe.py GUILLOTINE GUEST.elf... fallen_vmm
 
 import contextlib
 import ctypes
+import mmap
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -22,7 +24,14 @@ from guest_test import Bench, Skip, Tap, one_line, process_exists, wait_until
 
 PTRACE_SEIZE = 0x4206
 PTRACE_INTERRUPT = 0x4207
+PTRACE_GETREGS = 12
+PTRACE_SETREGS = 13
+PTRACE_DETACH = 17
 WALL = 0x40000000
+REGISTERS = ctypes.c_uint64 * 27  # struct user_regs_struct
+RSP = 19
+OFFLINE = 3
+CAUSE_SIGNAL = 0x100
 
 bench = Bench(sys.argv[1], sys.argv[2:])
 tap = Tap(after=bench.clean)
@@ -87,6 +96,24 @@ class Cell:
         return ended
 
 
+class LevelPage:
+    """A view of one of the run's level pages, which outlives its writer."""
+
+    def __init__(self, supervisor, name):
+        folder = f"/proc/{supervisor}/fd"
+        wanted = f"/memfd:{name} (deleted)"
+        number = next(fd for fd in os.listdir(folder)
+                      if os.readlink(os.path.join(folder, fd)) == wanted)
+        with open(os.path.join(folder, number), "rb") as file:
+            self.view = mmap.mmap(file.fileno(), 4096, mmap.MAP_SHARED, mmap.PROT_READ)
+
+    def expect(self, number):
+        """The writer went Offline because of a signal."""
+        level, _, _, *_, cause = struct.unpack_from("<IIQ4II", self.view)
+        assert level == OFFLINE, f"level {level}"
+        assert cause == CAUSE_SIGNAL + number, f"cause {cause:#x}"
+
+
 def thread_of(pid, name):
     for thread in os.listdir(f"/proc/{pid}/task"):
         with open(f"/proc/{pid}/task/{thread}/comm", encoding="utf-8") as file:
@@ -97,13 +124,8 @@ def thread_of(pid, name):
 
 @contextlib.contextmanager
 def stopped_thread(thread):
-    """Stops one thread of a process by tracing it, until the process is killed."""
-    if os.geteuid() != 0:
-        raise Skip("needs root to trace the VMM")
-    if libc.ptrace(PTRACE_SEIZE, thread, None, None) < 0:
-        raise Skip(f"cannot trace: {os.strerror(ctypes.get_errno())}")
-    assert libc.ptrace(PTRACE_INTERRUPT, thread, None, None) == 0
-    os.waitpid(thread, WALL)
+    """Stops one thread of a process, until the process is killed."""
+    seize(thread)
     reaped = []
 
     def reap():
@@ -121,11 +143,46 @@ def stopped_thread(thread):
     assert reaped, "the thread outlived the run"
 
 
+def seize(thread):
+    """Stops one thread by tracing it."""
+    if os.geteuid() != 0:
+        raise Skip("needs root to trace the VMM")
+    if libc.ptrace(PTRACE_SEIZE, thread, None, None) < 0:
+        raise Skip(f"cannot trace: {os.strerror(ctypes.get_errno())}")
+    assert libc.ptrace(PTRACE_INTERRUPT, thread, None, None) == 0
+    os.waitpid(thread, WALL)
+
+
+def exhaust_stack(pid, thread):
+    """Puts a thread's stack pointer to the end of its stack, where no signal frame has room."""
+    registers = REGISTERS()
+    seize(thread)
+    assert libc.ptrace(PTRACE_GETREGS, thread, None, ctypes.byref(registers)) == 0
+    with open(f"/proc/{pid}/maps", encoding="ascii") as file:
+        for line in file:
+            low, high = (int(part, 16) for part in line.split()[0].split("-"))
+            if low <= registers[RSP] < high:
+                registers[RSP] = low + 8
+                break
+        else:
+            raise AssertionError("no stack")
+    # Pages of a main thread's stack below what it used appear when they are touched: go below
+    # what the kernel lets it grow to.
+    if "[stack]" in line:
+        registers[RSP] = high - (64 << 20)
+    assert libc.ptrace(PTRACE_SETREGS, thread, None, ctypes.byref(registers)) == 0
+    assert libc.ptrace(PTRACE_DETACH, thread, None, None) == 0
+
+
 def add_vmm_signal(number):
     @tap.test(f"the VMM gets {number.name}: Offline")
     def check():
         cell = Cell("vmm-signal")
+        page = LevelPage(cell.pid, "guillotine-level-vmm")
         os.kill(cell.vmm, number)
+        if number != signal.SIGKILL:
+            assert wait_until(lambda: not process_exists(cell.vmm), 5)
+            page.expect(number)
         text = "fatal signal" if number != signal.SIGKILL else "ended without a report"
         cell.expect_offline(text=text)
 
@@ -134,10 +191,13 @@ def add_supervisor_signal(number):
     @tap.test(f"the supervisor gets {number.name}: the guest is gone, nobody speaks")
     def check():
         cell = Cell("signal")
+        page = LevelPage(cell.pid, "guillotine-level")
         os.kill(cell.pid, number)
         ended = cell.end()
         assert ended.status == -number, ended
         assert ended.result is None, ended
+        if number != signal.SIGKILL:
+            page.expect(number)
         # Nobody was there to say so; the lock and the socket of a dead supervisor do no harm.
         again = Cell("signal")
         bench.command("kill", *RUNTIME, "signal")
@@ -147,6 +207,31 @@ def add_supervisor_signal(number):
 for each in FATAL:
     add_vmm_signal(each)
     add_supervisor_signal(each)
+
+
+def add_exhausted_stack(name):
+    @tap.test(f"the stack of the VMM's {name} thread is exhausted: Offline")
+    def check():
+        cell = Cell("stack")
+        page = LevelPage(cell.pid, "guillotine-level-vmm")
+        exhaust_stack(cell.vmm, cell.vmm if name == "control" else thread_of(cell.vmm, name))
+        cell.expect_offline(text="fatal signal")
+        page.expect(signal.SIGSEGV)
+
+
+for each in ("control", "poller", "watchdog"):
+    add_exhausted_stack(each)
+
+
+@tap.test("the supervisor's stack is exhausted: Offline")
+def check_exhausted_supervisor():
+    cell = Cell("stack")
+    page = LevelPage(cell.pid, "guillotine-level")
+    exhaust_stack(cell.pid, cell.pid)
+    assert cell.end().status == -signal.SIGSEGV
+    page.expect(signal.SIGSEGV)
+    for name in os.listdir(bench.runtime):
+        os.unlink(os.path.join(bench.runtime, name))
 
 
 @tap.test("the VMM is stopped: the supervisor misses its heartbeats")

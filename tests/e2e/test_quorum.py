@@ -116,6 +116,7 @@ def check_lowering():
     world = World("lower")
     process, _ = world.start("lower")
     isolate("lower", "severed")
+    assert status("lower")["demo_keys"] is True and quorum_status("lower")["key_set"]["demo"] is True
     before = requests("lower")
     path = world.sign(propose("lower", "standard", "lower.json"), 1, 2, 3, 4)
     refused(submit(path, "lower"), "too few")

@@ -40,7 +40,7 @@ bool hex_parse(const char *text, void *bytes, size_t length)
 // Bytes in each group of a UUID's text.
 static const size_t groups[] = {4, 2, 2, 2, 6};
 
-void uuid_format(char text[UUID_TEXT_SIZE], const uint8_t uuid[UUID_BYTES])
+void uuid_bytes_format(char text[UUID_TEXT_SIZE], const uint8_t uuid[UUID_BYTES])
 {
     for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
         if (i)
@@ -51,7 +51,7 @@ void uuid_format(char text[UUID_TEXT_SIZE], const uint8_t uuid[UUID_BYTES])
     }
 }
 
-bool uuid_parse(const char *text, uint8_t uuid[UUID_BYTES])
+bool uuid_bytes_parse(const char *text, uint8_t uuid[UUID_BYTES])
 {
     char plain[2 * UUID_BYTES + 1];
     size_t used = 0;

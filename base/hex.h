@@ -18,7 +18,7 @@ void hex_format(char *text, const void *bytes, size_t length);
 bool hex_parse(const char *text, void *bytes, size_t length);
 
 // The same for a UUID, "01234567-89ab-cdef-0123-456789abcdef".
-void uuid_format(char text[UUID_TEXT_SIZE], const uint8_t uuid[UUID_BYTES]);
-bool uuid_parse(const char *text, uint8_t uuid[UUID_BYTES]);
+void uuid_bytes_format(char text[UUID_TEXT_SIZE], const uint8_t uuid[UUID_BYTES]);
+bool uuid_bytes_parse(const char *text, uint8_t uuid[UUID_BYTES]);
 
 #endif

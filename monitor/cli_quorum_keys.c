@@ -13,6 +13,7 @@
 #include "hex.h"
 #include "key_set_store.h"
 #include "paths.h"
+#include "vm_state.h"
 #include "whole_file.h"
 
 // The thresholds of the paper: three of seven raise, five lower.
@@ -21,28 +22,14 @@
 #define DEFAULT_LOWER 5
 
 // The installation's UUID, made at its first use.
-static int load_deployment(const char *state_dir, uint8_t uuid[16], struct error *err)
+static int load_deployment(const char *state_dir, uint8_t uuid[UUID_BYTES], struct error *err)
 {
-    char path[PATH_MAX];
-    char line[UUID_TEXT_SIZE + 1];
-    cleanup_free char *text = NULL;
-    size_t length;
-    if (paths_join(path, state_dir, "deployment", err) < 0)
-        return -1;
-    if (whole_file_read(path, 64, &text, &length, err) == 0) {
-        text[strcspn(text, "\n")] = '\0';
-        return uuid_parse(text, uuid)
-                   ? 0
-                   : error_set(err, EXIT_STATUS_BAD_FILE, 0, "%s is not a UUID", path);
-    }
-    if (err->code != ENOENT)
-        return -1;
-    randombytes_buf(uuid, 16);
-    uuid[6] = (uint8_t)((uuid[6] & 0x0f) | 0x40);
-    uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
-    uuid_format(line, uuid);
-    strcat(line, "\n");
-    return whole_file_write(path, line, strlen(line), 0600, true, err);
+    struct deployment deployment;
+    int result = deployment_open(&deployment, state_dir, err);
+    if (result == 0)
+        memcpy(uuid, deployment.uuid.bytes, UUID_BYTES);
+    deployment_close(&deployment);
+    return result;
 }
 
 static int add_key(struct key_set_file *file, const struct quorum_key *key, struct error *err)

@@ -260,9 +260,9 @@ static void print_answer(const struct quorum_answer *answer)
 {
     struct quorum_document proposal = {.is_order = true};
     char uuid[UUID_TEXT_SIZE];
-    uuid_format(uuid, answer->vm);
+    uuid_bytes_format(uuid, answer->vm);
     printf("vm %s, deployment ", uuid);
-    uuid_format(uuid, answer->deployment);
+    uuid_bytes_format(uuid, answer->deployment);
     printf("%s\nlevel %s, last order %" PRIu64 "\n", uuid, answer->level, answer->last_sequence);
     if (answer->has_keys)
         printf("key set %" PRIu64 "%s: %" PRIu64 " keys, %" PRIu64 " raise, %" PRIu64 " lower\n",

@@ -94,9 +94,9 @@ static void print_order(const struct signed_order *document)
         printf("%s the isolation level from %s to %s\n",
                order->to < order->from ? "LOWER" : "RAISE", level_name(order->from),
                level_name(order->to));
-    uuid_format(uuid, order->vm);
+    uuid_bytes_format(uuid, order->vm);
     printf("  VM: %s\n", uuid);
-    uuid_format(uuid, order->deployment);
+    uuid_bytes_format(uuid, order->deployment);
     printf("  deployment: %s\n", uuid);
     print_text("reason", order->reason);
     if (order->repaired)
@@ -114,7 +114,7 @@ static void print_key_set(const struct key_set_file *file)
            (unsigned long long)file->set.version,
            file->set.demo ? " for DEMONSTRATION (its secrets are not secret)" : "", file->set.keys,
            file->set.raise, file->set.lower);
-    uuid_format(text, file->set.deployment);
+    uuid_bytes_format(text, file->set.deployment);
     printf("  deployment: %s\n", text);
     for (uint32_t i = 0; i < file->set.keys; i++) {
         hex_format(text, file->set.key[i], 32);

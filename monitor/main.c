@@ -21,6 +21,8 @@ static const struct {
     {"ports", cli_ports, "show the ports of a VM, close and open them"},
     {"message", cli_message, "exchange messages with a model"},
     {"audit", cli_audit, "print an audit log"},
+    {"status", cli_status, "show a VM's isolation level, and why"},
+    {"register", cli_register, "list the VMs that ever ran here"},
     {"bench", cli_bench, "measure this machine"},
 };
 

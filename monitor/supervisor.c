@@ -192,6 +192,10 @@ static void serve_channel(struct supervisor *s)
     memset(&buffer, 0, sizeof(buffer));
     ssize_t length =
         fd_message_receive(s->process.channel, &buffer, sizeof(buffer), NULL, &fd_count, &err);
+    // It left without reading what we had sent. What it said before is still there.
+    if (length < 0 && err.code == ECONNRESET)
+        length =
+            fd_message_receive(s->process.channel, &buffer, sizeof(buffer), NULL, &fd_count, &err);
     uint64_t size = length > 0 ? (uint64_t)length : 0;
     uint32_t type = size ? vmm_message_check(&buffer.message, size) : 0;
     if (length < 0 && err.code == EAGAIN)
@@ -469,19 +473,34 @@ static int check_ports(const struct supervisor *s, struct error *err)
     return 0;
 }
 
+static int open_audit(struct supervisor *s, const char *path, struct error *err)
+{
+    const struct audit_record record = {.type = AUDIT_START, .port = AUDIT_NO_PORT};
+    return audit_log_open(&s->audit, path, &clock_host, err) < 0 ||
+                   audit_log_append(&s->audit, &record, err) < 0
+               ? -1
+               : 0;
+}
+
 static int start(struct supervisor *s, const char *runtime_dir, const char *audit_path,
                  struct error *err)
 {
     sigset_t set;
-    if (check_ports(s, err) < 0 || vmm_process_prepare(&s->process, &s->vm, err) < 0)
+    if (check_ports(s, err) < 0 || vmm_process_prepare(&s->process, &s->vm, err) < 0 ||
+        map_rings(s, err) < 0 || vmm_process_open_inputs(&s->process, &s->vm, err) < 0)
         return -1;
-    levels_init(s, LEVEL_STANDARD);
-    if (heartbeats_open(s, err) < 0 || orders_open(s, err) < 0 || map_rings(s, err) < 0 ||
+    if (s->accept_level_reset &&
+        (open_audit(s, audit_path, err) < 0 || launch_record_reset(s, err) < 0))
+        return -1;
+    if (launch_admit(s, err) < 0)
+        return -1;
+    levels_init(s, s->state.level);
+    if (heartbeats_open(s, err) < 0 || orders_open(s, err) < 0 ||
         vmm_process_configure(&s->process, &s->vm, err) < 0)
         return -1;
     // Everything below happens while the VMM builds the VM.
     if (control_server_open(&s->control, runtime_dir, s->vm.name, err) < 0 ||
-        audit_log_open(&s->audit, audit_path, &clock_host, err) < 0)
+        (s->audit.fd < 0 && open_audit(s, audit_path, err) < 0))
         return -1;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
@@ -490,10 +509,10 @@ static int start(struct supervisor *s, const char *runtime_dir, const char *audi
     s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (s->signals < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "signalfd");
-    const struct audit_record record = {.type = AUDIT_START, .port = AUDIT_NO_PORT};
-    if (audit_log_append(&s->audit, &record, err) < 0)
+    if (launch_go(s, err) < 0)
         return -1;
-    return backends_start(s, err);
+    // From Severed on there are no backends.
+    return s->state.level < LEVEL_SEVERED ? backends_start(s, err) : 0;
 }
 
 // The last records: what the VMM still had in its ring, the violation, the end.
@@ -531,6 +550,8 @@ static void close_audit(struct supervisor *s)
         s->error = err;
         s->outcome = RUN_ISOLATED;
     }
+    if (!whole)
+        go_offline(s);
     audit_log_close(&s->audit);
 }
 
@@ -538,6 +559,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
 {
     s->signals = -1;
     s->audit.fd = -1;
+    s->state.fd = s->state.deployment.folder = -1;
     s->control.fd = s->control.lock = -1;
     for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++)
         s->control.clients[i].fd = -1;
@@ -562,6 +584,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
         s->outcome != RUN_FAILED)
         console_relay_drain(&s->console, supervisor_is_stopping(s) ? 0 : DRAIN_MS);
     close_audit(s);
+    launch_end(s);
     control_server_close(&s->control);
     heartbeats_close(s);
     if (s->signals >= 0)

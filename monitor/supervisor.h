@@ -14,6 +14,7 @@
 #include "message_relay.h"
 #include "port_policy.h"
 #include "supervisor_heartbeat.h"
+#include "vm_state.h"
 #include "vmm_process.h"
 
 // How a run ended.
@@ -66,11 +67,15 @@ struct supervisor {
     bool port_closed[VMM_MAX_PORTS];       // on order
     uint64_t relayed_bytes[VMM_MAX_PORTS]; // from the model, of the ports that we carry
     uint64_t status_asked_ns;
+    struct vm_state state;   // what is durable
+    bool accept_level_reset; // given by the caller
+    bool state_broken;       // the state file could not be written: the running mark stays
     struct containment containment;
     uint64_t decided_ns; // when the page was last written
     uint64_t gate_ns;    // from then until the last poller saw its gate shut, as confirmed
     uint64_t vcpus_ns;   // from then until the last vCPU was out of guest mode
-    char reason[CONTROL_REASON_SIZE]; // of the level in force
+    enum level_actor actor;           // who acted last
+    char reason[CONTROL_REASON_SIZE]; // of the level in force, if one was given
     uint32_t paused_vcpus;            // as last confirmed
     struct supervisor_heartbeat heartbeat;
     enum run_outcome outcome;

@@ -72,6 +72,19 @@ void orders_serve(struct supervisor *s, struct control_client *client);
 void orders_answer_status(struct supervisor *s, struct control_client *client);
 void orders_take_beat(struct supervisor *s, struct control_client *client);
 
+// The launch and the durable level (supervisor_launch.c). Admits the VM whose inputs are open, or
+// refuses it; level and page are set.
+int launch_admit(struct supervisor *s, struct error *err);
+// --accept-level-reset goes to the log before it has any effect.
+int launch_record_reset(struct supervisor *s, struct error *err);
+// Makes the running mark durable and lets the VMM enter the model.
+int launch_go(struct supervisor *s, struct error *err);
+// Makes a level durable (vm_state_persist) and records that.
+int launch_persist(struct supervisor *s, enum level level, uint64_t sequence, const char *reason,
+                   struct error *err);
+// Takes the running mark away, unless the state file could not be written.
+void launch_end(struct supervisor *s);
+
 // The run is over; the first outcome stands.
 void supervisor_fail(struct supervisor *s, enum run_outcome outcome);
 

@@ -220,9 +220,9 @@ void orders_answer_status(struct supervisor *s, struct control_client *client)
     json_object *object = json_object_new_object();
     add_text(object, "format", CONTROL_FORMAT);
     add_text(object, "name", s->vm.name);
-    uuid_format(uuid, s->uuid);
+    uuid_bytes_format(uuid, s->uuid);
     add_text(object, "vm", uuid);
-    uuid_format(uuid, s->deployment);
+    uuid_bytes_format(uuid, s->deployment);
     add_text(object, "deployment", uuid);
     add_text(object, "level", level_name(s->containment.state.level));
     add_number(object, "last_sequence", *s->last_sequence);

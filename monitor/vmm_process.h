@@ -20,6 +20,8 @@ struct vmm_process {
     int audit_rings[VMM_MAX_POLLERS];
     int ports[VMM_MAX_PORTS][VMM_PORT_FDS]; // as enum vmm_port_fd says, -1: none
     int memory;                             // guest memory
+    int inputs[1 + VMM_MAX_WEIGHTS];        // image and weights, until they are sent; -1: none
+    uint64_t input_bytes[1 + VMM_MAX_WEIGHTS];
     int level_supervisor_fd;
     int level_vmm_fd;
     struct level_page *level_own;       // written by the supervisor
@@ -38,9 +40,17 @@ int vmm_process_start(struct vmm_process *process, int kvm_fd, struct error *err
 int vmm_process_prepare(struct vmm_process *process, const struct vm_description *vm,
                         struct error *err);
 
-// Opens image and weights, checks them and the host's resources, and sends the configuration.
+// Opens image and weights, and checks what they are.
+int vmm_process_open_inputs(struct vmm_process *process, const struct vm_description *vm,
+                            struct error *err);
+
+// Checks the host's resources, and sends the configuration with image and weights.
 int vmm_process_configure(struct vmm_process *process, const struct vm_description *vm,
                           struct error *err);
+
+// Lets the VMM enter the model, once it has built the VM. Must be the first message after the
+// configuration.
+int vmm_process_go(struct vmm_process *process, struct error *err);
 
 // Wakes the poller that serves a port.
 void vmm_process_wake(const struct vmm_process *process, unsigned port);

@@ -64,8 +64,8 @@ static int print_beat(const struct beat_token *token, const char *prefix, char *
 {
     char deployment[UUID_TEXT_SIZE];
     char vm[UUID_TEXT_SIZE];
-    uuid_format(deployment, token->deployment);
-    uuid_format(vm, token->vm);
+    uuid_bytes_format(deployment, token->deployment);
+    uuid_bytes_format(vm, token->vm);
     if (asprintf(text,
                  "%s{\"counter\":%llu,\"deployment\":\"%s\",\"expires_s\":%llu,"
                  "\"format\":\"" BEAT_TOKEN_FORMAT "\",\"issued_s\":%llu,\"vm\":\"%s\"}",

@@ -170,7 +170,7 @@ int canonical_field_uuid(const struct json_place *place, void *target, struct er
     const char *text;
     if (json_read_text(place, &text, err) < 0)
         return -1;
-    return uuid_parse(text, (uint8_t *)target + place->field->offset)
+    return uuid_bytes_parse(text, (uint8_t *)target + place->field->offset)
                ? 0
                : json_refuse(place, JSON_PART_VALUE, err, "this is not a UUID in lower case");
 }

@@ -155,7 +155,7 @@ static struct json_object *key_set_json(const struct key_set_file *file)
         hex_format(text, file->replicas[i], 32);
         json_object_array_add(replicas, json_object_new_string(text));
     }
-    uuid_format(text, set->deployment);
+    uuid_bytes_format(text, set->deployment);
     json_object_object_add(object, "format", json_object_new_string(KEY_SET_FORMAT));
     json_object_object_add(object, "deployment", json_object_new_string(text));
     json_object_object_add(object, "version", json_object_new_int64((int64_t)set->version));

@@ -92,7 +92,7 @@ static void put_string(struct text *text, const char *string)
 static void put_uuid(struct text *text, const uint8_t *uuid)
 {
     char string[UUID_TEXT_SIZE];
-    uuid_format(string, uuid);
+    uuid_bytes_format(string, uuid);
     put_string(text, string);
 }
 

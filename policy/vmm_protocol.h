@@ -38,7 +38,8 @@ enum vmm_message_type {
     VMM_MESSAGE_PORT_EVENT = 10, // VMM: struct vmm_port_event
     VMM_MESSAGE_LEVEL = 11,      // supervisor: struct vmm_level; its page was raised before
     VMM_MESSAGE_LEVEL_DONE = 12, // VMM: what has become true; struct vmm_level
-    VMM_MESSAGE_BEAT = 14,       // supervisor: struct vmm_beat, which the control thread sends back
+    VMM_MESSAGE_GO = 13,   // supervisor: the running mark is durable; the model may be entered
+    VMM_MESSAGE_BEAT = 14, // supervisor: struct vmm_beat, which the control thread sends back
 };
 
 struct vmm_message {

@@ -313,6 +313,25 @@ static int lock_down(int *fds, struct error *err)
     return thread_filter_install(SECCOMP_CONTROL, err);
 }
 
+// The model is not entered before the supervisor has made durable that it runs. This is the first
+// message behind the configuration.
+static int wait_for_go(struct error *err)
+{
+    struct vmm_message message;
+    size_t fd_count = 0;
+    ssize_t length =
+        fd_message_receive(VMM_CHANNEL_FD, &message, sizeof(message), NULL, &fd_count, err);
+    if (length < 0)
+        return -1;
+    if ((size_t)length != sizeof(message) ||
+        vmm_message_check(&message, (uint64_t)length) != VMM_MESSAGE_GO)
+        return error_set(err, EXIT_STATUS_INTERNAL, 0, "the supervisor did not let the model run");
+    // At Severed nothing runs until the level is lowered.
+    if (level_effective(vmm.level_supervisor, vmm.level_own) >= LEVEL_SEVERED)
+        vcpus_pause(&vmm, 0);
+    return 0;
+}
+
 static void release(void)
 {
     struct vmm_ready ready = {
@@ -351,7 +370,7 @@ int main(void)
         return EXIT_STATUS_USAGE;
     }
     if (prepare(&err) < 0 || receive_config(fds, &err) < 0 || build(fds, &err) < 0 ||
-        lock_down(fds, &err) < 0)
+        lock_down(fds, &err) < 0 || wait_for_go(&err) < 0)
         return fail(&err);
     release();
     _exit(control_run(&vmm));

@@ -292,6 +292,10 @@ int main(void)
     size_t count = FD_MESSAGE_MAX_FDS;
     if (fd_message_receive(VMM_CHANNEL_FD, &message, sizeof(message), fds, &count, NULL) <= 0)
         return 1;
+    // The first message behind the configuration: the supervisor lets the model run.
+    struct vmm_message go;
+    count = 0;
+    fd_message_receive(VMM_CHANNEL_FD, &go, sizeof(go), NULL, &count, NULL);
     ready();
     const char *mode = message.bytes + sizeof(message.config);
     if (!strncmp(mode, "backend-", 8))

@@ -44,11 +44,11 @@ Test(hex, uuids)
     };
     uint8_t uuid[UUID_BYTES];
     char text[UUID_TEXT_SIZE];
-    cr_assert(uuid_parse(good, uuid));
+    cr_assert(uuid_bytes_parse(good, uuid));
     cr_expect_eq(uuid[0], 0x01);
     cr_expect_eq(uuid[15], 0xef);
-    uuid_format(text, uuid);
+    uuid_bytes_format(text, uuid);
     cr_expect_str_eq(text, good);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-        cr_expect_not(uuid_parse(bad[i], uuid), "%s", bad[i]);
+        cr_expect_not(uuid_bytes_parse(bad[i], uuid), "%s", bad[i]);
 }

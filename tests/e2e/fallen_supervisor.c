@@ -93,7 +93,8 @@ static void start(const char *file)
     vmm.config.last_sequence = 8;
     memcpy(vmm.config.uuid, order.vm, sizeof(vmm.config.uuid));
     if (shared_ring_map(&audit, vmm.audit_rings[0], VMM_AUDIT_RING_BYTES, &err) < 0 ||
-        vmm_process_configure(&vmm, &vm, &err) < 0)
+        vmm_process_open_inputs(&vmm, &vm, &err) < 0 ||
+        vmm_process_configure(&vmm, &vm, &err) < 0 || vmm_process_go(&vmm, &err) < 0)
         give_up(err.text);
     uint32_t type = hear(&message);
     if (type != VMM_MESSAGE_READY)

@@ -63,7 +63,7 @@ static int read_terminal(const char *prompt, char *line, struct error *err)
     struct termios silent = before;
     silent.c_lflag &= ~(tcflag_t)(ECHO | ECHOE | ECHOK);
     silent.c_lflag |= ECHONL | ICANON;
-    if (dprintf(fd, "%s", prompt) < 0 || tcsetattr(fd, TCSAFLUSH, &silent) < 0)
+    if (tcsetattr(fd, TCSAFLUSH, &silent) < 0 || dprintf(fd, "%s", prompt) < 0)
         return error_set(err, EXIT_STATUS_FAILURE, errno, "terminal");
     ssize_t length = read(fd, line, QUORUM_PASSPHRASE_MAX - 1);
     tcsetattr(fd, TCSAFLUSH, &before);

@@ -116,6 +116,7 @@ def check_lowering():
     world = World("lower")
     process, _ = world.start("lower")
     isolate("lower", "severed")
+    assert status("lower")["demo_keys"] is True and quorum_status("lower")["key_set"]["demo"] is True
     before = requests("lower")
     path = world.sign(propose("lower", "standard", "lower.json"), 1, 2, 3, 4)
     refused(submit(path, "lower"), "too few")
@@ -129,6 +130,32 @@ def check_lowering():
     refused(submit(path, "lower"), "sequence number")  # where it would have an effect
     assert status("lower")["level"] == "severed"
     end(process, "lower")
+
+
+@tap.test("a language model that was severed in the middle goes on and ends as it would have ended")
+def check_speech():
+    world = World("speech")
+    folder = os.path.dirname(bench.guillotine)
+    model = ["--image", os.path.join(folder, "llm.elf"), "--weights",
+             os.path.join(folder, "demo.gguf"), "--port", "console", "--", "--prompt",
+             "Once upon a time", "--tokens", "400", "--seed", "7"]
+    whole = bench.run(["--state-dir", world.state, *model])
+    assert whole.status == 0 and len(whole.stdout) > 100, whole
+    for attempt in range(5):  # it may be done before it is severed
+        process, _ = world.start("speech", model)
+        if bench.command("isolate", *directories(), "speech", "severed").returncode == 0:
+            break
+        bench.finish(process)
+    else:
+        raise Skip("the model was done each time before it could be severed")
+    exits = status("speech")["exits"]
+    time.sleep(0.3)
+    assert status("speech")["exits"] == exits and process.poll() is None, "it ran while severed"
+    path = world.sign(propose("speech", "standard", f"speech-{attempt}.json"), 3, 4, 5, 6, 7)
+    good(submit(path, "speech"))
+    ended = bench.finish(process)
+    assert ended.status == 0, ended
+    assert ended.stdout and whole.stdout.endswith(ended.stdout[-20:]), (ended, whole)
 
 
 @tap.test("backend processes come back with the level")
@@ -264,7 +291,7 @@ def check_raising():
     refused(submit(path, "raise"), "too few")
     good(submit(path, "raise", "--propose"))
     assert bench.finish(process).status == 81
-    world = World("again")
+    world = World("again")  # the level belongs to the image too
     process, _ = world.start("again")
     path = world.sign(propose("again", "decapitation", "up2.json"), 7, 1, 2)
     good(submit(path, "again"))
@@ -381,6 +408,32 @@ def check_terminal():
     with open(path, encoding="utf-8") as file:
         assert len(json.load(file)["signatures"]) == 1
     refused(quorum("sign", "--key", key, path, start_new_session=True), "already")
+
+
+@tap.test("a passphrase is typed twice, without echo", needs_kvm=False)
+def check_typed_passphrase():
+    for second, wanted in (("secret phrase\n", 0), ("secret phase\n", 1)):
+        key = bench.path(f"typed-{wanted}.key")
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execv(bench.guillotine, ["guillotine", "quorum", "key", key, "--name", "typist"])
+        shown = b""
+        for prompt, line in ((b"Passphrase of key typist: ", "secret phrase\n"),
+                             (b"Once more: ", second)):
+            while prompt not in shown:
+                shown += os.read(terminal, 4096)
+            os.write(terminal, line.encode())
+        try:
+            while piece := os.read(terminal, 4096):
+                shown += piece
+        except OSError:
+            pass
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == wanted, shown
+        os.close(terminal)
+        assert b"secret" not in shown, shown
+        assert os.path.exists(key) == (wanted == 0)
+    refused(quorum("key", bench.path("typed-2.key"), "--name", "x", start_new_session=True),
+            "--passphrase-file")
 
 
 def rotate(world, out, *options):
@@ -572,7 +625,8 @@ def check_fallen_supervisor():
     }
     for mode in ("five", "page-only", "no-order", "four", "duplicate", "bad-signature",
                  "unknown-key", "count", "other-level", "wrong-vm", "wrong-deployment",
-                 "wrong-from", "expired", "old-sequence", "no-level", "replayed"):
+                 "wrong-from", "expired", "old-sequence", "no-level", "replayed",
+                 "overtaken"):
         done = subprocess.run([os.path.join(folder, "fallen_supervisor"), mode, vm],
                               capture_output=True, timeout=30, check=False)
         assert done.stdout.decode().strip() == expected.get(mode, "refused"), (mode, done)

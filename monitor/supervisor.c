@@ -444,7 +444,9 @@ static int map_rings(struct supervisor *s, struct error *err)
         s->audit_rings[i].source = AUDIT_SOURCE_VMM;
         s->audit_rings[i].ports = s->vm.port_count;
         if (shared_ring_map(&s->audit_rings[i].ring, s->process.audit_rings[i],
-                            VMM_AUDIT_RING_BYTES, err) < 0)
+                            vmm_audit_ring_bytes(s->process.config.ports,
+                                                 s->process.config.port_count),
+                            err) < 0)
             return -1;
     }
     for (unsigned i = 0; i < s->vm.port_count; i++) {

@@ -282,7 +282,7 @@ Test(poller, sleeps_for_room_in_the_audit_ring, .timeout = 30)
     cr_assert(audit_stream_reserve(&h.audit, (unsigned)fill, 0));
     for (uint64_t i = 0; i < fill; i++) {
         struct audit_record record = {.type = AUDIT_REQUEST};
-        audit_stream_append(&h.audit, &record);
+        audit_stream_append(&h.audit, &record, NULL, 0);
     }
     cr_assert_eq(pthread_create(&thread, NULL, run, &poller), 0);
     for (unsigned i = 0; i < 4; i++)

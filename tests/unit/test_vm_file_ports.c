@@ -161,7 +161,7 @@ Test(vm_file_ports, names_of_kinds_and_operations)
 #define PORT(rest) VM("\"ports\":[{\"kind\":\"console\"," rest "}]")
 #define PORT_KEYS                                                                                  \
     "(known: kind, name, mode, operations, queue_size, queues, features, max_request_bytes, "      \
-    "max_reply_bytes, in_flight, process, probation, timeout_ms, restart, limits)"
+    "max_reply_bytes, in_flight, process, timeout_ms, restart, limits, audit, probation)"
 
 Test(vm_file_ports, refuses_bad_ports)
 {
@@ -215,7 +215,7 @@ Test(vm_file_ports, refuses_bad_ports)
         {VM("\"ports\":[{\"kind\":\"message\",\"process\":true}]"),
          "t.json:2:38: /ports/0/process: the backend of a message cannot be a process of its own"},
         {PORT("\"probation\":\"open\""),
-         "t.json:2:40: /ports/0/probation: true or false is expected, found a string"},
+         "t.json:2:40: /ports/0/probation: true, false or an object of limits is expected"},
         {PORT("\"timeout_ms\":0"), "t.json:2:41: /ports/0/timeout_ms: 0 is outside 1 to 3600000"},
         {PORT("\"timeout_ms\":3600001"),
          "t.json:2:41: /ports/0/timeout_ms: 3600001 is outside 1 to 3600000"},

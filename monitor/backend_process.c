@@ -28,15 +28,17 @@ void backend_process_init(struct backend_process *backend, unsigned port)
         .port = port, .pid = -1, .pidfd = -1, .channel = -1, .audit_fd = -1};
 }
 
-static int open_audit(struct backend_process *backend, const struct vmm_port_config *port,
+static int open_audit(struct backend_process *backend, const struct vmm_process *vmm,
                       struct error *err)
 {
-    uint64_t bytes = vmm_audit_ring_bytes(port, 1);
+    uint64_t bytes = vmm_audit_ring_bytes(&vmm->config.ports[backend->port], 1);
     backend->audit_fd = shared_ring_create("guillotine-audit", bytes, err);
     if (backend->audit_fd < 0)
         return -1;
-    backend->audit = (struct audit_ring){
-        .source = AUDIT_SOURCE_BACKEND, .first_port = backend->port, .ports = 1};
+    backend->audit = (struct audit_ring){.source = AUDIT_SOURCE_BACKEND,
+                                         .first_port = backend->port,
+                                         .ports = 1,
+                                         .levels = {vmm->level_own, vmm->level_vmm}};
     return shared_ring_map(&backend->audit.ring, backend->audit_fd, bytes, err);
 }
 
@@ -97,8 +99,8 @@ int backend_process_start(struct backend_process *backend, const struct vmm_proc
                           struct error *err)
 {
     backend->cause = 0;
-    if (open_audit(backend, &vmm->config.ports[backend->port], err) < 0 ||
-        spawn(backend, err) < 0 || send_config(backend, vmm, err) < 0) {
+    if (open_audit(backend, vmm, err) < 0 || spawn(backend, err) < 0 ||
+        send_config(backend, vmm, err) < 0) {
         backend_process_reap(backend);
         backend_process_close_audit(backend);
         return error_wrap(err, "backend of port %s", vmm->config.ports[backend->port].name);

@@ -443,6 +443,8 @@ static int map_rings(struct supervisor *s, struct error *err)
     for (unsigned i = 0; i < s->process.config.poller_count; i++) {
         s->audit_rings[i].source = AUDIT_SOURCE_VMM;
         s->audit_rings[i].ports = s->vm.port_count;
+        s->audit_rings[i].levels[0] = s->process.level_own;
+        s->audit_rings[i].levels[1] = s->process.level_vmm;
         if (shared_ring_map(&s->audit_rings[i].ring, s->process.audit_rings[i],
                             vmm_audit_ring_bytes(s->process.config.ports,
                                                  s->process.config.port_count),

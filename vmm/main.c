@@ -136,6 +136,9 @@ static int open_poller(unsigned index, const int *fds, struct error *err)
         .wake_fd = own->wake_fd,
         .clock = &clock_host,
         .audit = &own->audit,
+        .observed = &vmm.level_own->observed[index],
+        .level_supervisor = vmm.level_supervisor,
+        .level_own = vmm.level_own,
     };
     poller_init(&own->poller, &settings);
     return 0;

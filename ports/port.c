@@ -163,14 +163,16 @@ void port_drop_in_flight(struct port *port)
     }
 }
 
-// The gate of a reply. At Probation only what is sealed and on the disk may pass: anything else
-// stays as if the gate were held.
+// The gate of a reply. At Probation only what is sealed and on the disk may pass, at Standard only
+// what is logged as the port's configuration says: anything else stays as if the gate were held.
 static enum level_gate reply_gate(struct port *port, const struct slot *slot)
 {
     bool strict;
     enum level_gate now = port_look(port, &strict);
-    port->unsealed = now == LEVEL_GATE_OPEN && strict && slot->state != SLOT_SEALED;
-    return port->unsealed ? LEVEL_GATE_HELD : now;
+    bool asks = now == LEVEL_GATE_OPEN && slot->state != SLOT_SEALED;
+    port->unsealed = asks && strict;
+    port->unlogged = asks && !strict && port->logs_payloads && !slot->reply_logged;
+    return port->unsealed || port->unlogged ? LEVEL_GATE_HELD : now;
 }
 
 // Copies header and reply to the guest, with a look at the gate in front of every piece. Returns
@@ -247,9 +249,12 @@ static bool complete(struct port *port, struct slot *slot)
 {
     if (!admit_reply(port, slot))
         return false;
-    if (port->logs_payloads && !slot->reply_logged && !port_log_reply(port, slot))
-        return false;
     enum level_gate now = deliver(port, slot);
+    if (now == LEVEL_GATE_HELD && port->unlogged) {
+        if (!port_log_reply(port, slot))
+            return false;
+        now = deliver(port, slot);
+    }
     if (now == LEVEL_GATE_HELD) {
         if (!port->unsealed || !port_seal(port, slot))
             return false; // all of it once more when the hold is over
@@ -676,6 +681,14 @@ static bool prepare_audit_sleep(struct port *port)
     struct audit_stream *stream = port->fabric->audit;
     if (port->waits_for_disk && !audit_stream_wait_taken(stream, port->disk_position))
         return false;
+    if (port->sealed.head != SLOT_NONE &&
+        !audit_stream_wait_taken(stream, port->slots[port->sealed.head].durable_at))
+        return false;
+    if (port->recorded.head != SLOT_NONE && !port->reply_room) {
+        const struct slot *slot = &port->slots[port->recorded.head];
+        if (!slot->strict || !audit_stream_wait_taken(stream, slot->durable_at))
+            return false;
+    }
     if (port->request_room && !audit_stream_wait_bytes(stream, port->request_room))
         return false;
     return !port->reply_room || audit_stream_wait_bytes(stream, port->reply_room);

@@ -78,6 +78,7 @@ struct port {
     uint64_t retry_ns;       // when to try the throttled slot again
     uint64_t reply_retry_ns; // when to try the first ready slot again
     bool unsealed;           // the last look at a reply's gate found that it has to be sealed first
+    bool unlogged;           // or that its payload has to be logged first
     bool waits_for_disk;     // something waits in this call of port_serve until `disk_position`
     uint64_t disk_position;  // of the log is on the disk
     uint64_t request_room;   // bytes of the log that a throttled request waits for, or 0

@@ -436,7 +436,8 @@ Test(port_life, probation)
         cr_expect_eq(harness_count(&h, AUDIT_COMPLETION), 2u);
         unsigned completion = closed ? 2 : 5; // behind the marks of both, and a reply
         cr_expect_eq(h.records[completion].type, AUDIT_COMPLETION);
-        cr_expect_eq(h.records[completion].decision, closed ? AUDIT_DECISION_GATE : AUDIT_DECISION_ALLOW);
+        cr_expect_eq(h.records[completion].decision,
+                     closed ? AUDIT_DECISION_GATE : AUDIT_DECISION_ALLOW);
         atomic_store(&h.level_supervisor.level, LEVEL_STANDARD);
         port_serve(h.port, 10);
         cr_expect_eq(harness_used(&h, 0), 2);

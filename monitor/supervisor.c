@@ -545,6 +545,16 @@ static void close_audit(struct supervisor *s)
     audit_log_close(&s->audit);
 }
 
+// The pages of the level go with the VMM. Nothing is taken from a ring between this and its end, and
+// behind that nobody waits for the disk.
+static void forget_levels(struct supervisor *s)
+{
+    for (unsigned i = 0; i < VMM_MAX_POLLERS; i++)
+        s->audit_rings[i].levels[0] = s->audit_rings[i].levels[1] = NULL;
+    for (unsigned i = 0; i < VMM_MAX_PORTS; i++)
+        s->backends[i].audit.levels[0] = s->backends[i].audit.levels[1] = NULL;
+}
+
 void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *audit_path)
 {
     s->signals = -1;
@@ -562,6 +572,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
     // The last words of a model that ended by itself, for whoever waits for them.
     if (s->outcome == RUN_EXITED)
         clients_take_last_words(s);
+    forget_levels(s);
     vmm_process_end(&s->process);
     backends_kill_all(s);
     if (s->console.output.header)

@@ -169,10 +169,15 @@ static enum level_gate reply_gate(struct port *port, const struct slot *slot)
 {
     bool strict;
     enum level_gate now = port_look(port, &strict);
-    bool asks = now == LEVEL_GATE_OPEN && slot->state != SLOT_SEALED;
-    port->unsealed = asks && strict;
-    port->unlogged = asks && !strict && port->logs_payloads && !slot->reply_logged;
-    return port->unsealed || port->unlogged ? LEVEL_GATE_HELD : now;
+    if (now != LEVEL_GATE_OPEN || slot->state == SLOT_SEALED)
+        return now;
+    if (strict)
+        port->unsealed = true;
+    else if (port->logs_payloads && !slot->reply_logged)
+        port->unlogged = true;
+    else
+        return now;
+    return LEVEL_GATE_HELD;
 }
 
 // Copies header and reply to the guest, with a look at the gate in front of every piece. Returns
@@ -249,6 +254,7 @@ static bool complete(struct port *port, struct slot *slot)
 {
     if (!admit_reply(port, slot))
         return false;
+    port->unsealed = port->unlogged = false;
     enum level_gate now = deliver(port, slot);
     if (now == LEVEL_GATE_HELD && port->unlogged) {
         if (!port_log_reply(port, slot))

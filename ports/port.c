@@ -645,7 +645,7 @@ unsigned port_serve(struct port *port, unsigned budget)
 {
     unsigned served = 0;
     port->moved_bytes = 0;
-    port->audit_retry_ns = port->request_room = port->reply_room = 0;
+    port->audit_retry_ns = port->request_room = port->reply_room = port->record_room = 0;
     port->had_turn = port->waits_for_disk = false;
     bool open = port_settle_state(port);
     if (port->backend->poll)
@@ -685,17 +685,23 @@ static void wake_no_later(uint64_t *wake_ns, uint64_t when)
 static bool prepare_audit_sleep(struct port *port)
 {
     struct audit_stream *stream = port->fabric->audit;
+    bool strict;
+    // Another level since the last pass: other limits, other reasons to wait.
+    if (port_look(port, &strict) != LEVEL_GATE_OPEN || strict != port->strict)
+        return false;
     if (port->waits_for_disk && !audit_stream_wait_taken(stream, port->disk_position))
         return false;
     if (port->sealed.head != SLOT_NONE &&
         !audit_stream_wait_taken(stream, port->slots[port->sealed.head].durable_at))
         return false;
-    if (port->recorded.head != SLOT_NONE && !port->reply_room) {
+    if (port->recorded.head != SLOT_NONE && !port->record_room) {
         const struct slot *slot = &port->slots[port->recorded.head];
         if (!slot->strict || !audit_stream_wait_taken(stream, slot->durable_at))
             return false;
     }
     if (port->request_room && !audit_stream_wait_bytes(stream, port->request_room))
+        return false;
+    if (port->record_room && !audit_stream_wait_bytes(stream, port->record_room))
         return false;
     return !port->reply_room || audit_stream_wait_bytes(stream, port->reply_room);
 }

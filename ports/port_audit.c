@@ -91,7 +91,7 @@ bool port_request_is_durable(struct port *port, struct slot *slot)
         uint64_t room =
             is_there ? audit_record_bytes(0) : audit_payload_bytes(port_copied_bytes(slot));
         if (!audit_stream_reserve_bytes(port->fabric->audit, room)) {
-            port->reply_room = room;
+            port->record_room = room;
             return false;
         }
         if (is_there) // a mark behind the records that are in the ring already

@@ -83,6 +83,7 @@ struct port {
     uint64_t disk_position;  // of the log is on the disk
     uint64_t request_room;   // bytes of the log that a throttled request waits for, or 0
     uint64_t reply_room;     // the same for a request with its reply
+    uint64_t record_room;    // the same for one that has to be recorded once more
     uint64_t audit_retry_ns; // when the audit budget has room, or 0
     uint64_t moved_bytes;    // in this call of port_serve
     uint64_t request_number;

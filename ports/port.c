@@ -696,7 +696,7 @@ static bool prepare_audit_sleep(struct port *port)
         return false;
     if (port->recorded.head != SLOT_NONE && !port->record_room) {
         const struct slot *slot = &port->slots[port->recorded.head];
-        if (!slot->strict || !audit_stream_wait_taken(stream, slot->durable_at))
+        if (!strict || !slot->strict || !audit_stream_wait_taken(stream, slot->durable_at))
             return false;
     }
     if (port->request_room && !audit_stream_wait_bytes(stream, port->request_room))

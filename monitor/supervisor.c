@@ -443,8 +443,12 @@ static int map_rings(struct supervisor *s, struct error *err)
     for (unsigned i = 0; i < s->process.config.poller_count; i++) {
         s->audit_rings[i].source = AUDIT_SOURCE_VMM;
         s->audit_rings[i].ports = s->vm.port_count;
+        s->audit_rings[i].levels[0] = s->process.level_own;
+        s->audit_rings[i].levels[1] = s->process.level_vmm;
         if (shared_ring_map(&s->audit_rings[i].ring, s->process.audit_rings[i],
-                            VMM_AUDIT_RING_BYTES, err) < 0)
+                            vmm_audit_ring_bytes(s->process.config.ports,
+                                                 s->process.config.port_count),
+                            err) < 0)
             return -1;
     }
     for (unsigned i = 0; i < s->vm.port_count; i++) {
@@ -561,6 +565,16 @@ static void close_audit(struct supervisor *s)
     audit_log_close(&s->audit);
 }
 
+// The pages of the level go with the VMM. Nothing is taken from a ring between this and its end, and
+// behind that nobody waits for the disk.
+static void forget_levels(struct supervisor *s)
+{
+    for (unsigned i = 0; i < VMM_MAX_POLLERS; i++)
+        s->audit_rings[i].levels[0] = s->audit_rings[i].levels[1] = NULL;
+    for (unsigned i = 0; i < VMM_MAX_PORTS; i++)
+        s->backends[i].audit.levels[0] = s->backends[i].audit.levels[1] = NULL;
+}
+
 void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *audit_path)
 {
     s->signals = -1;
@@ -583,6 +597,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
     vmm_process_kill(&s->process);
     backends_kill_all(s);
     levels_take_gone(s);
+    forget_levels(s);
     vmm_process_end(&s->process);
     if (s->console.output.header)
         check_console(s);

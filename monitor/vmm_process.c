@@ -185,7 +185,8 @@ static int prepare_port(int *fds, const struct vmm_port_config *port, struct err
 
 static int prepare_poller(struct vmm_process *process, unsigned index, struct error *err)
 {
-    process->audit_rings[index] = shared_ring_create("guillotine-audit", VMM_AUDIT_RING_BYTES, err);
+    uint64_t bytes = vmm_audit_ring_bytes(process->config.ports, process->config.port_count);
+    process->audit_rings[index] = shared_ring_create("guillotine-audit", bytes, err);
     return process->audit_rings[index] < 0 ? -1 : make_eventfd(&process->wake_vmm[index], err);
 }
 

@@ -75,7 +75,7 @@ enum vmm_port_fd {
     VMM_PORT_FDS = 2,
 };
 
-// Size of an audit ring, fixed so that neither side takes it from the other.
+// Data size of an audit ring whose ports log no payloads (see vmm_audit_ring_bytes).
 #define VMM_AUDIT_RING_BYTES (1u << 20)
 
 // Kinds of ports (ports/port_abi.h has the same numbers; vmm/port_table.c asserts it).
@@ -89,6 +89,13 @@ enum vmm_port_mode {
     VMM_PORT_ADAPTIVE = 0, // polls, sleeps when idle, doorbell wakes
     VMM_PORT_BUSY = 1,     // always polls
     VMM_PORT_DOORBELL = 2, // never polls
+};
+
+// What of a port's payloads goes to the audit log at Standard. At Probation all of them do.
+enum vmm_port_audit {
+    VMM_AUDIT_METADATA = 0,
+    VMM_AUDIT_DIGEST = 1, // SHA-256
+    VMM_AUDIT_FULL = 2,
 };
 
 struct vmm_port_config {
@@ -106,7 +113,13 @@ struct vmm_port_config {
     uint32_t timeout_ms; // of such a backend for one request
     uint32_t poller;     // index
     uint32_t closed_at_probation;
+    uint32_t audit; // enum vmm_port_audit
+    // What takes the place of max_*_bytes and limits at Probation, never looser.
+    uint32_t tight_request_bytes;
+    uint32_t tight_reply_bytes;
+    uint32_t pad;
     struct limits_config limits;
+    struct limits_config tight_limits;
 };
 
 // Most requests in flight at one port.
@@ -288,6 +301,10 @@ static inline unsigned vmm_config_weights_fd(const struct vmm_config *config)
 
 // Data size of a port's ring to the host, or from it: room for several of its largest messages.
 uint64_t vmm_port_ring_bytes(const struct vmm_port_config *port, int to_host);
+
+// Data size of an audit ring for records about these ports, a power of two: room for several of the
+// largest payloads if any of them can go to the log. Both sides compute it from the configuration.
+uint64_t vmm_audit_ring_bytes(const struct vmm_port_config *ports, unsigned count);
 
 // A level that is in force, and what the VMM has verified: ports that let nothing through any more,
 // vCPUs that are out of guest mode. Asked for below Offline only; above, the VMM is told to stop.

@@ -27,6 +27,10 @@ struct poller_settings {
     int wake_fd;                   // eventfd for everybody else, borrowed
     const struct clock *clock;
     struct audit_stream *audit;
+    // Where the poller says which level it acts on, from the levels of both pages; NULL: nowhere.
+    _Atomic uint32_t *observed;
+    const struct level_page *level_supervisor;
+    const struct level_page *level_own;
 };
 
 struct poller {

@@ -32,6 +32,8 @@ static bool port_config_is_sound(const struct vmm_config *config,
            port->queue_size <= VIRTQ_MAX_SIZE && !(port->queue_size & (port->queue_size - 1)) &&
            port->queue_count && port->queue_count <= VMM_MAX_QUEUES &&
            port->max_request_bytes <= PORT_MAX_BYTES && port->max_reply_bytes <= PORT_MAX_BYTES &&
+           port->tight_request_bytes <= port->max_request_bytes &&
+           port->tight_reply_bytes <= port->max_reply_bytes && port->audit <= VMM_AUDIT_FULL &&
            port->in_flight && port->in_flight <= VMM_MAX_IN_FLIGHT &&
            port->poller < config->poller_count;
 }
@@ -120,7 +122,8 @@ static int open_poller(unsigned index, const int *fds, struct error *err)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "eventfd");
     own->wake_fd = fds[VMM_POLLER_FD_WAKE];
     own->audit.wake_fd = vmm.wake_supervisor_fd;
-    if (shared_ring_map(&own->audit.ring, fds[VMM_POLLER_FD_AUDIT], VMM_AUDIT_RING_BYTES, err) < 0)
+    uint64_t ring = vmm_audit_ring_bytes(vmm.config.ports, vmm.config.port_count);
+    if (shared_ring_map(&own->audit.ring, fds[VMM_POLLER_FD_AUDIT], ring, err) < 0)
         return -1;
     token_bucket_init(&own->audit.budget, share(vmm.config.audit_records_per_s, index),
                       share(vmm.config.audit_burst, index), clock_now_ns(&clock_host));
@@ -139,6 +142,9 @@ static int open_poller(unsigned index, const int *fds, struct error *err)
         .wake_fd = own->wake_fd,
         .clock = &clock_host,
         .audit = &own->audit,
+        .observed = &vmm.level_own->observed[index],
+        .level_supervisor = vmm.level_supervisor,
+        .level_own = vmm.level_own,
     };
     poller_init(&own->poller, &settings);
     return 0;

@@ -445,10 +445,10 @@ static int map_rings(struct supervisor *s, struct error *err)
         s->audit_rings[i].ports = s->vm.port_count;
         s->audit_rings[i].levels[0] = s->process.level_own;
         s->audit_rings[i].levels[1] = s->process.level_vmm;
-        if (shared_ring_map(&s->audit_rings[i].ring, s->process.audit_rings[i],
-                            vmm_audit_ring_bytes(s->process.config.ports,
-                                                 s->process.config.port_count),
-                            err) < 0)
+        if (shared_ring_map(
+                &s->audit_rings[i].ring, s->process.audit_rings[i],
+                vmm_audit_ring_bytes(s->process.config.ports, s->process.config.port_count),
+                err) < 0)
             return -1;
     }
     for (unsigned i = 0; i < s->vm.port_count; i++) {
@@ -565,8 +565,8 @@ static void close_audit(struct supervisor *s)
     audit_log_close(&s->audit);
 }
 
-// The pages of the level go with the VMM. Nothing is taken from a ring between this and its end, and
-// behind that nobody waits for the disk.
+// The pages of the level go with the VMM. Nothing is taken from a ring between this and its end,
+// and behind that nobody waits for the disk.
 static void forget_levels(struct supervisor *s)
 {
     for (unsigned i = 0; i < VMM_MAX_POLLERS; i++)

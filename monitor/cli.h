@@ -13,6 +13,7 @@ int cli_isolate(int argc, char **argv);
 int cli_ports(int argc, char **argv);
 int cli_message(int argc, char **argv);
 int cli_audit(int argc, char **argv);
+int cli_actuator(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 
 // Prints "guillotine: TEXT" as one line of printable characters.

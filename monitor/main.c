@@ -19,6 +19,7 @@ static const struct {
     {"ports", cli_ports, "show the ports of a VM, close and open them"},
     {"message", cli_message, "exchange messages with a model"},
     {"audit", cli_audit, "print an audit log"},
+    {"actuator", cli_actuator, "list, check, test and arm what cuts a VM off"},
     {"bench", cli_bench, "measure this machine"},
 };
 

@@ -81,6 +81,7 @@ static int confirm(struct attempt *attempt, bool patient, struct error *err)
     uint64_t settle_ns = attempt->actuator->settle_ms * NS_PER_MS;
     uint64_t since_ns = 0;
     bool said = false;
+    char verdict[sizeof(err->text)] = "";
     for (;;) {
         struct error inner = {0};
         int result = read_back(attempt, &inner);
@@ -98,12 +99,14 @@ static int confirm(struct attempt *attempt, bool patient, struct error *err)
             said = false;
         }
         bool late = now >= attempt->end_ns;
-        if (result && (late || !patient))
-            return error_set(err, EXIT_STATUS_FAILURE, 0, "read-back: %s", inner.text);
+        // The last reading is cut short by the end of the attempt: the one before says more.
+        if (result == 0)
+            snprintf(verdict, sizeof(verdict), "the read-back says %s",
+                     said ? "so for too short a time" : actuator_state_name(attempt->state));
+        else if (!late || !verdict[0])
+            snprintf(verdict, sizeof(verdict), "read-back: %s", inner.text);
         if (late || (!patient && !said))
-            return error_set(err, EXIT_STATUS_FAILURE, 0, "the read-back says %s",
-                             said ? "so for too short a time"
-                                  : actuator_state_name(attempt->state));
+            return error_set(err, EXIT_STATUS_FAILURE, 0, "%s", verdict);
         uint64_t pause = poll_ns(attempt->actuator);
         if (pause > attempt->end_ns - now)
             pause = attempt->end_ns - now;

@@ -90,7 +90,7 @@ static bool drain(struct stream *stream)
         for (ssize_t i = 0; i < n && !stream->complete; i++) {
             stream->complete = buffer[i] == '\n' || stream->length + 1 == ACTUATOR_FIRST_LINE_SIZE;
             if (!stream->complete)
-                stream->line[stream->length++] = buffer[i];
+                stream->line[stream->length++] = buffer[i] ? buffer[i] : '?';
         }
         if (stream->bytes > ACTUATOR_OUTPUT_MAX_BYTES)
             return true;

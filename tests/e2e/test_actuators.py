@@ -1,0 +1,1007 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Actuators: confirmed by what devices say for a while, not by what they reply.
+
+Usage: test_actuators.py GUILLOTINE GUEST.elf...
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import redfish_emulator
+from guest_test import Skip, Tap, one_line, process_exists, wait_until
+from redfish_emulator import PASSWORD, SESSIONS, SYSTEM, USER, Bmc, make_authority, make_certificate
+
+GUILLOTINE = os.path.abspath(sys.argv[1])
+ACTUATOR = os.path.join(os.path.dirname(GUILLOTINE), "guillotine-actuator")
+FOLDER = tempfile.mkdtemp(prefix="guillotine-actuators-")
+TIMEOUT_S = 120
+
+tap = Tap()
+
+
+def test(name):
+    return tap.test(name, needs_kvm=False)
+
+
+def path(name):
+    return os.path.join(FOLDER, name)
+
+
+def write(name, text, mode=0o600):
+    with open(path(name), "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(path(name), mode)
+    return path(name)
+
+
+def state_dir(fresh=True):
+    folder = path("state")
+    if fresh:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.mkdir(folder, 0o700)
+    return folder
+
+
+def config(*actuators, name="actuators.json"):
+    return write(name, json.dumps({"format": "guillotine-actuators/1",
+                                   "actuators": list(actuators)}))
+
+
+class Done:
+    """How a run of guillotine-actuator ended."""
+
+    def __init__(self, process):
+        self.status = process.returncode
+        self.stderr = process.stderr.decode()
+        self.events = [json.loads(line) for line in process.stdout.splitlines()]
+        self.summary = self.events[-1] if self.events else None
+        if self.events:
+            assert self.summary["event"] == "summary", self.events
+            assert (self.status == 0) == self.summary["confirmed"], (self.status, self.events)
+
+    def kinds(self):
+        return [(event["event"], event["actuator"]) for event in self.events[:-1]]
+
+    def detail(self):
+        return " | ".join(event["detail"] for event in self.events)
+
+    def __str__(self):
+        return f"status {self.status}, events {self.events}, stderr {self.stderr!r}"
+
+
+def act(action, file=None, *options, prefix=(), fresh=True, **keys):
+    command = [*prefix, ACTUATOR, "--state-dir", state_dir(fresh), *options]
+    if file:
+        command += ["--config", file]
+    return Done(subprocess.run([*command, action], capture_output=True, timeout=TIMEOUT_S,
+                               check=False, **keys))
+
+
+def cli(*arguments):
+    return subprocess.run([GUILLOTINE, "actuator", "--state-dir", path("state"), *arguments],
+                          capture_output=True, timeout=TIMEOUT_S, check=False)
+
+
+def confirmed(done, *names):
+    assert done.status == 0 and done.summary["confirmed"], done
+    assert [event["actuator"] for event in done.events if event["event"] == "confirmed"] == \
+        list(names), done
+
+
+def refused(done, *texts):
+    assert done.status != 0, done
+    assert not [event for event in done.events if event["event"] == "confirmed"], done
+    for text in texts:
+        assert text in done.detail(), (text, str(done))
+
+
+# Simulated ones
+
+@test("without a configuration there are simulated actuators, and they say so")
+def check_simulated():
+    state_dir()
+    listed = cli("list", "--json")
+    assert listed.returncode == 0, listed.stderr
+    rows = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert [row["class"] for row in rows] == ["reversible", "irreversible", "destructive"], rows
+    assert all(row["simulated"] for row in rows), rows
+    assert b"SIMULATED" in cli("list").stdout
+    done = act("cut")
+    confirmed(done, "simulated")
+    assert all(event["simulated"] for event in done.events), done
+    with open(path("state/actuators/simulated.state"), encoding="utf-8") as file:
+        assert file.read() == "off\n"
+    confirmed(act("restore", fresh=False), "simulated")
+    checked = cli("check", "--json")
+    assert checked.returncode == 0, checked
+    events = [json.loads(line) for line in checked.stdout.splitlines()]
+    assert [event["state"] for event in events[:3]] == ["on"] * 3, events
+
+
+@test("a state file that holds nonsense is no state")
+def check_simulated_damage():
+    for text in ("", "off", "offf\n", "off\n\n", "maybe\n", "o" * 5000):
+        os.makedirs(path("state/actuators"), mode=0o700, exist_ok=True)
+        write("state/actuators/simulated.state", text)
+        refused(act("cut", fresh=False), "does not hold a simulated state")
+
+
+# Arming
+
+FOR_GOOD = {"name": "fuse", "driver": "simulated", "class": "irreversible",
+            "state_file": "fuse.state", "retries": 0, "settle_ms": 0}
+
+
+def fresh_fuse():
+    for name in ("fuse.state", "count"):
+        if os.path.exists(path(name)):
+            os.unlink(path(name))
+    state_dir()
+    return config(FOR_GOOD)
+
+
+def arm(file, name="fuse", time_text="10m"):
+    return cli("arm", name, "--actuators", file, "--for", time_text, "--reason", "a test")
+
+
+def note():
+    return path("state/actuators/armed/fuse")
+
+
+def fuse_state():
+    if not os.path.exists(path("fuse.state")):
+        return None
+    with open(path("fuse.state"), encoding="utf-8") as file:
+        return file.read()
+
+
+@test("an irreversible actuator is refused unarmed, fires armed, and once")
+def check_arming():
+    file = fresh_fuse()
+    refused(act("cut-for-good", file, fresh=False), "is not armed")
+    assert fuse_state() is None
+    done = arm(file)
+    assert done.returncode == 0, done.stderr
+    assert os.stat(note()).st_mode & 0o777 == 0o600
+    assert b"ARMED until" in cli("list", "--actuators", file).stdout
+    confirmed(act("cut-for-good", file, fresh=False), "fuse")
+    assert fuse_state() == "cut-for-good\n"
+    assert os.listdir(path("state/actuators/armed")) == []
+    refused(act("cut-for-good", file, fresh=False), "is not armed")
+
+
+@test("reversible actions use no arming, and do not use it up")
+def check_arming_other():
+    file = fresh_fuse()
+    assert arm(file).returncode == 0
+    refused(act("cut", file, fresh=False), "no actuator is configured for cut")
+    refused(act("destroy", file, fresh=False), "no actuator is configured for destroy")
+    act("check", file, fresh=False)
+    assert os.path.exists(note())
+    assert cli("disarm", "fuse", "--actuators", file).returncode == 0
+    assert not os.path.exists(note())
+    refused(act("cut-for-good", file, fresh=False), "is not armed")
+    one_line(cli("arm", "simulated", "--for", "1m", "--reason", "x").stderr.decode(),
+             "reversible")
+
+
+@test("an arming note that expired, was changed or belongs to another is refused and used up")
+def check_arming_notes():
+    def change(**keys):
+        def apply():
+            with open(note(), encoding="utf-8") as file:
+                content = json.load(file)
+            content.update(keys)
+            write("state/actuators/armed/fuse", json.dumps(content))
+        return apply
+
+    def text(what):
+        return lambda: write("state/actuators/armed/fuse", what)
+
+    def link():
+        os.rename(note(), path("elsewhere"))
+        os.symlink(path("elsewhere"), note())
+
+    def hard_link():
+        os.link(note(), path("twin"))
+
+    cases = [
+        (change(expires_wall_s=1), "expired"),
+        (change(expires_boot_ms=1), "expired"),
+        (change(boot_id="0" * 36), "before the machine was started"),
+        (change(config="0" * 64), "another configuration"),
+        (change(actuator="other"), "another actuator"),
+        (change(more=1), "unknown key"),
+        (text(""), "expected"),
+        (text("{}"), "missing key"),
+        (text("x" * 10000), "larger than"),
+        (lambda: os.chmod(note(), 0o644), "mode 0600"),
+        (lambda: os.chmod(note(), 0o660), "mode 0600"),
+        (link, "Too many levels"),
+        (hard_link, "alone"),
+    ]
+    if os.geteuid() == 0:
+        cases.append((lambda: os.chown(note(), 65534, 65534), "alone"))
+    for damage, message in cases:
+        file = fresh_fuse()
+        for name in ("elsewhere", "twin"):
+            if os.path.lexists(path(name)):
+                os.unlink(path(name))
+        assert arm(file).returncode == 0
+        damage()
+        refused(act("cut-for-good", file, fresh=False), message)
+        assert fuse_state() is None, message
+        refused(act("cut-for-good", file, fresh=False), "is not armed")
+
+
+@test("a folder of notes that others may write is refused")
+def check_arming_folder():
+    file = fresh_fuse()
+    assert arm(file).returncode == 0
+    os.chmod(path("state/actuators/armed"), 0o770)
+    refused(act("cut-for-good", file, fresh=False), "open to others")
+    one_line(arm(file).stderr.decode(), "open to others")
+
+
+@test("arming binds to the configuration")
+def check_arming_config():
+    file = fresh_fuse()
+    assert arm(file).returncode == 0
+    config({**FOR_GOOD, "retries": 1})
+    refused(act("cut-for-good", file, fresh=False), "another configuration")
+
+
+@test("a crash between the use of the note and the fire: the note is gone")
+def check_arming_crash():
+    state_dir()
+    killer = {"name": "fuse", "driver": "command", "class": "irreversible", "target": "other",
+              "retries": 5, "settle_ms": 0, "fire": ["/bin/sh", "-c", "kill -9 $PPID"],
+              "read_back": ["/bin/echo", "off"]}
+    file = config(killer)
+    assert arm(file).returncode == 0
+    process = subprocess.run([ACTUATOR, "--state-dir", path("state"), "--config", file,
+                              "cut-for-good"], capture_output=True, timeout=TIMEOUT_S, check=False)
+    assert process.returncode == -9 and process.stdout == b"", process
+    refused(act("cut-for-good", file, fresh=False), "is not armed")
+
+
+def strace():
+    if not shutil.which("strace"):
+        raise Skip("strace is missing")
+    if subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True,
+                      check=False).returncode:
+        raise Skip("strace is not allowed here")
+    return ["strace", "-qq", "-o", "/dev/null"]
+
+
+@test("a crash at any step of the use of the note never leaves one that was used")
+def check_arming_crash_steps():
+    tracer = strace()
+    for call in ("renameat", "renameat2", "unlinkat", "unlink", "fsync"):
+        for when in (1, 2):
+            file = fresh_fuse()
+            assert arm(file).returncode == 0
+            done = subprocess.run([*tracer, "-e", f"inject={call}:signal=SIGKILL:when={when}",
+                                   ACTUATOR, "--state-dir", path("state"), "--config", file,
+                                   "cut-for-good"], capture_output=True, timeout=TIMEOUT_S,
+                                  check=False)
+            fired = fuse_state() is not None or b'"fired"' in done.stdout
+            assert not (fired and os.path.exists(note())), (call, when, done)
+
+
+@test("a note that cannot be removed durably fires nothing")
+def check_arming_fsync():
+    tracer = strace()
+    file = fresh_fuse()
+    assert arm(file).returncode == 0
+    done = act("cut-for-good", file, prefix=[*tracer, "-e", "inject=fsync:error=EIO"], fresh=False)
+    refused(done, "remove the arming note")
+    assert fuse_state() is None
+
+
+# The command line
+
+@test("the command line: what it refuses")
+def check_cli():
+    state_dir()
+    file = config(FOR_GOOD)
+    for arguments, status in ((["test", "simulated"], 64), (["test", "nobody", "--yes"], 64),
+                              (["arm", "simulated-for-good"], 64), (["frob"], 64), ([], 64),
+                              (["list", "x"], 64), (["test"], 64), (["check", "--nope"], 64),
+                              (["arm", "simulated-for-good", "--for", "25h", "--reason", "x"], 64),
+                              (["arm", "simulated-for-good", "--for", "10", "--reason", "x"], 64),
+                              (["arm", "simulated-for-good", "--for", "1m", "--reason", ""], 64),
+                              (["arm", "simulated-for-good", "--for", "1m", "--reason", "\x1b[2J"],
+                               64),
+                              (["test", "fuse", "--yes", "--actuators", file], 64),
+                              (["list", "--actuators", path("missing.json")], 65)):
+        done = cli(*arguments)
+        assert done.returncode == status, (arguments, done)
+        one_line(done.stderr.decode(), "guillotine")
+    assert b"Examples:" in cli("--help").stdout
+    help_text = subprocess.run([ACTUATOR, "--help"], capture_output=True, check=False)
+    assert help_text.returncode == 0 and b"Example:" in help_text.stdout
+
+
+@test("test cuts and restores")
+def check_cli_test():
+    state_dir()
+    done = cli("test", "simulated", "--yes", "--json")
+    assert done.returncode == 0, done
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(event["event"], event["action"]) for event in events] == \
+        [("fired", "cut"), ("confirmed", "cut"), ("summary", "cut"), ("fired", "restore"),
+         ("confirmed", "restore"), ("summary", "restore")], events
+
+
+@test("a configuration that others may write is refused")
+def check_config_mode():
+    file = config(FOR_GOOD)
+    os.chmod(file, 0o666)
+    done = act("check", file)
+    assert done.status == 65 and "somebody else may write it" in done.stderr, done
+    assert cli("check", "--actuators", file).returncode == 65
+
+
+# Commands
+
+def command(fire, read_back, **keys):
+    return {"name": "c", "driver": "command", "class": "reversible", "target": "other",
+            "fire": fire, "restore": ["/bin/true"], "read_back": read_back, "timeout_ms": 4000,
+            "retries": 0, "settle_ms": 0, **keys}
+
+
+def shell(text):
+    return ["/bin/sh", "-c", text]
+
+
+@test("a command cuts and restores; its environment is PATH, its descriptors are three")
+def check_command():
+    look = ("import os,json;fds=sorted(os.listdir('/proc/self/fd'));"
+            "json.dump([open('/proc/self/environ').read(),fds],open(%r,'w'));"
+            "open(%r,'w').write('off')" % (path("seen"), path("device")))
+    device = command(["/usr/bin/python3", "-c", look], ["/bin/cat", path("device")],
+                     restore=shell(f"echo on > {path('device')}"))
+    write("device", "on\n")
+    secret = dict(os.environ, SECRET="hidden", LD_BIND_NOW="1")
+    with open(os.devnull, "rb") as extra:
+        done = act("cut", config(device), env=secret, pass_fds=[extra.fileno()])
+    confirmed(done, "c")
+    with open(path("seen"), encoding="utf-8") as file:
+        environment, descriptors = json.load(file)
+    assert environment.startswith("PATH=/") and environment.count("\0") == 1, environment
+    # The fourth is the folder that is being listed.
+    assert descriptors == ["0", "1", "2", "3"], descriptors
+    confirmed(act("restore", config(device)), "c")
+
+
+@test("what a read-back must say, and only that")
+def check_command_read_back():
+    for script in ("echo OFF", "echo off; exit 1", "echo off now", "true", "echo; echo off",
+                   "echo ' off'", "printf 'off\\0'", "kill -9 $$", "echo on", "exit 3",
+                   "printf '\\033[2Joff\\n'"):
+        device = command(["/bin/true"], shell(script), timeout_ms=600)
+        done = act("cut", config(device))
+        refused(done)
+        assert "\x1b" not in done.detail(), done
+    for argument in (["/nonexistent/program"], [path("actuators.json")]):
+        refused(act("cut", config(command(argument, ["/bin/echo", "on"], timeout_ms=600))),
+                "could not be executed")
+
+
+@test("a command that hangs is killed, with all that it started")
+def check_command_hang():
+    pids = path("pids")
+    write("pids", "")
+    script = (f"echo $$ >> {pids}; (setsid sh -c 'echo $$ >> {pids}; trap \"\" TERM HUP INT; "
+              f"sleep 1000; sleep 1000' &); sleep 1000")
+    # The orphan has to be there before the time is over.
+    device = command(shell(script), ["/bin/echo", "on"], timeout_ms=2000)
+    refused(act("cut", config(device)), "did not end in time and was killed")
+    with open(pids, encoding="utf-8") as file:
+        started = [int(line) for line in file.read().split()]
+    assert len(started) == 2, started
+    assert not [pid for pid in started if process_exists(pid)], started
+
+
+@test("orphans of a command that ended are killed too, and do not delay it")
+def check_command_orphans():
+    pids = path("pids")
+    write("pids", "")
+    one = f"setsid sh -c 'echo $$ >> {pids}; exec sleep 1000' &"
+    wait = f"while [ $(wc -l < {pids}) -lt 3 ]; do sleep 0.01; done"
+    device = command(shell(f"({one} {one} {one}) ; {wait}"), ["/bin/echo", "off"],
+                     timeout_ms=20000)
+    confirmed(act("cut", config(device)), "c")
+    with open(pids, encoding="utf-8") as file:
+        started = [int(line) for line in file.read().split()]
+    assert len(started) == 3 and not [pid for pid in started if process_exists(pid)], started
+
+
+@test("a command that floods its output is killed")
+def check_command_flood():
+    for target in ("", ">&2"):
+        device = command(["/bin/true"], shell(f"exec cat /dev/zero {target}"), timeout_ms=3000)
+        refused(act("cut", config(device)), "printed more than 65536 bytes")
+
+
+@test("a device that says off and later on is not believed")
+def check_command_lies():
+    flips = (f"n=$(cat {path('count')}); echo $((n+1)) > {path('count')}; "
+             "if [ $n -lt 2 ]; then echo off; else echo on; fi")
+    write("count", "0\n")
+    device = command(["/bin/true"], shell(flips), timeout_ms=4000, settle_ms=1000)
+    refused(act("cut", config(device)), "said off, then on: it is not believed")
+
+
+@test("a failure is retried as often as configured, no more")
+def check_retries():
+    count = f"echo x >> {path('count')}"
+    write("count", "")
+    device = command(shell(count), ["/bin/echo", "on"], timeout_ms=300, retries=3)
+    done = act("cut", config(device))
+    refused(done, "the read-back says on")
+    assert done.summary["attempt"] == 4, done
+    with open(path("count"), encoding="utf-8") as file:
+        assert file.read() == "x\n" * 4
+
+
+@test("the next actuator is tried, in order, until one is confirmed")
+def check_fall_back():
+    dead = command(["/bin/false"], ["/bin/echo", "on"], name="dead", timeout_ms=200)
+    silent = command(["/bin/true"], ["/bin/false"], name="silent", timeout_ms=200)
+    good = {"name": "good", "driver": "simulated", "class": "reversible",
+            "state_file": "good.state", "settle_ms": 0}
+    never = command(shell(f"touch {path('touched')}"), ["/bin/echo", "off"], name="never")
+    file = config(dead, silent, FOR_GOOD, good, never)
+    done = act("cut", file)
+    confirmed(done, "good")
+    assert done.kinds() == [("fired", "dead"), ("failed", "dead"), ("fired", "silent"),
+                            ("failed", "silent"), ("fired", "good"), ("confirmed", "good")], done
+    assert not os.path.exists(path("touched"))
+    # Restoring concerns all of them, and is not done while one cannot be confirmed.
+    done = act("restore", file)
+    assert done.status == 1 and [event["actuator"] for event in done.events
+                                 if event["event"] == "confirmed"] == ["dead", "good"], done
+    confirmed(act("cut", file, "--actuator", "never"), "never")
+    assert act("cut", file, "--actuator", "nobody").status == 64
+
+
+@test("an actuator that cuts the host itself needs --allow-host-cut")
+def check_this_host():
+    device = command(shell(f"touch {path('host')}"), ["/bin/echo", "off"], target="this-host")
+    refused(act("cut", config(device)), "refused without --allow-host-cut")
+    assert not os.path.exists(path("host"))
+    confirmed(act("cut", config(device), "--allow-host-cut"), "c")
+    assert os.path.exists(path("host"))
+
+
+@test("nobody listens: the cut goes on")
+def check_deaf():
+    write("device", "on\n")
+    device = command(shell(f"sleep 0.3; echo off > {path('device')}"),
+                     ["/bin/cat", path("device")])
+    process = subprocess.Popen([ACTUATOR, "--state-dir", state_dir(), "--config", config(device),
+                                "cut"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process.stdout.close()
+    assert process.wait(TIMEOUT_S) == 0
+
+
+# Redfish
+
+@test("certificates for the emulator")
+def check_certificates():
+    for authority in ("ca", "other-ca"):
+        make_authority(FOLDER, authority)
+    make_certificate(FOLDER, "ca", "bmc")
+    make_certificate(FOLDER, "other-ca", "stranger")
+    make_certificate(FOLDER, "ca", "named", "DNS:bmc.example")
+    make_certificate(FOLDER, "ca", "expired", days="-1")
+    write("bmc.credentials", f"{USER}\n{PASSWORD}\n")
+
+
+def redfish(bmc, **keys):
+    keys = {"name": "bmc", "driver": "redfish", "class": "reversible", "target": "other",
+            "host": "127.0.0.1", "port": bmc.port, "system": SYSTEM,
+            "credentials": "bmc.credentials", "ca_file": "ca.pem", "timeout_ms": 3000,
+            "retries": 0, "settle_ms": 200, **keys}
+    return config({key: value for key, value in keys.items() if value is not None})
+
+
+@test("redfish: power off and on, with a session and with basic authentication")
+def check_redfish():
+    for auth in ("session", "basic"):
+        with Bmc(FOLDER) as bmc:
+            confirmed(act("cut", redfish(bmc, auth=auth)), "bmc")
+            assert bmc.power == "Off" and bmc.resets == ["ForceOff"], bmc.resets
+            assert bmc.shows >= 2, "one reading was enough"
+            confirmed(act("restore", redfish(bmc, auth=auth)), "bmc")
+            confirmed(act("restore", redfish(bmc, auth=auth, restore_with="PowerCycle")), "bmc")
+            assert bmc.resets == ["ForceOff", "On", "PowerCycle"], bmc.resets
+            assert not bmc.tokens, "sessions are left"
+            logins = [request for request in bmc.requests if request[1] == SESSIONS]
+            assert bool(logins) == (auth == "session"), logins
+            assert act("check", redfish(bmc, auth=auth)).status == 0
+            assert len(bmc.resets) == 3, "a check resets"
+
+
+@test("redfish: a lost reply is no failure, and no success: the read-back decides")
+def check_redfish_lost():
+    def obeys(bmc, handler, kind):
+        bmc.obey(kind)
+        handler.cut()
+
+    def forgets(bmc, handler, kind):
+        if len(bmc.resets) > 1:
+            bmc.obey(kind)
+        handler.cut()
+
+    with Bmc(FOLDER, reset=obeys) as bmc:
+        done = act("cut", redfish(bmc))
+        confirmed(done, "bmc")
+        assert len(bmc.resets) == 1 and "unsure" in done.detail(), (bmc.resets, str(done))
+    with Bmc(FOLDER, reset=forgets) as bmc:
+        done = act("cut", redfish(bmc, retries=1, timeout_ms=1500))
+        confirmed(done, "bmc")
+        assert done.kinds() == [("fired", "bmc"), ("failed", "bmc"), ("fired", "bmc"),
+                                ("confirmed", "bmc")], done
+    with Bmc(FOLDER, reset=lambda bmc, handler, kind: handler.cut()) as bmc:
+        refused(act("cut", redfish(bmc, retries=1, timeout_ms=800)), "the read-back says on")
+
+
+@test("redfish: a slow power off is waited for")
+def check_redfish_slow():
+    def slow(bmc, handler, kind):
+        bmc.power = "PoweringOff"
+        threading.Timer(0.7, bmc.obey, [kind]).start()
+        handler.answer(202)
+
+    with Bmc(FOLDER, reset=slow) as bmc:
+        confirmed(act("cut", redfish(bmc)), "bmc")
+
+
+@test("redfish: lying read-backs")
+def check_redfish_lies():
+    def nothing(bmc, handler, kind):
+        handler.answer(204)
+
+    def first_off(bmc, handler):
+        bmc.power = "Off" if bmc.shows < 3 else "On"
+        handler.answer(200, bmc.system())
+
+    def flips(bmc, handler):
+        bmc.power = "Off" if bmc.shows % 2 else "On"
+        handler.answer(200, bmc.system())
+
+    with Bmc(FOLDER, reset=nothing) as bmc:
+        refused(act("cut", redfish(bmc, timeout_ms=1000)), "the read-back says on")
+    with Bmc(FOLDER, reset=nothing, show=first_off) as bmc:
+        refused(act("cut", redfish(bmc, settle_ms=1000)), "said off, then on: it is not believed")
+    with Bmc(FOLDER, reset=nothing, show=flips) as bmc:
+        refused(act("cut", redfish(bmc, settle_ms=1000, retries=2)), "it is not believed")
+
+
+@test("redfish: refused credentials, sessions without token, errors, redirects")
+def check_redfish_refusals():
+    def status(number, headers=()):
+        return lambda bmc, handler, kind: handler.answer(number, {}, headers)
+
+    for auth in ("session", "basic"):
+        with Bmc(FOLDER, denies=True) as bmc:
+            refused(act("cut", redfish(bmc, auth=auth)), "401")
+            assert not bmc.resets
+    write("bmc.credentials", f"{USER}\nwrong\n")
+    with Bmc(FOLDER) as bmc:
+        refused(act("cut", redfish(bmc)), "401")
+        assert not bmc.resets
+    write("bmc.credentials", f"{USER}\n{PASSWORD}\n")
+    for number in (400, 403, 404, 405, 409, 500, 503):
+        with Bmc(FOLDER, reset=status(number)) as bmc:
+            refused(act("cut", redfish(bmc, timeout_ms=800)), str(number))
+    with Bmc(FOLDER) as target:
+        # The other server would obey: same certificate, same credentials.
+        url = f"https://127.0.0.1:{target.port}"
+        for number in (301, 302, 303, 307, 308):
+            place = [("Location", f"{url}{SYSTEM}/Actions/ComputerSystem.Reset")]
+            with Bmc(FOLDER, reset=status(number, place)) as bmc:
+                refused(act("cut", redfish(bmc, auth="basic", timeout_ms=800)),
+                        "redirects are not followed")
+        place = [("Location", url + SYSTEM)]
+        with Bmc(FOLDER, show=lambda bmc, handler: handler.answer(307, {}, place)) as bmc:
+            refused(act("cut", redfish(bmc, auth="basic", timeout_ms=800)),
+                    "redirects are not followed")
+        assert not target.requests, target.requests
+
+
+@test("redfish: certificates that are not to be trusted get no credentials")
+def check_redfish_certificates():
+    pin = redfish_emulator.pin_of
+    wrong = pin(FOLDER, "stranger")
+    for certificate, keys in (("stranger", {}), ("expired", {}), ("named", {}),
+                              ("bmc", {"spki_sha256": wrong}),
+                              ("bmc", {"ca_file": "other-ca.pem"}),
+                              ("bmc", {"ca_file": "missing.pem"}),
+                              ("bmc", {"ca_file": None, "spki_sha256": wrong}),
+                              ("bmc", {"server_name": "bmc.example"}),
+                              ("stranger", {"spki_sha256": wrong}),
+                              ("named", {"ca_file": None, "spki_sha256": pin(FOLDER, "named")}),
+                              ("expired",
+                               {"ca_file": None, "spki_sha256": pin(FOLDER, "expired")})):
+        with Bmc(FOLDER, certificate) as bmc:
+            for auth in ("session", "basic"):
+                done = act("cut", redfish(bmc, auth=auth, timeout_ms=800, **keys))
+                refused(done)
+                assert not bmc.requests, (certificate, keys, bmc.requests)
+    with Bmc(FOLDER, tls=False) as bmc:
+        refused(act("cut", redfish(bmc, auth="basic", timeout_ms=800)))
+        assert not bmc.requests, "plain text"
+
+
+@test("redfish: a pinned key, with and without an authority; another name in the certificate")
+def check_redfish_pin():
+    pin = redfish_emulator.pin_of
+    for certificate, keys in (("bmc", {"ca_file": None, "spki_sha256": pin(FOLDER, "bmc")}),
+                              ("bmc", {"spki_sha256": pin(FOLDER, "bmc")}),
+                              ("stranger",
+                               {"ca_file": None, "spki_sha256": pin(FOLDER, "stranger")}),
+                              ("named", {"server_name": "bmc.example"})):
+        with Bmc(FOLDER, certificate) as bmc:
+            confirmed(act("cut", redfish(bmc, **keys)), "bmc")
+
+
+@test("redfish: huge, slow, broken and hostile replies")
+def check_redfish_replies():
+    def raw(data):
+        def show(bmc, handler):
+            handler.close_connection = True
+            handler.wfile.write(data)
+        return show
+
+    def body(text):
+        return lambda bmc, handler: handler.answer(200, text.encode())
+
+    def drip(bmc, handler):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        try:
+            while True:
+                handler.wfile.write(b" ")
+                handler.wfile.flush()
+                time.sleep(0.02)
+        except OSError:
+            handler.close_connection = True
+
+    def endless(bmc, handler):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        try:
+            while True:
+                handler.wfile.write(b" " * 65536)
+        except OSError:
+            handler.close_connection = True
+
+    huge_header = b"HTTP/1.1 200 OK\r\n" + b"".join(
+        b"X-%d: %s\r\n" % (i, b"y" * 1000) for i in range(100)) + b"\r\n"
+    for show, text in ((drip, ""), (endless, "too large"), (raw(huge_header), "too large"),
+                       (body("[" * 100000), ""), (body(" " * 300000), "too large"),
+                       (raw(b""), ""), (raw(b"garbage\r\n\r\n"), ""),
+                       (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n"
+                            b'{"PowerState":"Off"}'), ""),
+                       (body(""), "expected"), (body('{"PowerState":"Off"'), "expected"),
+                       (body('{"PowerState":"Off"} x'), "expected"),
+                       (body('{"PowerState":"On","PowerState":"Off"}'), "duplicate"),
+                       (body('{"PowerState":"off"}'), "not one of"),
+                       (body('{"PowerState":"Off\\u0000"}'), "U+0000"),
+                       (body('{"PowerState":null}'), "expected"),
+                       (body('{"PowerState":["Off"]}'), "expected"),
+                       (body('["PowerState","Off"]'), "object"),
+                       (body('{"powerstate":"Off"}'), "no PowerState"),
+                       (body('{"PowerState":"\\u001b[2J"}'), "not one of")):
+        with Bmc(FOLDER, show=show) as bmc:
+            done = act("cut", redfish(bmc, auth="basic", timeout_ms=1200))
+            refused(done, text)
+            assert bmc.resets, "no reset was asked for"
+            assert all(0x20 <= ord(c) < 0x7f for c in done.detail()), done
+
+
+@test("redfish: sessions that cannot be used")
+def check_redfish_sessions():
+    original = redfish_emulator.Handler.do_POST
+
+    def answer(headers):
+        def do_post(handler):
+            if handler.path != SESSIONS:
+                original(handler)
+                return
+            handler.server.bmc.requests.append(("POST", handler.path, b""))
+            handler.rfile.read(int(handler.headers["Content-Length"]))
+            handler.answer(201, {}, headers)
+        return do_post
+
+    with Bmc(FOLDER) as other:
+        for headers, text in (([], "no token"), ([("X-Auth-Token", "x" * 600)], "no token"),
+                              ([("X-Auth-Token", "a b")], "no token"),
+                              # Somewhere else, or not a session: nothing is deleted there.
+                              ([("X-Auth-Token", "nope"),
+                                ("Location", f"https://127.0.0.1:{other.port}/x")], "401"),
+                              ([("X-Auth-Token", "nope"), ("Location", SYSTEM)], "401"),
+                              ([("X-Auth-Token", "nope"),
+                                ("Location", SESSIONS + "/../../Systems/1")], "401")):
+            redfish_emulator.Handler.do_POST = answer(headers)
+            try:
+                with Bmc(FOLDER) as bmc:
+                    refused(act("cut", redfish(bmc, timeout_ms=800)), text)
+                    assert not [one for one in bmc.requests if one[0] == "DELETE"], bmc.requests
+            finally:
+                redfish_emulator.Handler.do_POST = original
+        assert not other.requests, other.requests
+
+
+@test("redfish: credentials that others can read are not used")
+def check_redfish_credentials():
+    with Bmc(FOLDER) as bmc:
+        for text, mode in ((f"{USER}\n{PASSWORD}\n", 0o644), (f"{USER}\n", 0o600), ("", 0o600),
+                           (f"{USER}\n{PASSWORD}\nmore\n", 0o600),
+                           (f"{USER}\n{'x' * 200}\n", 0o600)):
+            write("bad.credentials", text, mode)
+            refused(act("cut", redfish(bmc, credentials="bad.credentials")), "bad.credentials")
+        assert not bmc.requests, bmc.requests
+
+
+@test("redfish: nobody there, a peer that never answers, and the next actuator")
+def check_redfish_silence():
+    silent = socket.create_server(("127.0.0.1", 0))
+
+    class Peer:
+        port = silent.getsockname()[1]
+
+    refused(act("cut", redfish(Peer, timeout_ms=600)))
+    silent.close()
+    refused(act("cut", redfish(Peer, timeout_ms=600)), "onnect")
+    first = json.loads(open(redfish(Peer, timeout_ms=600), encoding="utf-8").read())
+    file = config(first["actuators"][0], {"name": "next", "driver": "simulated",
+                                          "class": "reversible", "state_file": "next.state"})
+    confirmed(act("cut", file), "next")
+
+
+# IPMI
+
+IPMI_LAN = """name "test"
+set_working_mc 0x20
+  startlan 1
+    addr 127.0.0.1 {port}
+    priv_limit admin
+    allowed_auths_callback none md2 md5 straight
+    allowed_auths_user none md2 md5 straight
+    allowed_auths_operator none md2 md5 straight
+    allowed_auths_admin none md2 md5 straight
+    guid a123456789abcdefa123456789abcdef
+  endlan
+  chassis_control "{chassis} 0x20"
+  user 1 true "" "test" user 10 none md2 md5 straight
+  user 2 true "root" "test" admin 10 none md2 md5 straight
+"""
+IPMI_DEVICE = """mc_setbmc 0x20
+mc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr
+sel_enable 0x20 1000 0x0a
+mc_enable 0x20
+"""
+IPMI_CHASSIS = """#!/bin/sh
+# Called with the address, get or set, and properties.
+shift
+operation=$1
+shift
+while [ $# -gt 0 ]; do
+    case $operation in
+    get) [ "$1" = power ] && echo "power:$(cat {power})"; shift ;;
+    set) [ "$1" = power ] && [ ! -e {stuck} ] && echo "$2" >{power}; shift 2 ;;
+    *) shift ;;
+    esac
+done
+exit 0
+"""
+
+
+class IpmiSim:
+    """OpenIPMI's simulated management controller."""
+
+    def __enter__(self):
+        for program in ("ipmi_sim", "ipmitool"):
+            if not shutil.which(program):
+                raise Skip(f"{program} is missing")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        write("power", "1\n")
+        if os.path.exists(path("stuck")):
+            os.unlink(path("stuck"))
+        chassis = write("chassis", IPMI_CHASSIS.format(power=path("power"), stuck=path("stuck")),
+                        0o700)
+        os.makedirs(path("ipmi-state"), exist_ok=True)
+        self.process = subprocess.Popen(
+            ["ipmi_sim", "-c", write("lan.conf", IPMI_LAN.format(port=self.port, chassis=chassis)),
+             "-f", write("device.emu", IPMI_DEVICE), "-s", path("ipmi-state"), "-n"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        write("ipmi.password", "test\n")
+        ready = wait_until(lambda: act("check", self.config()).status == 0, 20)
+        assert ready, f"ipmi_sim does not answer: {act('check', self.config())}"
+        return self
+
+    def __exit__(self, *arguments):
+        self.process.kill()
+        self.process.wait()
+
+    def config(self, **keys):
+        return config({"name": "chassis", "driver": "ipmi", "class": "reversible",
+                       "target": "other", "host": "127.0.0.1", "port": self.port, "user": "root",
+                       "password_file": "ipmi.password", "retries": 0, "settle_ms": 200,
+                       "timeout_ms": 12000, **keys})
+
+    def power(self):
+        with open(path("power"), encoding="utf-8") as file:
+            return file.read().strip()
+
+
+@test("ipmi: ipmitool against OpenIPMI's ipmi_sim")
+def check_ipmi():
+    with IpmiSim() as sim:
+        confirmed(act("cut", sim.config()), "chassis")
+        assert sim.power() == "0"
+        confirmed(act("restore", sim.config()), "chassis")
+        assert sim.power() == "1"
+        write("stuck", "")
+        refused(act("cut", sim.config(timeout_ms=4000)), "the read-back says on")
+        os.unlink(path("stuck"))
+        write("ipmi.password", "wrong\n")
+        refused(act("cut", sim.config(timeout_ms=8000)), "ipmitool")
+        assert sim.power() == "1"
+        write("ipmi.password", "test\n", 0o640)
+        refused(act("cut", sim.config()), "holds a secret")
+        write("ipmi.password", "test\n")
+        refused(act("cut", sim.config(target="this-host")), "--allow-host-cut")
+        assert sim.power() == "1"
+        sim.process.kill()
+        sim.process.wait()
+        refused(act("cut", sim.config(timeout_ms=1500)), "ipmitool")
+
+
+@test("ipmi: what a false ipmitool says")
+def check_ipmi_words():
+    write("ipmi.password", "test\n")
+    for script, good in (("echo Chassis Power is off", True), ("echo Chassis Power is offline", False),
+                         ("echo off", False), ("echo Chassis Power is off; exit 1", False),
+                         ("echo Chassis Power is on", False)):
+        tool = write("tool", f"#!/bin/sh\n{script}\n", 0o700)
+        file = config({"name": "chassis", "driver": "ipmi", "class": "reversible",
+                       "target": "other", "host": "bmc", "user": "root", "program": tool,
+                       "password_file": "ipmi.password", "timeout_ms": 600, "retries": 0,
+                       "settle_ms": 0})
+        assert (act("cut", file).status == 0) == good, script
+
+
+# Links
+
+def in_namespace(setup, *arguments):
+    """Runs a command in a network namespace of its own, made by a script. Returns its result and
+    the links afterwards, by name."""
+    if not shutil.which("ip") or not shutil.which("unshare"):
+        raise Skip("iproute2 or util-linux is missing")
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    if subprocess.run(["unshare", *user, "--net", "ip", "link", "add", "probe", "type", "dummy"],
+                      capture_output=True, check=False).returncode:
+        raise Skip("network namespaces or dummy interfaces are not allowed here")
+    script = (f"set -e\n{setup}\n\"$@\" >{path('out')} 2>{path('err')} && code=0 || code=$?\n"
+              f"ip -j -d link show >{path('links')}\nexit $code")
+    done = subprocess.run(["unshare", *user, "--net", "/bin/sh", "-c", script, "sh", *arguments],
+                          capture_output=True, timeout=TIMEOUT_S, check=False)
+    with open(path("links"), encoding="utf-8") as file:
+        links = {link["ifname"]: link for link in json.load(file)}
+    with open(path("out"), "rb") as out, open(path("err"), "rb") as err:
+        return Done(subprocess.CompletedProcess([], done.returncode, out.read(), err.read())), links
+
+
+def link_act(setup, action, interface, *options, **keys):
+    for name in ("out", "err", "links"):
+        write(name, "[]" if name == "links" else "")
+    file = config({"name": "l", "driver": "link", "class": "reversible", "interface": interface,
+                   "timeout_ms": 3000, "retries": 0, "settle_ms": 200, **keys})
+    return in_namespace(setup, ACTUATOR, "--state-dir", state_dir(), "--config", file, *options,
+                        action)
+
+
+def is_up(links, name):
+    return "UP" in links[name]["flags"]
+
+
+DUMMY = "ip link add g0 type dummy\nip link set g0 up"
+DEFAULT = DUMMY.replace("g0", "g1") + """
+ip addr add 192.0.2.1/24 dev g1
+ip route add default via 192.0.2.2 dev g1"""
+
+
+@test("link: down and up")
+def check_link():
+    done, links = link_act(f"{DUMMY}\n{DEFAULT}", "cut", "g0")
+    confirmed(done, "l")
+    assert not is_up(links, "g0") and is_up(links, "g1"), links
+    done, links = link_act("ip link add g0 type dummy", "restore", "g0")
+    confirmed(done, "l")
+    assert is_up(links, "g0"), links
+
+
+@test("link: the host's default route is not cut, whatever it is built from")
+def check_link_default():
+    vlan = DUMMY + """
+ip link add link g0 name g0.5 type vlan id 5
+ip link set g0.5 up
+ip addr add 192.0.2.1/24 dev g0.5
+ip route add default via 192.0.2.2 dev g0.5"""
+    bridge = DUMMY + """
+ip link add b0 type bridge
+ip link set g0 master b0
+ip link set b0 up
+ip addr add 192.0.2.1/24 dev b0
+ip route add default via 192.0.2.2 dev b0"""
+    six = DUMMY + "\nip -6 route add default dev g0"
+    table = DUMMY + "\nip route add default dev g0 table 77"
+    half = DUMMY + "\nip route add 0.0.0.0/1 dev g0"
+    paths_two = f"{DUMMY}\n{DUMMY.replace('g0', 'g2')}\n" + """
+ip addr add 192.0.2.1/24 dev g0
+ip addr add 198.51.100.1/24 dev g2
+ip route add default nexthop via 198.51.100.2 dev g2 nexthop via 192.0.2.2 dev g0"""
+    for setup, name in ((DEFAULT, "g1"), (vlan, "g0"), (vlan, "g0.5"), (bridge, "g0"),
+                        (bridge, "b0"), (six, "g0"), (table, "g0"), (half, "g0"),
+                        (paths_two, "g0")):
+        try:
+            done, links = link_act(setup, "cut", name)
+        except json.JSONDecodeError:
+            raise AssertionError(f"the set-up failed: {setup}")
+        if not links:
+            raise Skip(f"this kernel cannot set up: {setup.splitlines()[-1]}")
+        refused(done, "default route needs interface")
+        assert is_up(links, name), (setup, links)
+        done, links = link_act(setup, "cut", name, "--allow-host-cut")
+        confirmed(done, "l")
+        assert not is_up(links, name), (setup, links)
+
+
+@test("link: one that is missing, and one that somebody brings up again")
+def check_link_trouble():
+    done, links = link_act(DUMMY, "cut", "g7")
+    refused(done, "interface g7")
+    busy = DUMMY + "\n(while ip link set g0 up; do sleep 0.05; done) 2>/dev/null >/dev/null &"
+    done, links = link_act(busy, "cut", "g0", settle_ms=1500)
+    refused(done)
+    # An alternative name is not the name.
+    done, links = link_act(DUMMY + "\nip link property add dev g0 altname uplink", "cut", "uplink")
+    refused(done, "interface uplink")
+    assert is_up(links, "g0"), links
+
+
+@test("link: without the right to do it")
+def check_link_rights():
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        raise Skip("needs root and setpriv")
+    for name in ("out", "err", "links"):
+        write(name, "[]" if name == "links" else "")
+    file = config({"name": "l", "driver": "link", "class": "reversible", "interface": "g0",
+                   "timeout_ms": 1000, "retries": 0, "settle_ms": 0})
+    done, links = in_namespace(DUMMY, "setpriv", "--bounding-set", "-net_admin", "--inh-caps",
+                               "-net_admin", ACTUATOR, "--state-dir", state_dir(), "--config",
+                               file, "cut")
+    refused(done, "Operation not permitted")
+    assert is_up(links, "g0"), links
+
+
+if __name__ == "__main__":
+    try:
+        good = tap.run()
+    finally:
+        shutil.rmtree(FOLDER, ignore_errors=True)
+    sys.exit(0 if good else 1)

@@ -324,6 +324,19 @@ static int read_auth(const struct json_place *place, void *target, struct error 
     return 0;
 }
 
+static int read_cipher_suite(const struct json_place *place, void *target, struct error *err)
+{
+    struct actuator_reader *reader = target;
+    uint64_t number;
+    if (json_read_integer(place, 0, UINT32_MAX, &number, err))
+        return -1;
+    // The others lack authentication, integrity or encryption.
+    if (number != 3 && number != 17)
+        return json_refuse(place, JSON_PART_VALUE, err, "cipher suite 3 or 17 is expected");
+    reader->actuator.cipher_suite = (uint32_t)number;
+    return 0;
+}
+
 static int read_power_on(const struct json_place *place, void *target, struct error *err)
 {
     static const char *const names[] = {"On", "PowerCycle"};
@@ -381,6 +394,7 @@ static const struct json_field ipmi_fields[] = {
     {"port", json_field_u32, false, AT(port), 1, 65535},
     {"user", read_text_field, true, AT(user), TEXT_USER, 0},
     {"password_file", read_text_field, true, AT(password_file), TEXT_PATH, 0},
+    {"cipher_suite", read_cipher_suite, false, 0, 0, 0},
     {"program", read_text_field, false, AT(program), TEXT_PROGRAM, 0},
 };
 

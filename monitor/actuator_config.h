@@ -82,7 +82,8 @@ struct actuator {
     enum actuator_auth auth;
     enum actuator_power_on power_on;
     uint32_t port;
-    char *user; // ipmi
+    char *user;            // ipmi
+    uint32_t cipher_suite; // 3 or 17; 0: ipmitool asks the device
     char *password_file;
     char *program;
 };

@@ -98,12 +98,14 @@ static int confirm(struct attempt *attempt, bool patient, struct error *err)
         } else {
             said = false;
         }
-        bool late = now >= attempt->end_ns;
-        // The last reading is cut short by the end of the attempt: the one before says more.
+        // A reading in the last moments would only be cut short. It is worth its time if the device
+        // has said the right thing already.
+        uint64_t reserve_ns = said ? 0 : attempt->actuator->timeout_ms * NS_PER_MS / 8;
+        bool late = now + reserve_ns >= attempt->end_ns;
         if (result == 0)
             snprintf(verdict, sizeof(verdict), "the read-back says %s",
                      said ? "so for too short a time" : actuator_state_name(attempt->state));
-        else if (!late || !verdict[0])
+        else
             snprintf(verdict, sizeof(verdict), "read-back: %s", inner.text);
         if (late || (!patient && !said))
             return error_set(err, EXIT_STATUS_FAILURE, 0, "%s", verdict);

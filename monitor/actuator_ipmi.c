@@ -9,12 +9,13 @@
 #include "actuator_secret.h"
 #include "escape.h"
 
+#define COUNT(array)    (sizeof(array) / sizeof((array)[0]))
 #define DEFAULT_PROGRAM "/usr/bin/ipmitool"
 
 void actuator_ipmi_arguments(const struct actuator *actuator, const char *order,
                              struct actuator_ipmi_arguments *arguments)
 {
-    const char *const list[] = {
+    const char *const fixed[] = {
         actuator->program ? actuator->program : DEFAULT_PROGRAM,
         "-I",
         "lanplus",
@@ -30,14 +31,21 @@ void actuator_ipmi_arguments(const struct actuator *actuator, const char *order,
         "1",
         "-R",
         "2",
-        "chassis",
-        "power",
-        order,
-        NULL,
     };
+    size_t count = COUNT(fixed);
+    _Static_assert(COUNT(fixed) + 6 <= COUNT(arguments->list), "two options, three words, the end");
     snprintf(arguments->port, sizeof(arguments->port), "%u", actuator->port);
-    _Static_assert(sizeof(list) == sizeof(arguments->list), "one place for each argument");
-    memcpy(arguments->list, list, sizeof(list));
+    memcpy(arguments->list, fixed, sizeof(fixed));
+    if (actuator->cipher_suite) {
+        snprintf(arguments->cipher_suite, sizeof(arguments->cipher_suite), "%u",
+                 actuator->cipher_suite);
+        arguments->list[count++] = "-C";
+        arguments->list[count++] = arguments->cipher_suite;
+    }
+    arguments->list[count++] = "chassis";
+    arguments->list[count++] = "power";
+    arguments->list[count++] = order;
+    arguments->list[count] = NULL;
 }
 
 static int run(const struct actuator_call *call, const char *order, struct actuator_output *output,

@@ -8,7 +8,8 @@
 // Points into itself and into the actuator.
 struct actuator_ipmi_arguments {
     char port[8];
-    const char *list[19]; // NULL-ended
+    char cipher_suite[8];
+    const char *list[24]; // NULL-ended
 };
 
 // Fills the command line for `order`: on, off or status.

@@ -28,7 +28,6 @@ static const char *const kind_names[] = {"simulated", "command", "link", "redfis
 struct actuator_reader {
     struct actuator actuator;
     const char *path;
-    bool target_given;
 };
 
 // How a text is checked; stands in json_field.minimum of read_text_field.
@@ -187,7 +186,6 @@ static int read_target(const struct json_place *place, void *target, struct erro
     if (json_read_name(place, names, COUNT(names), &index, err))
         return -1;
     reader->actuator.this_host = index == 1;
-    reader->target_given = true;
     return 0;
 }
 
@@ -372,6 +370,8 @@ static const struct json_field command_fields[] = {
 };
 static const struct json_field link_fields[] = {
     COMMON,
+    // A default route is found without it.
+    {"target", read_target, false, 0, 0, 0},
     {"interface", read_text_field, true, AT(interface), TEXT_LINK, 0},
 };
 static const struct json_field redfish_fields[] = {

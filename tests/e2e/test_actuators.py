@@ -898,9 +898,9 @@ def in_namespace(setup, *arguments):
     if not shutil.which("ip") or not shutil.which("unshare"):
         raise Skip("iproute2 or util-linux is missing")
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
-    if subprocess.run(["unshare", *user, "--net", "ip", "link", "add", "probe", "type", "dummy"],
+    if subprocess.run(["unshare", *user, "--net", "ip", "link", "add", "probe", "type", "veth"],
                       capture_output=True, check=False).returncode:
-        raise Skip("network namespaces or dummy interfaces are not allowed here")
+        raise Skip("network namespaces or veth interfaces are not allowed here")
     script = (f"set -e\n{setup}\n\"$@\" >{path('out')} 2>{path('err')} && code=0 || code=$?\n"
               f"ip -j -d link show >{path('links')}\nexit $code")
     done = subprocess.run(["unshare", *user, "--net", "/bin/sh", "-c", script, "sh", *arguments],
@@ -924,67 +924,76 @@ def is_up(links, name):
     return "UP" in links[name]["flags"]
 
 
-DUMMY = "ip link add g0 type dummy\nip link set g0 up"
-DEFAULT = DUMMY.replace("g0", "g1") + """
+PAIR = """ip link add g0 type veth peer name g0p
+ip link set g0p up
+ip link set g0 up"""
+DEFAULT = PAIR.replace("g0", "g1") + """
 ip addr add 192.0.2.1/24 dev g1
 ip route add default via 192.0.2.2 dev g1"""
 
 
 @test("link: down and up")
 def check_link():
-    done, links = link_act(f"{DUMMY}\n{DEFAULT}", "cut", "g0")
+    done, links = link_act(f"{PAIR}\n{DEFAULT}", "cut", "g0")
     confirmed(done, "l")
     assert not is_up(links, "g0") and is_up(links, "g1"), links
-    done, links = link_act("ip link add g0 type dummy", "restore", "g0")
+    done, links = link_act(PAIR + "\nip link set g0 down", "restore", "g0")
     confirmed(done, "l")
     assert is_up(links, "g0"), links
 
 
 @test("link: the host's default route is not cut, whatever it is built from")
 def check_link_default():
-    vlan = DUMMY + """
+    vlan = PAIR + """
 ip link add link g0 name g0.5 type vlan id 5
 ip link set g0.5 up
 ip addr add 192.0.2.1/24 dev g0.5
 ip route add default via 192.0.2.2 dev g0.5"""
-    bridge = DUMMY + """
+    macvlan = vlan.replace("type vlan id 5", "type macvlan")
+    bridge = PAIR + """
 ip link add b0 type bridge
 ip link set g0 master b0
 ip link set b0 up
 ip addr add 192.0.2.1/24 dev b0
 ip route add default via 192.0.2.2 dev b0"""
-    six = DUMMY + "\nip -6 route add default dev g0"
-    table = DUMMY + "\nip route add default dev g0 table 77"
-    half = DUMMY + "\nip route add 0.0.0.0/1 dev g0"
-    paths_two = f"{DUMMY}\n{DUMMY.replace('g0', 'g2')}\n" + """
+    six = PAIR + "\nip -6 route add default dev g0"
+    table = PAIR + "\nip route add default dev g0 table 77"
+    half = PAIR + "\nip route add 0.0.0.0/1 dev g0"
+    paths_two = f"{PAIR}\n{PAIR.replace('g0', 'g2')}\n" + """
 ip addr add 192.0.2.1/24 dev g0
 ip addr add 198.51.100.1/24 dev g2
 ip route add default nexthop via 198.51.100.2 dev g2 nexthop via 192.0.2.2 dev g0"""
-    for setup, name in ((DEFAULT, "g1"), (vlan, "g0"), (vlan, "g0.5"), (bridge, "g0"),
-                        (bridge, "b0"), (six, "g0"), (table, "g0"), (half, "g0"),
+    tried = 0
+    for setup, name in ((DEFAULT, "g1"), (vlan, "g0"), (vlan, "g0.5"), (macvlan, "g0"),
+                        (bridge, "g0"), (bridge, "b0"), (six, "g0"), (table, "g0"), (half, "g0"),
                         (paths_two, "g0")):
-        try:
-            done, links = link_act(setup, "cut", name)
-        except json.JSONDecodeError:
-            raise AssertionError(f"the set-up failed: {setup}")
+        done, links = link_act(setup, "cut", name)
         if not links:
-            raise Skip(f"this kernel cannot set up: {setup.splitlines()[-1]}")
+            print(f"# WARNING: this kernel cannot set up: {setup.splitlines()[3:]}")
+            continue
+        tried += 1
         refused(done, "default route needs interface")
         assert is_up(links, name), (setup, links)
         done, links = link_act(setup, "cut", name, "--allow-host-cut")
         confirmed(done, "l")
         assert not is_up(links, name), (setup, links)
+    assert tried >= 4, tried
+    # Restoring needs no permission, and neither does one that no route needs.
+    done, links = link_act(f"{PAIR}\n{DEFAULT}", "cut", "g0p")
+    confirmed(done, "l")
+    done, links = link_act(PAIR, "cut", "g0", target="this-host")
+    refused(done, "--allow-host-cut")
 
 
 @test("link: one that is missing, and one that somebody brings up again")
 def check_link_trouble():
-    done, links = link_act(DUMMY, "cut", "g7")
+    done, links = link_act(PAIR, "cut", "g7")
     refused(done, "interface g7")
-    busy = DUMMY + "\n(while ip link set g0 up; do sleep 0.05; done) 2>/dev/null >/dev/null &"
+    busy = PAIR + "\n(while ip link set g0 up; do sleep 0.05; done) 2>/dev/null >/dev/null &"
     done, links = link_act(busy, "cut", "g0", settle_ms=1500)
     refused(done)
     # An alternative name is not the name.
-    done, links = link_act(DUMMY + "\nip link property add dev g0 altname uplink", "cut", "uplink")
+    done, links = link_act(PAIR + "\nip link property add dev g0 altname uplink", "cut", "uplink")
     refused(done, "interface uplink")
     assert is_up(links, "g0"), links
 
@@ -997,7 +1006,7 @@ def check_link_rights():
         write(name, "[]" if name == "links" else "")
     file = config({"name": "l", "driver": "link", "class": "reversible", "interface": "g0",
                    "timeout_ms": 1000, "retries": 0, "settle_ms": 0})
-    done, links = in_namespace(DUMMY, "setpriv", "--bounding-set", "-net_admin", "--inh-caps",
+    done, links = in_namespace(PAIR, "setpriv", "--bounding-set", "-net_admin", "--inh-caps",
                                "-net_admin", ACTUATOR, "--state-dir", state_dir(), "--config",
                                file, "cut")
     refused(done, "Operation not permitted")

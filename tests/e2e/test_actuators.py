@@ -495,6 +495,66 @@ def check_deaf():
     assert process.wait(TIMEOUT_S) == 0
 
 
+# The supervisor's side: a program that is not what it should be
+
+LINE = {"event": "summary", "action": "check", "actuator": "", "driver": "", "simulated": False,
+        "attempt": 0, "state": "unknown", "confirmed": True, "detail": ""}
+
+
+def with_program(script, *arguments):
+    """Runs a copy of guillotine that finds this script as its guillotine-actuator."""
+    folder = path("copy")
+    os.makedirs(folder, exist_ok=True)
+    shutil.copy(GUILLOTINE, os.path.join(folder, "guillotine"))
+    write("copy/guillotine-actuator", f"#!/bin/sh\n{script}\n", 0o700)
+    state_dir()
+    file = config({"name": "e", "driver": "simulated", "class": "reversible", "timeout_ms": 100,
+                   "state_file": "e.state", "settle_ms": 0, "retries": 0})
+    return subprocess.run([os.path.join(folder, "guillotine"), "actuator", "--state-dir",
+                           path("state"), "--actuators", file, *arguments], capture_output=True,
+                          timeout=TIMEOUT_S, check=False)
+
+
+def said(**keys):
+    return "echo '" + json.dumps({**LINE, **keys}) + "'"
+
+
+@test("a program that reports is believed only with its summary and its exit status")
+def check_program():
+    done = with_program(said(), "check")
+    assert done.returncode == 0, done
+    for script in (said() + "; exit 1", "exit 0", "exit 127", said() + "; kill -9 $$",
+                   said(confirmed=False), said(action="cut"), said() + ";" + said(),
+                   said(more=1), said(detail="x" * 256), said(detail="\x1b"), "echo '{}'",
+                   "echo", "echo garbage", "printf '%s'" + said()[4:],
+                   "cat /dev/zero", "yes '" + json.dumps({**LINE, "event": "fired"}) + "'",
+                   "head -c 5000 /dev/zero | tr '\\0' x"):
+        done = with_program(script, "check")
+        assert done.returncode == 1, (script, done)
+        one_line(done.stderr.decode(), "not confirmed")
+
+
+@test("a program that does not end, silent or not, is killed with its group")
+def check_program_hang():
+    for script in ("sleep 1000", "exec >&-; sleep 1000", f"{said()}; sleep 1000"):
+        write("pids", "")
+        done = with_program(f"echo $$ >> {path('pids')}; {script}", "check")
+        assert done.returncode == 1, (script, done)
+        one_line(done.stderr.decode(), "did not end in time and was killed")
+        with open(path("pids"), encoding="utf-8") as file:
+            assert not process_exists(int(file.read())), script
+
+
+@test("a program that is missing is an error")
+def check_program_missing():
+    with_program("exit 0", "list")
+    os.unlink(path("copy/guillotine-actuator"))
+    done = subprocess.run([path("copy/guillotine"), "actuator", "--state-dir", path("state"),
+                           "check"], capture_output=True, timeout=TIMEOUT_S, check=False)
+    assert done.returncode == 70, done
+    one_line(done.stderr.decode(), "guillotine-actuator")
+
+
 # Redfish
 
 @test("certificates for the emulator")

@@ -16,7 +16,7 @@ static int run(char *const *arguments, const struct actuator_call *call,
 static enum actuator_fired command_fire(const struct actuator_call *call, struct error *err)
 {
     const struct actuator *actuator = call->actuator;
-    struct actuator_output output;
+    struct actuator_output output = {0};
     char message[ACTUATOR_FIRST_LINE_SIZE];
     int status = run(call->action == ACTUATOR_RESTORE ? actuator->restore : actuator->fire, call,
                      &output, err);
@@ -34,7 +34,7 @@ static enum actuator_fired command_fire(const struct actuator_call *call, struct
 static int command_read_back(const struct actuator_call *call, enum actuator_state *state,
                              struct error *err)
 {
-    struct actuator_output output;
+    struct actuator_output output = {0};
     int status = run(call->actuator->read_back, call, &output, err);
     if (status < 0)
         return -1;

@@ -69,7 +69,7 @@ static int complain(const struct actuator_output *output, int status, struct err
 
 static enum actuator_fired ipmi_fire(const struct actuator_call *call, struct error *err)
 {
-    struct actuator_output output;
+    struct actuator_output output = {0};
     int status = run(call, call->action == ACTUATOR_RESTORE ? "on" : "off", &output, err);
     if (status == 0)
         return ACTUATOR_FIRED_DONE;
@@ -81,7 +81,7 @@ static enum actuator_fired ipmi_fire(const struct actuator_call *call, struct er
 static int ipmi_read_back(const struct actuator_call *call, enum actuator_state *state,
                           struct error *err)
 {
-    struct actuator_output output;
+    struct actuator_output output = {0};
     int status = run(call, "status", &output, err);
     if (status < 0)
         return -1;

@@ -126,27 +126,28 @@ static int wait_for_end(int pidfd, struct stream streams[2], const struct clock 
     }
 }
 
+// The parent of a process, from its line in /proc; -1 if there is none.
+static pid_t parent_of(pid_t pid)
+{
+    char path[64];
+    char text[512];
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    text[n > 0 ? n : 0] = '\0';
+    // The command's name may hold anything; what follows its last bracket is " S PARENT ...".
+    const char *end = strrchr(text, ')');
+    return end && strlen(end) > 4 ? (pid_t)strtol(end + 4, NULL, 10) : -1;
+}
+
 // Kills every child of this process, among them the orphans of the program.
 static void kill_children(void)
 {
     DIR *folder = opendir("/proc");
     struct dirent *entry;
     while (folder && (entry = readdir(folder))) {
-        char path[64];
-        char text[512];
-        int parent;
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-        if (pid <= 0)
-            continue;
-        snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-        cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
-        ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-        if (n <= 0)
-            continue;
-        text[n] = '\0';
-        // The command's name may hold anything; what follows its last bracket does not.
-        const char *end = strrchr(text, ')');
-        if (end && sscanf(end, ") %*c %d", &parent) == 1 && parent == getpid())
+        if (pid > 0 && parent_of(pid) == getpid())
             kill(pid, SIGKILL); // a child of ours that is not reaped: the number is its own
     }
     if (folder)

@@ -52,29 +52,28 @@ static int refuse_status(const struct login *login, const char *what, struct err
                                                       : "");
 }
 
-// Appends a text as a JSON string; it is printable.
-static void append_string(char *target, const char *text)
+// Copies a printable text for a JSON string. `quoted` has room for two bytes for each.
+static void quote(char quoted[2 * CREDENTIAL_SIZE], const char *text)
 {
-    target += strlen(target);
-    *target++ = '"';
     for (; *text; text++) {
         if (*text == '"' || *text == '\\')
-            *target++ = '\\';
-        *target++ = *text;
+            *quoted++ = '\\';
+        *quoted++ = *text;
     }
-    *target++ = '"';
-    *target = '\0';
+    *quoted = '\0';
 }
 
 static int log_in(struct login *login, struct error *err)
 {
-    char body[4 * CREDENTIAL_SIZE + 64] = "{\"UserName\":";
-    append_string(body, login->credentials[0]);
-    strcat(body, ",\"Password\":"); // sized for the longest of both
-    append_string(body, login->credentials[1]);
-    strcat(body, "}");
+    char user[2 * CREDENTIAL_SIZE];
+    char password[2 * CREDENTIAL_SIZE];
+    char body[sizeof(user) + sizeof(password) + 64];
+    quote(user, login->credentials[0]);
+    quote(password, login->credentials[1]);
+    snprintf(body, sizeof(body), "{\"UserName\":\"%s\",\"Password\":\"%s\"}", user, password);
     int result = ask(login, "POST", SESSIONS_PATH, body, err);
     explicit_bzero(body, sizeof(body));
+    explicit_bzero(password, sizeof(password));
     if (result)
         return error_wrap(err, "logging in");
     if (login->reply.status != 200 && login->reply.status != 201)

@@ -3,6 +3,7 @@
 #ifndef MONITOR_SUPERVISOR_H
 #define MONITOR_SUPERVISOR_H
 
+#include <limits.h>
 #include <stdbool.h>
 
 #include "audit_log.h"
@@ -33,6 +34,8 @@ struct supervisor {
     struct message_relay messages[VMM_MAX_PORTS];   // of the ports of that kind
     struct backend_process backends[VMM_MAX_PORTS]; // of the ports with a process
     struct control_server control;
+    char actuators[PATH_MAX]; // configuration, from actuator_config_find
+    bool allow_host_cut;
     int signals; // signalfd
     bool has_console;
     bool console_lies; // the VMM put into its ring what nobody granted: none of it is shown

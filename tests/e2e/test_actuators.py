@@ -263,6 +263,23 @@ def check_config_mode():
     assert cli("check", "--actuators", file).returncode == 65
 
 
+@test("the example of the documentation is read; run refuses what is no good before it starts")
+def check_config_example():
+    docs = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/actuators.md")
+    with open(docs, encoding="utf-8") as file:
+        example = file.read().split("```json")[1].split("```")[0]
+    done = cli("list", "--json", "--actuators", write("example.json", example))
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["name"] for line in done.stdout.splitlines()] == \
+        ["bmc", "uplink", "fuse"], done
+    bad = write("example.json", example.replace("irreversible", "harmless"))
+    done = subprocess.run([GUILLOTINE, "run", "--state-dir", path("state"), "--runtime-dir",
+                           path("run"), "--actuators", bad, "--image", "/bin/true"],
+                          capture_output=True, timeout=TIMEOUT_S, check=False)
+    assert done.returncode == 65, done
+    one_line(done.stderr.decode(), "/actuators/2/class", "'harmless' is not one of")
+
+
 # Commands
 
 def command(fire, read_back, **keys):

@@ -10,7 +10,8 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-static const char *const event_names[] = {"fired", "confirmed", "failed", "state", "summary"};
+static const char *const event_names[] = {"armed",  "fired", "confirmed",
+                                          "failed", "state", "summary"};
 static const char *const state_names[] = {"unknown", "on", "off"};
 
 const char *actuator_event_name(enum actuator_event_kind kind)

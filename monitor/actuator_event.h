@@ -14,6 +14,7 @@
 #define ACTUATOR_DETAIL_SIZE 256
 
 enum actuator_event_kind {
+    ACTUATOR_EVENT_ARMED,     // the arming note was used up; `detail` is its reason
     ACTUATOR_EVENT_FIRED,     // the order went out; whether it worked is not known yet
     ACTUATOR_EVENT_CONFIRMED, // read back, for as long as settle_ms
     ACTUATOR_EVENT_FAILED,    // this attempt; `detail` says why

@@ -158,8 +158,10 @@ static int permit(const struct attempt *attempt, struct error *err)
                          "this would cut the host itself: refused without --allow-host-cut");
     if (actuator->class == ACTUATOR_REVERSIBLE)
         return 0;
-    return actuator_arming_consume(fire->state_dir, fire->config, actuator, fire->clock, &arming,
-                                   err);
+    if (actuator_arming_consume(fire->state_dir, fire->config, actuator, fire->clock, &arming, err))
+        return -1;
+    emit(attempt, ACTUATOR_EVENT_ARMED, arming.reason);
+    return 0;
 }
 
 static int use(struct attempt *attempt, uint32_t *attempts)

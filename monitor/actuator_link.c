@@ -54,6 +54,17 @@ static ssize_t receive(const struct exchange *exchange, char *buffer, struct err
     }
 }
 
+// A dump that ended early says so in its last message.
+static int check_done(const struct nlmsghdr *message, struct error *err)
+{
+    int code = 0;
+    if (message->nlmsg_len >= NLMSG_LENGTH(sizeof(code)))
+        memcpy(&code, (const char *)message + NLMSG_HDRLEN, sizeof(code));
+    return code < 0
+               ? error_set(err, EXIT_STATUS_FAILURE, -code, "netlink: the dump is not complete")
+               : 0;
+}
+
 // Sends a request and hands every message of the answer to `take`. Returns 0 when the kernel said
 // that it is done, or -1.
 static int ask(struct exchange *exchange, const struct netlink_request *request,
@@ -83,7 +94,7 @@ static int ask(struct exchange *exchange, const struct netlink_request *request,
                     return error_set(err, EXIT_STATUS_FAILURE, EINTR,
                                      "netlink: interfaces or routes changed meanwhile");
                 if (message->nlmsg_type == NLMSG_DONE)
-                    return 0;
+                    return check_done(message, err);
                 if (message->nlmsg_type == NLMSG_ERROR) {
                     struct nlmsgerr answer;
                     if (message->nlmsg_len < NLMSG_LENGTH(sizeof(answer.error)))

@@ -132,7 +132,10 @@ static int lock_down(struct error *err)
         return error_set(err, EXIT_STATUS_INTERNAL, 0, "lock down");
     for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
         signal(ignored[i], SIG_IGN);
-    if (clearenv() || setenv("PATH", SAFE_PATH, 1))
+    signal(SIGCHLD, SIG_DFL); // ignored, it would hide how children ended
+    // The resolver's own time-outs are longer than ours, and its threads cannot be stopped.
+    if (clearenv() || setenv("PATH", SAFE_PATH, 1) ||
+        setenv("RES_OPTIONS", "timeout:1 attempts:1", 1))
         return error_set(err, EXIT_STATUS_INTERNAL, 0, "lock down");
     umask(077);
     return actuator_process_prepare(err);

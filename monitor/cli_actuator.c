@@ -2,6 +2,7 @@
 // guillotine actuator: what cuts a VM off, seen and armed by people.
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,6 +180,10 @@ static int test(struct actuator_world *world, const struct actuator *actuator)
                          actuator_class_name(actuator->class));
     if (!world->options.yes)
         return cli_usage("actuator", "this cuts %s off for a moment: say --yes", actuator->name);
+    // Ctrl-C must not leave it cut.
+    static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+    for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+        signal(ignored[i], SIG_IGN);
     int status = act(world, ACTUATOR_CUT, actuator->name);
     // Whatever became of the cut: nothing is left cut by a test.
     int restored = act(world, ACTUATOR_RESTORE, actuator->name);

@@ -84,7 +84,10 @@ def check_arming():
     assert done.returncode == 0, done.stderr
     assert os.stat(note()).st_mode & 0o777 == 0o600
     assert b"ARMED until" in cli("list", "--actuators", file).stdout
-    confirmed(act("cut-for-good", file, fresh=False), "fuse")
+    done = act("cut-for-good", file, fresh=False)
+    confirmed(done, "fuse")
+    assert done.kinds() == [("armed", "fuse"), ("fired", "fuse"), ("confirmed", "fuse")], done
+    assert done.events[0]["detail"] == "a test", done
     assert fuse_state() == "cut-for-good\n"
     assert os.listdir(path("state/actuators/armed")) == []
     refused(act("cut-for-good", file, fresh=False), "is not armed")
@@ -181,7 +184,7 @@ def check_arming_crash():
     assert arm(file).returncode == 0
     process = subprocess.run([ACTUATOR, "--state-dir", path("state"), "--config", file,
                               "cut-for-good"], capture_output=True, timeout=TIMEOUT_S, check=False)
-    assert process.returncode == -9 and process.stdout == b"", process
+    assert process.returncode == -9 and b'"fired"' not in process.stdout, process
     refused(act("cut-for-good", file, fresh=False), "is not armed")
 
 

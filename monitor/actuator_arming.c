@@ -170,6 +170,10 @@ static int check_note(const struct note *note, const struct actuator_config *con
     else if (clock_now_ns(clock) / NS_PER_MS >= note->arming.expires_boot_ms ||
              clock_wall_ns(clock) / NS_PER_S >= note->arming.expires_wall_s)
         complaint = "has expired";
+    else if (note->arming.expires_boot_ms - clock_now_ns(clock) / NS_PER_MS > ACTUATOR_ARM_MAX_MS ||
+             note->arming.expires_wall_s - clock_wall_ns(clock) / NS_PER_S >
+                 ACTUATOR_ARM_MAX_MS / 1000 + 1)
+        complaint = "is good for longer than one can be";
     if (complaint)
         return error_set(err, EXIT_STATUS_FAILURE, 0, "the arming note of %s %s: arm it again",
                          actuator->name, complaint);

@@ -13,6 +13,7 @@
 #define ACTUATOR_LINE_MAX    1024u
 #define ACTUATOR_DETAIL_SIZE 256
 
+// The first four, plus one, are the `detail` of an AUDIT_ACTUATOR record.
 enum actuator_event_kind {
     ACTUATOR_EVENT_ARMED,     // the arming note was used up; `detail` is its reason
     ACTUATOR_EVENT_FIRED,     // the order went out; whether it worked is not known yet

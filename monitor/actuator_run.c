@@ -194,6 +194,16 @@ bool actuator_serve(struct actuator_run *run)
     return finish(run, false, PROGRAM " did not end in time and was killed");
 }
 
+static void release(struct actuator_run *run)
+{
+    if (run->pid > 0 && run->pidfd >= 0)
+        close(run->pidfd);
+    if (run->pid > 0 && run->output >= 0)
+        close(run->output);
+    run->pid = 0;
+    run->pidfd = run->output = -1;
+}
+
 void actuator_end(struct actuator_run *run)
 {
     if (run->pid > 0) {
@@ -201,13 +211,13 @@ void actuator_end(struct actuator_run *run)
         kill(run->pid, SIGKILL);
         while (waitpid(run->pid, NULL, 0) < 0 && errno == EINTR)
             continue;
-        if (run->pidfd >= 0)
-            close(run->pidfd);
-        if (run->output >= 0)
-            close(run->output);
     }
-    run->pid = 0;
-    run->pidfd = run->output = -1;
+    release(run);
+}
+
+void actuator_detach(struct actuator_run *run)
+{
+    release(run);
 }
 
 int actuator_run_to_end(const struct actuator_request *request, struct error *err)

@@ -65,6 +65,10 @@ bool actuator_serve(struct actuator_run *run);
 // run that was never started but is zeroed.
 void actuator_end(struct actuator_run *run);
 
+// Lets the program finish alone and releases everything: a supervisor that has to go does not stop
+// a cut. Nobody learns how it ends.
+void actuator_detach(struct actuator_run *run);
+
 // For commands: starts, serves to the end, ends. Returns 0 if the action is confirmed.
 int actuator_run_to_end(const struct actuator_request *request, struct error *err);
 

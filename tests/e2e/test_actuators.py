@@ -12,7 +12,7 @@ import subprocess
 
 from actuator_bench import (ACTUATOR, GUILLOTINE, TIMEOUT_S, act, cli, config, confirmed, finish, path,
                             refused, state_dir, test, write)
-from guest_test import Skip, one_line, process_exists
+from guest_test import Skip, one_line, process_exists, wait_until
 
 
 # Simulated ones
@@ -475,6 +475,28 @@ def check_program_hang():
         one_line(done.stderr.decode(), "did not end in time and was killed")
         with open(path("pids"), encoding="utf-8") as file:
             assert not process_exists(int(file.read())), script
+
+
+@test("the supervisor is killed: the cut goes on")
+def check_supervisor_killed():
+    write("device", "on\n")
+    write("count", "")
+    device = command(shell(f"echo x > {path('count')}; sleep 0.5; echo off > {path('device')}"),
+                     ["/bin/cat", path("device")], restore=shell(f"touch {path('restored')}"))
+    state_dir()
+    process = subprocess.Popen([GUILLOTINE, "actuator", "--state-dir", path("state"),
+                                "--actuators", config(device), "test", "c", "--yes"],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert wait_until(lambda: os.path.getsize(path("count")), 20), "it does not fire"
+    process.kill()
+    process.communicate()
+
+    def is_off():
+        with open(path("device"), encoding="utf-8") as file:
+            return file.read() == "off\n"
+
+    assert wait_until(is_off, 20), "the cut died with its supervisor"
+    assert not os.path.exists(path("restored"))
 
 
 @test("a program that is missing is an error")

@@ -17,6 +17,7 @@ int cli_message(int argc, char **argv);
 int cli_audit(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_register(int argc, char **argv);
+int cli_actuator(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 
 // Prints "guillotine: TEXT" as one line of printable characters.

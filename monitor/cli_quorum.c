@@ -34,9 +34,11 @@ static int help(void)
         "  init                 makes keys (--keys 7) and the first key set (--raise 3,\n"
         "                       --lower 5), or, with --public, a key set of keys that others made\n"
         "  key FILE             makes one key: FILE, and its public half in FILE.pub\n"
-        "  propose VM LEVEL     writes an order for a running VM, to be signed\n"
+        "  propose VM LEVEL     writes an order for a VM (name, or UUID of one that does not\n"
+        "                       run), to be signed\n"
         "  sign FILE...         adds a signature to orders or key sets; works offline\n"
-        "  submit FILE [VM]     has an order carried out\n"
+        "  submit FILE [VM]     has an order carried out, by the VM's supervisor, or on its\n"
+        "                       state file if it does not run\n"
         "  status [VM]          the key set in force, and an open proposal\n"
         "  show FILE            what an order or key set says\n"
         "  rotate               writes the next version of the key set, to be signed;\n"
@@ -57,6 +59,8 @@ static int help(void)
         "  --message                show: the very bytes that are signed\n"
         "  --yes                    sign without asking\n"
         "  --json                   answers for programs\n"
+        "  --actuators FILE, --allow-host-cut   submit, for a VM that does not run: what is\n"
+        "                           cut, or restored (guillotine actuator --help)\n"
         "  --state-dir DIR, --runtime-dir DIR\n"
         "\n"
         "Examples:\n"
@@ -89,6 +93,8 @@ enum quorum_option {
     OPTION_PUBLIC,
     OPTION_REMOVE,
     OPTION_REPLICA,
+    OPTION_ACTUATORS,
+    OPTION_ALLOW_HOST_CUT,
     OPTION_HELP,
 };
 
@@ -114,6 +120,8 @@ static const struct option table[] = {
     {"public", 1, NULL, OPTION_PUBLIC},
     {"remove", 1, NULL, OPTION_REMOVE},
     {"replica", 1, NULL, OPTION_REPLICA},
+    {"actuators", 1, NULL, OPTION_ACTUATORS},
+    {"allow-host-cut", 0, NULL, OPTION_ALLOW_HOST_CUT},
     {"help", 0, NULL, OPTION_HELP},
     {0},
 };
@@ -166,6 +174,8 @@ static const char **find_text(struct quorum_options *o, int option)
         return &o->runtime_dir;
     case OPTION_PASSPHRASE_FILE:
         return &o->passphrase.file;
+    case OPTION_ACTUATORS:
+        return &o->actuators;
     default:
         return NULL;
     }
@@ -186,6 +196,8 @@ static bool *find_flag(struct quorum_options *o, int option)
         return &o->message;
     case OPTION_INSTALL:
         return &o->install;
+    case OPTION_ALLOW_HOST_CUT:
+        return &o->allow_host_cut;
     default:
         return NULL;
     }

@@ -17,6 +17,8 @@ struct quorum_options {
     bool propose;
     bool message;
     bool install;
+    bool allow_host_cut;
+    const char *actuators;
     uint64_t keys;
     uint64_t raise;
     uint64_t lower;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// guillotine quorum propose, submit, status: what talks to a running VM.
+// guillotine quorum propose, submit, status: what is about one VM.
 #include <dirent.h>
 #include <inttypes.h>
 #include <sodium.h>
@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "actuator_config.h"
 #include "cleanup.h"
 #include "cli_quorum.h"
 #include "clock.h"
@@ -228,12 +229,18 @@ static int submit_at_rest(const struct quorum_options *options, const struct sig
                           struct error *err)
 {
     char state_dir[PATH_MAX];
+    char config[PATH_MAX];
+    const struct vm_at_rest_actuators actuators = {
+        .config = config,
+        .allow_host_cut = options->allow_host_cut,
+    };
     enum level level;
     if (options->propose)
         return error_set(err, EXIT_STATUS_USAGE, 0,
                          "the VM does not run: there is nothing that a proposal could hold");
     if (paths_state_dir(options->state_dir, state_dir, err) < 0 ||
-        vm_at_rest_order(state_dir, order, &level, err) < 0)
+        actuator_config_find(options->actuators, config, err) < 0 ||
+        vm_at_rest_order(state_dir, &actuators, order, &level, err) < 0)
         return error_wrap(err, "%s", options->arguments[0]);
     if (options->json)
         printf("{\"format\":\"" CONTROL_FORMAT "\",\"level\":\"%s\",\"running\":false}\n",
@@ -275,6 +282,8 @@ int quorum_submit(const struct quorum_options *options, struct error *err)
     if (check_name(vm, err) < 0)
         return -1;
     cleanup_fd int fd = control_connect(runtime_dir, vm, err);
+    if (fd < 0 && signed_order_parse(path, text, length, &signed_order, err) == 0)
+        return submit_at_rest(options, &signed_order, err);
     if (fd < 0 || control_ask(fd, &question, answer, sizeof(answer), NULL, err) < 0)
         return error_wrap(err, "%s", path);
     if (options->json)

@@ -9,6 +9,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "actuator_config.h"
 #include "cleanup.h"
 #include "cli.h"
 #include "paths.h"
@@ -23,6 +24,7 @@ struct run_options {
     const char *expect;
     const char *watchdog_device;
     const char *sysfs;
+    const char *actuators;
     bool allow_host_cut;
     bool accept_level_reset;
     char **model_arguments;
@@ -43,10 +45,11 @@ enum run_option {
     OPTION_RESULT,
     OPTION_EXPECT,
     OPTION_REQUIRE,
+    OPTION_ACTUATORS,
+    OPTION_ALLOW_HOST_CUT,
     OPTION_RUNTIME_DIR,
     OPTION_STATE_DIR,
     OPTION_WATCHDOG_DEVICE,
-    OPTION_ALLOW_HOST_CUT,
     OPTION_SYSFS,
     OPTION_UUID,
     OPTION_ACCEPT_LEVEL_RESET,
@@ -83,6 +86,9 @@ static const struct {
     {{"require", 1, NULL, OPTION_REQUIRE},
      "LEVEL",
      "none, basic or strict: refuse to run with less isolation (default none)"},
+    {{"actuators", 1, NULL, OPTION_ACTUATORS},
+     "FILE",
+     "what cuts the VM off (default: " ACTUATOR_CONFIG_DEFAULT ", else simulated)"},
     {{"runtime-dir", 1, NULL, OPTION_RUNTIME_DIR},
      "DIR",
      "where control sockets live (root: /run/guillotine, else $XDG_RUNTIME_DIR/guillotine)"},
@@ -101,7 +107,8 @@ static const struct {
      "write to this watchdog of the hardware; it resets the host if this process hangs or dies"},
     {{"allow-host-cut", 0, NULL, OPTION_ALLOW_HOST_CUT},
      NULL,
-     "permit what takes the host itself down, such as on_failure: reboot"},
+     "permit what takes the host itself down: on_failure: reboot, actuators on its own power or "
+     "default route"},
     {{"sysfs", 1, NULL, OPTION_SYSFS},
      "DIR",
      "where memory errors are counted (default /sys; for tests)"},
@@ -218,6 +225,9 @@ static int apply(int option, const char *value, struct run_options *options,
     case OPTION_REQUIRE:
         vm->require_given = true;
         return vm_require_parse(value, &vm->require, err);
+    case OPTION_ACTUATORS:
+        options->actuators = value;
+        return 0;
     case OPTION_RUNTIME_DIR:
         options->runtime_dir = value;
         return 0;
@@ -333,6 +343,22 @@ static int find_places(const struct run_options *options, const struct vm_descri
     return paths_join(audit, state_dir, name, err);
 }
 
+// A configuration that is no good is found before the model runs, not when it has to be cut off.
+static int find_actuators(const struct run_options *options, struct supervisor *supervisor,
+                          struct error *err)
+{
+    static struct actuator_config config; // large
+    supervisor->allow_host_cut = options->allow_host_cut;
+    if (actuator_config_find(options->actuators, supervisor->actuators, err) < 0)
+        return -1;
+    if (!supervisor->actuators[0])
+        return 0;
+    if (actuator_config_load(supervisor->actuators, &config, err) < 0)
+        return -1;
+    actuator_config_free(&config);
+    return 0;
+}
+
 static void block_signals(void)
 {
     sigset_t set;
@@ -387,6 +413,8 @@ int cli_run(int argc, char **argv)
         result = complete(&supervisor.vm, &options, &err);
     if (result == 0)
         result = find_places(&options, &supervisor.vm, runtime_dir, state_dir, audit, &err);
+    if (result == 0)
+        result = find_actuators(&options, &supervisor, &err);
     if (result == 0 && !started) {
         err = kvm_error;
         result = -1;

@@ -23,6 +23,7 @@ static const struct {
     {"audit", cli_audit, "print an audit log"},
     {"status", cli_status, "show a VM's isolation level, and why"},
     {"register", cli_register, "list the VMs that ever ran here"},
+    {"actuator", cli_actuator, "list, check, test and arm what cuts a VM off"},
     {"bench", cli_bench, "measure this machine"},
 };
 

@@ -33,7 +33,8 @@ __attribute__((no_sanitize("address", "undefined"))) static int child(void *argu
 {
     const struct spawn_request *request = argument;
     const uint64_t no_signals = 0;
-    const char *const arguments[] = {request->name, NULL};
+    const char *const name_only[] = {request->name, NULL};
+    const char *const *arguments = request->arguments ? request->arguments : name_only;
     const char *const environment[] = {NULL};
 
     raw(SYS_rt_sigprocmask, SIG_SETMASK, (long)&no_signals, 0, sizeof(no_signals));
@@ -42,7 +43,7 @@ __attribute__((no_sanitize("address", "undefined"))) static int child(void *argu
     if (null < 0)
         raw(SYS_exit, 127, 0, 0, 0);
     raw(SYS_dup2, null, 0, 0, 0);
-    raw(SYS_dup2, null, 1, 0, 0);
+    raw(SYS_dup2, request->output_fd ? request->output_fd : null, 1, 0, 0);
     if (!request->keep_stderr)
         raw(SYS_dup2, null, 2, 0, 0);
     for (unsigned i = 0; i < request->fd_count; i++)

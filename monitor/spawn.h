@@ -12,8 +12,10 @@
 
 struct spawn_request {
     const char *path;
-    const char *name;       // argv[0]; the program gets no other argument and no environment
-    int fds[SPAWN_MAX_FDS]; // become 3, 4, ...; none of them may lie below 3 + fd_count
+    const char *name; // argv[0]; no other argument without `arguments`, never an environment
+    const char *const *arguments; // argv, NULL-ended, or NULL; only with `wait`
+    int output_fd;                // becomes standard output; 0: /dev/null
+    int fds[SPAWN_MAX_FDS];       // become 3, 4, ...; none of them may lie below 3 + fd_count
     unsigned fd_count;
     int wait;        // return only when the program has been loaded: for all but the first one
     int keep_stderr; // else standard error is /dev/null, as the other two are

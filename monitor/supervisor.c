@@ -604,7 +604,9 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
     if (s->has_console && s->console.output.header && !s->console_lies && !s->heartbeat.lost &&
         s->outcome != RUN_FAILED)
         console_relay_drain(&s->console, supervisor_is_stopping(s) ? 0 : DRAIN_MS);
+    effects_finish(s);
     close_audit(s);
+    effects_finish(s); // a log that could not be closed has isolated the VM
     launch_end(s);
     control_server_close(&s->control);
     heartbeats_close(s);

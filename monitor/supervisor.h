@@ -3,8 +3,10 @@
 #ifndef MONITOR_SUPERVISOR_H
 #define MONITOR_SUPERVISOR_H
 
+#include <limits.h>
 #include <stdbool.h>
 
+#include "actuator_run.h"
 #include "audit_log.h"
 #include "backend_process.h"
 #include "console_relay.h"
@@ -16,6 +18,8 @@
 #include "supervisor_heartbeat.h"
 #include "vm_state.h"
 #include "vmm_process.h"
+
+#define EFFECT_ACTIONS 3 // cut, cut for good, destroy
 
 // How a run ended.
 enum run_outcome {
@@ -53,6 +57,11 @@ struct supervisor {
     struct message_relay messages[VMM_MAX_PORTS];   // of the ports of that kind
     struct backend_process backends[VMM_MAX_PORTS]; // of the ports with a process
     struct control_server control;
+    char actuators[PATH_MAX]; // configuration, from actuator_config_find
+    struct actuator_run effects[EFFECT_ACTIONS];
+    uint32_t effects_begun; // enum level_effect
+    uint32_t effects_done;
+    bool allow_host_cut;
     int signals; // signalfd
     bool has_console;
     bool console_lies; // the VMM put into its ring what nobody granted: none of it is shown

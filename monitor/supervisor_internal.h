@@ -87,6 +87,11 @@ int launch_persist(struct supervisor *s, enum level level, uint64_t sequence, co
 // Takes the running mark away, unless the state file could not be written.
 void launch_end(struct supervisor *s);
 
+// Effects outside the VM (supervisor_effects.c). Begins one; false: it cannot even be begun.
+bool effects_begin(struct supervisor *s, enum level_effect effect);
+// Waits for what was begun, and says what failed.
+void effects_finish(struct supervisor *s);
+
 // The run is over; the first outcome stands.
 void supervisor_fail(struct supervisor *s, enum run_outcome outcome);
 

@@ -91,7 +91,7 @@ static bool carry(void *context, enum level_effect effect)
     struct supervisor *s = context;
     if (effect == LEVEL_EFFECT_KILL_BACKENDS)
         backends_kill_all(s);
-    return true;
+    return effects_begin(s, effect);
 }
 
 static void raise_alarm(void *context, const char *text)

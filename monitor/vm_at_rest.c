@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "actuator_run.h"
 #include "audit_log.h"
 #include "cleanup.h"
 #include "control_server.h"
@@ -136,7 +137,41 @@ static int record_order(const char *state_dir, const struct level_order *order, 
     return result;
 }
 
-static int carry_out(struct rest *rest, const char *state_dir, const struct signed_order *order,
+// Below Offline the reversible cut ends; above, what cannot be undone is done. The level is in
+// force whatever becomes of that.
+static int act(const char *state_dir, const struct vm_at_rest_actuators *actuators, enum level from,
+               enum level to, struct error *err)
+{
+    static const struct {
+        enum level level;
+        enum actuator_action action;
+    } upwards[] = {
+        {LEVEL_OFFLINE, ACTUATOR_CUT},
+        {LEVEL_DECAPITATION, ACTUATOR_CUT_FOR_GOOD},
+        {LEVEL_IMMOLATION, ACTUATOR_DESTROY},
+    };
+    struct actuator_request request = {
+        .config = actuators->config,
+        .state_dir = state_dir,
+        .allow_host_cut = actuators->allow_host_cut,
+        .clock = &clock_host,
+    };
+    int result = 0;
+    if (from >= LEVEL_OFFLINE && to < LEVEL_OFFLINE) {
+        request.action = ACTUATOR_RESTORE;
+        result = actuator_run_to_end(&request, err);
+    }
+    for (size_t i = 0; i < sizeof(upwards) / sizeof(upwards[0]); i++) {
+        request.action = upwards[i].action;
+        if (from < upwards[i].level && to >= upwards[i].level &&
+            actuator_run_to_end(&request, err) < 0)
+            result = -1;
+    }
+    return result < 0 ? error_wrap(err, "the level is %s, but", level_name(to)) : 0;
+}
+
+static int carry_out(struct rest *rest, const char *state_dir,
+                     const struct vm_at_rest_actuators *actuators, const struct signed_order *order,
                      enum level *level, struct error *err)
 {
     struct state_record *record = &rest->view.record;
@@ -178,16 +213,16 @@ static int carry_out(struct rest *rest, const char *state_dir, const struct sign
     if (state_write(&rest->deployment, &rest->view, err) < 0)
         return -1;
     *level = result.state.level;
-    return 0;
+    return act(state_dir, actuators, state.level, result.state.level, err);
 }
 
-int vm_at_rest_order(const char *state_dir, const struct signed_order *order, enum level *level,
-                     struct error *err)
+int vm_at_rest_order(const char *state_dir, const struct vm_at_rest_actuators *actuators,
+                     const struct signed_order *order, enum level *level, struct error *err)
 {
     struct rest rest;
     int result = rest_open(&rest, state_dir, err);
     if (result == 0)
-        result = carry_out(&rest, state_dir, order, level, err);
+        result = carry_out(&rest, state_dir, actuators, order, level, err);
     rest_close(&rest);
     return result;
 }

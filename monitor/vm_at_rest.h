@@ -6,10 +6,16 @@
 #ifndef MONITOR_VM_AT_REST_H
 #define MONITOR_VM_AT_REST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
-#include "order_file.h"
 #include "level.h"
+#include "order_file.h"
+
+struct vm_at_rest_actuators {
+    const char *config; // from actuator_config_find
+    bool allow_host_cut;
+};
 
 // Describes a registered VM, by name or UUID, as its supervisor would answer "quorum" on the
 // control socket. A VM that runs, an unknown one, or a name that several VMs have is an error.
@@ -17,9 +23,9 @@ int vm_at_rest_describe(const char *state_dir, const char *vm, char *text, size_
                         struct error *err);
 
 // Checks a signed order against the key set and the state of the VM that it names, records it in
-// STATE/orders.audit, and carries it out. *level is the level in force afterwards. A refusal is an
-// error with the reason.
-int vm_at_rest_order(const char *state_dir, const struct signed_order *order, enum level *level,
-                     struct error *err);
+// STATE/orders.audit, and carries it out, actuators included. *level is the level in force
+// afterwards. A refusal is an error with the reason.
+int vm_at_rest_order(const char *state_dir, const struct vm_at_rest_actuators *actuators,
+                     const struct signed_order *order, enum level *level, struct error *err);
 
 #endif

@@ -209,8 +209,9 @@ class Bench:
             os.makedirs(folder, exist_ok=True)
             shutil.copy(self.guillotine, program)
             shutil.copy(self.guests["fallen_vmm"], os.path.join(folder, "guillotine-vmm"))
-            shutil.copy(os.path.join(os.path.dirname(self.guillotine), "guillotine-backend"),
-                        folder)
+            for name in ("backend", "actuator"):
+                shutil.copy(os.path.join(os.path.dirname(self.guillotine), f"guillotine-{name}"),
+                            folder)
         return program
 
     def command(self, *arguments, **keys):

@@ -298,6 +298,46 @@ def check_raising():
     assert bench.finish(process).status == 81
 
 
+@tap.test("a VM that does not run: its level falls by an order on its state file, and only by that")
+def check_at_rest():
+    world = World("rest")
+    state = ["--state-dir", world.state]
+    process, _ = world.start("rest")
+    good(bench.command("isolate", *directories(), "rest", "offline"))
+    assert bench.finish(process).status == 81
+    again = bench.run(["--name", "rest", *state, *SURVIVE])
+    assert again.status == 81, again
+    one_line(again.stderr, "offline", "quorum")
+    path = bench.path("rest.json")
+    good(quorum("propose", *directories(), *state, "rest", "standard", "--reason", "checked",
+                "--out", path))
+    world.sign(path, 1, 2, 3, 4)
+    refused(quorum("submit", *directories(), *state, path), "too few")
+    assert bench.run(["--name", "rest", *state, *SURVIVE]).status == 81
+    world.sign(path, 5)
+    done = json.loads(good(quorum("submit", *directories(), *state, "--json", path)).stdout)
+    assert done["level"] == "standard" and not done["running"], done
+    refused(quorum("submit", *directories(), *state, path), "order")
+    process, _ = world.start("rest")
+    end(process, "rest")
+    # Beyond offline, and back only with a statement that the cut was repaired.
+    down = bench.path("rest-down.json")
+    good(quorum("propose", *directories(), *state, "rest", "immolation", "--reason", "over",
+                "--out", down))
+    world.sign(down, 1, 2, 3)
+    done = quorum("submit", *directories(), *state, down)
+    assert done.returncode != 0, done  # simulated actuators of that kind are not armed
+    one_line(done.stderr.decode(), "immolation", "not confirmed")
+    up = bench.path("rest-up.json")
+    good(quorum("propose", *directories(), *state, "rest", "standard", "--reason", "no",
+                "--out", up))
+    world.sign(up, 1, 2, 3, 4, 5, 6, 7)
+    refused(quorum("submit", *directories(), *state, up), "immolation")
+    log = os.path.join(world.state, "orders.audit")
+    kinds = [record["type"] for record in bench.audit(log)]
+    assert kinds.count("quorum") == 5, kinds
+
+
 @tap.test("a withdrawal takes a quorum, and the orders before it with it")
 def check_withdrawal():
     world = World("withdraw")

@@ -135,9 +135,9 @@ def check_reset():
 def check_key_set():
     place = bench.directories()
     violate(place, "--name", "evil")
-    os.mkdir(os.path.join(place[3], "quorum"), 0o700)
-    with open(os.path.join(place[3], "quorum", "keys.json"), "w", encoding="utf-8") as file:
-        file.write("{}")
+    done = bench.command("quorum", "init", "--demo", "--state-dir", place[3], "--out",
+                         bench.path("register-keys"))
+    assert done.returncode == 0, done
     ended = run(place, ["--image", EVIL, "--name", "evil", "--accept-level-reset"], ["write-code"])
     assert ended.status == 64 and "quorum" in ended.stderr, ended
     ended = refused(place, ["--image", EVIL, "--name", "evil"], "quorum")

@@ -42,6 +42,8 @@ enum run_option {
     OPTION_RESULT,
     OPTION_EXPECT,
     OPTION_REQUIRE,
+    OPTION_FORENSICS,
+    OPTION_NO_FORENSICS,
     OPTION_RUNTIME_DIR,
     OPTION_STATE_DIR,
     OPTION_WATCHDOG_DEVICE,
@@ -80,6 +82,12 @@ static const struct {
     {{"require", 1, NULL, OPTION_REQUIRE},
      "LEVEL",
      "none, basic or strict: refuse to run with less isolation (default none)"},
+    {{"forensics", 0, NULL, OPTION_FORENSICS},
+     NULL,
+     "reserve room for an encrypted image of the memory, made at Offline"},
+    {{"no-forensics", 0, NULL, OPTION_NO_FORENSICS},
+     NULL,
+     "Offline scrubs without a copy (default without a key set)"},
     {{"runtime-dir", 1, NULL, OPTION_RUNTIME_DIR},
      "DIR",
      "where control sockets live (root: /run/guillotine, else $XDG_RUNTIME_DIR/guillotine)"},
@@ -208,6 +216,11 @@ static int apply(int option, const char *value, struct run_options *options,
     case OPTION_REQUIRE:
         vm->require_given = true;
         return vm_require_parse(value, &vm->require, err);
+    case OPTION_FORENSICS:
+    case OPTION_NO_FORENSICS:
+        vm->forensics_given = true;
+        vm->forensics = option == OPTION_FORENSICS;
+        return 0;
     case OPTION_RUNTIME_DIR:
         options->runtime_dir = value;
         return 0;
@@ -297,12 +310,13 @@ static int complete(struct vm_description *vm, const struct run_options *options
 }
 
 static int find_places(const struct run_options *options, const struct vm_description *vm,
-                       char runtime_dir[PATH_MAX], char audit[PATH_MAX], struct error *err)
+                       char runtime_dir[PATH_MAX], char state_dir[PATH_MAX], char audit[PATH_MAX],
+                       struct error *err)
 {
-    char state_dir[PATH_MAX];
     char name[VM_NAME_SIZE + 16];
     const char *given = options->audit ? options->audit : vm->audit_path;
-    if (paths_runtime_dir(options->runtime_dir, runtime_dir, err) < 0)
+    if (paths_runtime_dir(options->runtime_dir, runtime_dir, err) < 0 ||
+        paths_state_dir(options->state_dir, state_dir, err) < 0)
         return -1;
     if (given) {
         if (snprintf(audit, PATH_MAX, "%s", given) >= PATH_MAX)
@@ -310,8 +324,6 @@ static int find_places(const struct run_options *options, const struct vm_descri
         return 0;
     }
     snprintf(name, sizeof(name), "audit/%s.audit", vm->name);
-    if (paths_state_dir(options->state_dir, state_dir, err) < 0)
-        return -1;
     return paths_join(audit, state_dir, name, err);
 }
 
@@ -350,6 +362,7 @@ int cli_run(int argc, char **argv)
     struct error err = {0};
     struct error kvm_error = {0};
     char runtime_dir[PATH_MAX];
+    char state_dir[PATH_MAX];
     char audit[PATH_MAX];
 
     block_signals();
@@ -367,7 +380,7 @@ int cli_run(int argc, char **argv)
     if (result == 0)
         result = complete(&supervisor.vm, &options, &err);
     if (result == 0)
-        result = find_places(&options, &supervisor.vm, runtime_dir, audit, &err);
+        result = find_places(&options, &supervisor.vm, runtime_dir, state_dir, audit, &err);
     if (result == 0 && !started) {
         err = kvm_error;
         result = -1;
@@ -381,6 +394,7 @@ int cli_run(int argc, char **argv)
         supervisor.heartbeat.watchdog_path = options.watchdog_device;
         supervisor.heartbeat.machine_root = options.sysfs;
         supervisor.heartbeat.allow_host_cut = options.allow_host_cut;
+        supervisor.state_dir = state_dir;
         supervisor_run(&supervisor, runtime_dir, audit);
         status = report(&supervisor, &options);
     }

@@ -476,6 +476,8 @@ static int start(struct supervisor *s, const char *runtime_dir, const char *audi
     if (check_ports(s, err) < 0 || vmm_process_prepare(&s->process, &s->vm, err) < 0)
         return -1;
     levels_init(s, LEVEL_STANDARD);
+    forensics_reserve(s);
+    s->process.state_dir = s->state_dir;
     if (heartbeats_open(s, err) < 0 || map_rings(s, err) < 0 ||
         vmm_process_configure(&s->process, &s->vm, err) < 0)
         return -1;
@@ -537,6 +539,7 @@ static void close_audit(struct supervisor *s)
 void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *audit_path)
 {
     s->signals = -1;
+    s->forensics.image_fd = -1;
     s->audit.fd = -1;
     s->control.fd = s->control.lock = -1;
     for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++)
@@ -555,12 +558,15 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
     vmm_process_kill(&s->process);
     backends_kill_all(s);
     levels_take_gone(s);
-    vmm_process_end(&s->process);
+    // Also after an ordinary end: freed pages never hold the model's state.
+    forensics_scrub(s);
     if (s->console.output.header)
         check_console(s);
     if (s->has_console && s->console.output.header && !s->console_lies && !s->heartbeat.lost &&
         s->outcome != RUN_FAILED)
         console_relay_drain(&s->console, supervisor_is_stopping(s) ? 0 : DRAIN_MS);
+    forensics_close(s);
+    vmm_process_end(&s->process);
     close_audit(s);
     control_server_close(&s->control);
     heartbeats_close(s);

@@ -3,6 +3,7 @@
 #ifndef MONITOR_SUPERVISOR_H
 #define MONITOR_SUPERVISOR_H
 
+#include <limits.h>
 #include <stdbool.h>
 
 #include "audit_log.h"
@@ -24,8 +25,18 @@ enum run_outcome {
     RUN_FAILED,    // it could not be launched, or broke; `error` says why
 };
 
+// What becomes of the VM's memory (supervisor_forensics.c).
+struct supervisor_forensics {
+    char id[64];         // of the VM's key
+    int image_fd;        // reserved file, -1: Offline scrubs without a copy
+    char path[PATH_MAX]; // of the reserved file
+    bool scrubbed;
+};
+
 struct supervisor {
     struct vm_description vm; // owned
+    const char *state_dir;    // NULL: no key set
+    struct supervisor_forensics forensics;
     struct vmm_process process;
     struct audit_ring audit_rings[VMM_MAX_POLLERS];
     struct audit_log audit;

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "level.h"
+#include "sealed_weights.h"
 #include "shared_ring.h"
 #include "vm_file.h"
 
@@ -18,8 +19,11 @@ struct vmm_process {
     int wake_vmm[VMM_MAX_POLLERS]; // eventfds that wake its pollers
     int wake_supervisor;           // eventfd that it wakes us with
     int audit_rings[VMM_MAX_POLLERS];
-    int ports[VMM_MAX_PORTS][VMM_PORT_FDS]; // as enum vmm_port_fd says, -1: none
-    int memory;                             // guest memory
+    int ports[VMM_MAX_PORTS][VMM_PORT_FDS];       // as enum vmm_port_fd says, -1: none
+    int memory;                                   // guest memory
+    int forensics;                                // what the VMM leaves (forensic_area.h)
+    const char *state_dir;                        // with keys of sealed weights; NULL: none
+    struct sealed_memory sealed[VMM_MAX_WEIGHTS]; // decrypted weights
     int level_supervisor_fd;
     int level_vmm_fd;
     struct level_page *level_own;       // written by the supervisor
@@ -38,7 +42,11 @@ int vmm_process_start(struct vmm_process *process, int kvm_fd, struct error *err
 int vmm_process_prepare(struct vmm_process *process, const struct vm_description *vm,
                         struct error *err);
 
-// Opens image and weights, checks them and the host's resources, and sends the configuration.
+// Bytes of memory that a cell gets whose weights have this size together.
+uint64_t vmm_process_memory_bytes(const struct vm_description *vm, uint64_t weights_bytes);
+
+// Opens image and weights, decrypts sealed ones (process->state_dir), checks them and the host's
+// resources, and sends the configuration.
 int vmm_process_configure(struct vmm_process *process, const struct vm_description *vm,
                           struct error *err);
 

@@ -13,6 +13,8 @@ int cli_isolate(int argc, char **argv);
 int cli_ports(int argc, char **argv);
 int cli_message(int argc, char **argv);
 int cli_audit(int argc, char **argv);
+int cli_forensics(int argc, char **argv);
+int cli_weights(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 
 // Prints "guillotine: TEXT" as one line of printable characters.

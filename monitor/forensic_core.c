@@ -214,11 +214,15 @@ static int fill_notes(struct layout *layout, const struct forensic_core_source *
     return 0;
 }
 
-static void place(struct layout *layout, const struct forensic_area *area)
+static uint64_t head_bytes(const struct layout *layout)
 {
-    // Where data begins depends on how many headers there are, and their file offsets on that: the
-    // data begins behind room for all that there can be.
-    uint64_t at = layout->data_offset = forensic_core_overhead();
+    return sizeof(Elf64_Ehdr) + layout->header_count * sizeof(Elf64_Phdr) + layout->notes_bytes;
+}
+
+// Places the memory from `at` in the file on, and describes it.
+static void place(struct layout *layout, const struct forensic_area *area, uint64_t at)
+{
+    layout->data_offset = at;
     for (unsigned i = 0; i < layout->extent_count; i++) {
         layout->extents[i].file = at;
         at += layout->extents[i].end - layout->extents[i].start;
@@ -264,12 +268,11 @@ static int write_head(const struct layout *layout, forensic_core_sink sink, void
         .e_phentsize = sizeof(Elf64_Phdr),
         .e_phnum = (uint16_t)layout->header_count,
     };
-    uint64_t used = sizeof(head) + layout->header_count * sizeof(Elf64_Phdr) + layout->notes_bytes;
     if (sink(context, &head, sizeof(head), err) < 0 ||
         sink(context, layout->headers, layout->header_count * sizeof(Elf64_Phdr), err) < 0 ||
         sink(context, layout->notes, layout->notes_bytes, err) < 0)
         return -1;
-    return write_zeros(layout->data_offset - used, sink, context, err);
+    return write_zeros(layout->data_offset - head_bytes(layout), sink, context, err);
 }
 
 static int write_extent(const struct extent *extent, int fd, forensic_core_sink sink, void *context,
@@ -306,7 +309,10 @@ int forensic_core_write(const struct forensic_core_source *source, forensic_core
         return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "core");
     if (find_extents(layout, source->memory_fd, err) < 0 || fill_notes(layout, source, err) < 0)
         return -1;
-    place(layout, source->area);
+    // How many headers there are does not depend on where the data begins, but where it begins does
+    // on their number.
+    place(layout, source->area, 0);
+    place(layout, source->area, page_up(head_bytes(layout)));
     if (write_head(layout, sink, context, err) < 0)
         return -1;
     for (unsigned i = 0; i < layout->extent_count; i++) {

@@ -17,7 +17,7 @@
 
 // Name and type of the note with what NT_PRSTATUS has no place for: JSON text.
 #define FORENSIC_CORE_NOTE      "guillotine"
-#define FORENSIC_CORE_NOTE_TYPE 1u
+#define FORENSIC_CORE_NOTE_TYPE 0x6701u
 
 struct forensic_core_source {
     int memory_fd;                    // nobody writes any more

@@ -19,6 +19,8 @@ static const struct {
     {"ports", cli_ports, "show the ports of a VM, close and open them"},
     {"message", cli_message, "exchange messages with a model"},
     {"audit", cli_audit, "print an audit log"},
+    {"forensics", cli_forensics, "list and open images of memory that Offline left"},
+    {"weights", cli_weights, "encrypt weights for one VM"},
     {"bench", cli_bench, "measure this machine"},
 };
 
@@ -33,7 +35,7 @@ static int help(void)
            "\n"
            "Commands:\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        printf("  %-8s %s\n", commands[i].name, commands[i].summary);
+        printf("  %-9s %s\n", commands[i].name, commands[i].summary);
     printf("\n"
            "  guillotine COMMAND --help   options and examples of a command\n"
            "  guillotine --version [--json]\n"

@@ -178,6 +178,44 @@ def comm_of(pid):
     return text[text.index("(") + 1:text.rindex(")")]
 
 
+@tap.test("with a key set, an image takes one administrator's key and the VM's key")
+def check_administrators():
+    state = bench.path("administrators")
+    os.mkdir(state, 0o700)
+    done = bench.command("quorum", "init", "--demo", "--keys", "3", "--raise", "1", "--lower", "2",
+                         "--out", bench.path("keys"), "--state-dir", state)
+    if b"unknown command" in done.stderr or b"no command" in done.stderr:
+        raise Skip("this build has no quorum command")
+    assert done.returncode == 0, done.stderr
+    bench.command("quorum", "init", "--demo", "--keys", "1", "--raise", "1", "--lower", "1",
+                  "--out", bench.path("strangers"), "--state-dir", bench.path("elsewhere"))
+    # Images are the default once there are administrators.
+    process, _ = start("sealed", "--state-dir", state)
+    offline("sealed")
+    ended = bench.finish(process)
+    assert "one of 3 administrators" in ended.stderr, ended
+    folder = os.path.join(state, "forensics")
+    image = os.path.join(folder, os.listdir(folder)[0])
+
+    def open_with(*options):
+        core = bench.path("administrators.core")
+        if os.path.exists(core):
+            os.unlink(core)
+        return bench.command("forensics", "open", image, "--out", core, "--state-dir", state,
+                             *options)
+
+    for number in (1, 3):
+        done = open_with("--key", os.path.join(bench.path("keys"), f"demo-{number}.key"))
+        assert done.returncode == 0, done.stderr
+    assert open_with().returncode == 64
+    stranger = os.path.join(bench.path("strangers"), "demo-1.key")
+    done = open_with("--key", stranger)
+    assert done.returncode == 1 and b"not sealed to this" in done.stderr, done
+    os.unlink(os.path.join(state, "keys", "sealed.key"))
+    done = open_with("--key", os.path.join(bench.path("keys"), "demo-1.key"))
+    assert done.returncode == 65 and b"no key of sealed" in done.stderr, done
+
+
 @tap.test("every end scrubs: no page of guest memory, rings or weights is left")
 def check_scrub():
     plain, marker = marked_weights("marked")

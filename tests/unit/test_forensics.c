@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "forensic_core.h"
@@ -267,6 +268,105 @@ Test(forensics, image_that_was_changed_does_not_open)
     free(image);
 }
 
+// Administrators' keys.
+
+static void write_text(const char *name, const char *text)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    cr_assert(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static const char *hex(char *text, const void *bytes, size_t length)
+{
+    return sodium_bin2hex(text, 2 * length + 1, bytes, length);
+}
+
+Test(forensics, administrators_are_those_of_the_key_set)
+{
+    char text[1024];
+    char digits[65];
+    char path[128];
+    struct admin_keys keys;
+    struct error err;
+    cr_assert_eq(admin_keys_load(folder, &keys, &err), 0, "no key set is no error");
+    cr_assert_eq(keys.count, 0);
+    snprintf(path, sizeof(path), "%s/quorum", folder);
+    cr_assert_eq(mkdir(path, 0700), 0);
+    uint8_t public[32];
+    memset(public, 0x42, sizeof(public));
+    snprintf(text, sizeof(text),
+             "{\"format\":\"guillotine-signed-keys/1\",\"key_set\":{\"keys\":[{\"key\":\"%s\","
+             "\"name\":\"ann\"}]},\"signatures\":[]}",
+             hex(digits, public, 32));
+    write_text("quorum/keys.json", text);
+    cr_assert_eq(admin_keys_load(folder, &keys, &err), 0, "%s", err.text);
+    cr_assert_eq(keys.count, 1);
+    cr_assert_arr_eq(keys.key[0], public, 32);
+    static const char *const bad[] = {
+        "",
+        "[]",
+        "{}",
+        "{\"format\":\"guillotine-signed-keys/2\",\"key_set\":{\"keys\":[]}}",
+        "{\"format\":\"guillotine-signed-keys/1\",\"key_set\":{\"keys\":[]}}",
+        "{\"format\":\"guillotine-signed-keys/1\",\"key_set\":{\"keys\":[{\"key\":\"00\"}]}}"};
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        write_text("quorum/keys.json", bad[i]);
+        cr_assert_eq(admin_keys_load(folder, &keys, &err), -1, "%s", bad[i]);
+    }
+}
+
+Test(forensics, key_file_of_an_administrator_opens_with_its_passphrase)
+{
+    uint8_t seed[32];
+    uint8_t found[32];
+    uint8_t public[32];
+    uint8_t secret[64];
+    uint8_t salt[16] = {1};
+    uint8_t nonce[24] = {2};
+    uint8_t key[32];
+    uint8_t box[48];
+    uint8_t bound[17 + 32] = "guillotine-key/1";
+    char text[1024];
+    char digits[5][128];
+    char path[128];
+    struct error err;
+    memset(seed, 9, sizeof(seed));
+    crypto_sign_seed_keypair(public, secret, seed);
+    memcpy(bound + 17, public, 32);
+    cr_assert_eq(crypto_pwhash(key, 32, "open", 4, salt, 1, 8192, crypto_pwhash_ALG_ARGON2ID13), 0);
+    crypto_aead_xchacha20poly1305_ietf_encrypt(box, NULL, seed, 32, bound, sizeof(bound), NULL,
+                                               nonce, key);
+    snprintf(text, sizeof(text),
+             "{\"format\":\"guillotine-key/1\",\"name\":\"a\",\"demo\":false,\"public\":\"%s\","
+             "\"kdf\":\"argon2id\",\"kdf_memory_bytes\":8192,\"kdf_operations\":1,\"salt\":\"%s\","
+             "\"cipher\":\"xchacha20-poly1305\",\"nonce\":\"%s\",\"box\":\"%s\"}",
+             hex(digits[0], public, 32), hex(digits[1], salt, 16), hex(digits[2], nonce, 24),
+             hex(digits[3], box, 48));
+    write_text("a.key", text);
+    snprintf(path, sizeof(path), "%s/a.key", folder);
+    cr_assert_eq(admin_key_load(path, "open", found, &err), 0, "%s", err.text);
+    cr_assert_arr_eq(found, seed, 32);
+    cr_assert_eq(admin_key_load(path, "shut", found, &err), -1);
+    cr_assert(sodium_is_zero(found, 32));
+    cr_assert_eq(admin_key_load(path, NULL, found, &err), -1);
+    // A secret in the clear, and one that does not belong to the public half.
+    snprintf(text, sizeof(text),
+             "{\"format\":\"guillotine-key/1\",\"demo\":true,\"public\":\"%s\",\"secret\":\"%s\"}",
+             digits[0], hex(digits[4], seed, 32));
+    write_text("a.key", text);
+    cr_assert_eq(admin_key_load(path, NULL, found, &err), 0, "%s", err.text);
+    seed[0] ^= 1;
+    snprintf(text, sizeof(text),
+             "{\"format\":\"guillotine-key/1\",\"demo\":true,\"public\":\"%s\",\"secret\":\"%s\"}",
+             digits[0], hex(digits[4], seed, 32));
+    write_text("a.key", text);
+    cr_assert_eq(admin_key_load(path, NULL, found, &err), -1);
+}
+
 // Cores.
 
 static int to_file(void *context, const void *data, size_t length, struct error *err)
@@ -470,4 +570,113 @@ Test(forensics, weights_that_were_changed_do_not_open)
     cr_assert_eq(unseals(bytes, SEALED_HEADER_BYTES + 3 * chunk, &key), -1);
     free(bytes);
     free(other);
+}
+
+// What the weights are full of, never in the clear in this process.
+static uint8_t masked[32];
+#define MASK 0x5a
+
+static void fill_marked(uint8_t *bytes, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        bytes[i] = masked[i % sizeof(masked)] ^ MASK;
+}
+
+static bool has_marker(const uint8_t *bytes, size_t length)
+{
+    for (size_t i = 0; i + 16 <= length; i++) {
+        size_t k = 0;
+        while (k < 16 && bytes[i + k] == (masked[k] ^ MASK))
+            k++;
+        if (k == 16)
+            return true;
+    }
+    return false;
+}
+
+// In a process of its own, so that no copy stays here.
+static void in_child(void (*function)(void))
+{
+    int status;
+    pid_t pid = fork();
+    if (!pid) {
+        function();
+        _exit(0);
+    }
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert_eq(status, 0);
+}
+
+static void seal_marked(void)
+{
+    static uint8_t data[200000];
+    char in[128];
+    char out[128];
+    struct vm_key key;
+    struct error err;
+    path_of(in, "plain");
+    path_of(out, "sealed");
+    fill_marked(data, sizeof(data));
+    int fd = open(in, O_RDWR | O_CREAT, 0600);
+    if (write(fd, data, sizeof(data)) != (ssize_t)sizeof(data) ||
+        vm_key_make(folder, "vm", &err) != 1 || vm_key_load(folder, "vm", &key, &err) < 0 ||
+        sealed_weights_seal(in, out, "vm", &key, &err) < 0 || unlink(in) < 0)
+        _exit(1);
+}
+
+// Searches all memory of this process that can be read.
+static bool memory_has_marker(void)
+{
+    char line[512];
+    bool found = false;
+    uint8_t *buffer = malloc(1 << 20);
+    FILE *maps = fopen("/proc/self/maps", "r");
+    int mem = open("/proc/self/mem", O_RDONLY);
+    cr_assert(maps && mem >= 0);
+    while (fgets(line, sizeof(line), maps)) {
+        unsigned long start;
+        unsigned long end;
+        if (sscanf(line, "%lx-%lx", &start, &end) != 2)
+            continue;
+        for (; start < end; start += (1 << 20) - 64) {
+            size_t length = end - start < 1 << 20 ? end - start : 1 << 20;
+            ssize_t n = pread(mem, buffer, length, (off_t)start);
+            if (n > 0 && (uint8_t *)start != buffer && has_marker(buffer, (size_t)n))
+                found = true;
+            explicit_bzero(buffer, 1 << 20);
+        }
+    }
+    fclose(maps);
+    close(mem);
+    free(buffer);
+    return found;
+}
+
+Test(forensics, destroying_the_key_destroys_the_model)
+{
+    struct sealed_memory sealed;
+    struct vm_key key;
+    struct error err;
+    char out[128];
+    char command[256];
+    uint64_t scrubbed = 0;
+    size_t size;
+    randombytes_buf(masked, sizeof(masked));
+    in_child(seal_marked);
+    path_of(out, "sealed");
+    int fd = open(out, O_RDONLY);
+    cr_assert_eq(vm_key_load(folder, "vm", &key, &err), 0, "%s", err.text);
+    cr_assert_eq(sealed_weights_open(fd, &key, &sealed, &err), 0, "%s", err.text);
+    vm_key_wipe(&key);
+    cr_assert(memory_has_marker(), "the search finds what is there");
+    cr_assert_eq(sealed_memory_release(&sealed, &scrubbed, &err), 0);
+    cr_assert_eq(vm_key_destroy(folder, "vm", &err), 1, "%s", err.text);
+    cr_assert_not(memory_has_marker());
+    cr_assert_eq(vm_key_load(folder, "vm", &key, &err), -1);
+    uint8_t *bytes = contents(fd, &size);
+    cr_assert_not(has_marker(bytes, size));
+    free(bytes);
+    // The plaintext is unlinked, the key gone: one file is left, and nothing opens it.
+    snprintf(command, sizeof(command), "test \"$(find %s -type f)\" = %s/sealed", folder, folder);
+    cr_assert_eq(system(command), 0);
 }

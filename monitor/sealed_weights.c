@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -261,6 +262,11 @@ static int open_chunks(int fd, const struct sealed_header *header, struct sealer
 static int make_memory(struct sealed_memory *memory, uint64_t bytes, struct error *err)
 {
     *memory = (struct sealed_memory){.fd = -1, .mapping = MAP_FAILED, .bytes = bytes};
+    struct sysinfo info;
+    if (sysinfo(&info) == 0 && bytes / info.mem_unit > info.totalram)
+        return error_set(err, EXIT_STATUS_RESOURCES, 0,
+                         "%llu MiB are more memory than the host has",
+                         (unsigned long long)(bytes >> 20));
     memory->fd = memfd_create("guillotine-weights", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (memory->fd < 0 || ftruncate(memory->fd, (off_t)bytes) < 0 ||
         fcntl(memory->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)

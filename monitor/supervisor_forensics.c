@@ -123,16 +123,13 @@ void forensics_reserve(struct supervisor *s)
 {
     struct supervisor_forensics *f = &s->forensics;
     struct error err = {0};
-    struct admin_keys administrators = {0};
     if (!s->state_dir)
         return;
     snprintf(f->id, sizeof(f->id), "%s", s->vm.name);
-    bool wanted = s->vm.forensics;
-    bool broken = false;
-    if (!s->vm.forensics_given) {
-        broken = admin_keys_load(s->state_dir, &administrators, &err) < 0;
-        wanted = administrators.count > 0;
-    }
+    bool wanted = !s->vm.forensics_given || s->vm.forensics;
+    bool broken = wanted && admin_keys_load(s->state_dir, &f->administrators, &err) < 0;
+    if (!s->vm.forensics_given)
+        wanted = f->administrators.count > 0;
     if (wanted && !broken && reserve(s, &err) == 0)
         return;
     if (wanted || broken)
@@ -163,9 +160,11 @@ static int write_image(struct supervisor *s, const struct forensic_area *area, u
     };
     struct admin_keys keys;
     struct vm_key key;
+    // Those in office now; but a key set that went away since launch opens nothing to anybody.
+    if (admin_keys_load(s->state_dir, &keys, err) < 0 || !keys.count)
+        keys = f->administrators;
     snprintf(header.id, sizeof(header.id), "%s", f->id);
-    if (admin_keys_load(s->state_dir, &keys, err) < 0 ||
-        vm_key_load(s->state_dir, f->id, &key, err) < 0)
+    if (vm_key_load(s->state_dir, f->id, &key, err) < 0)
         return -1;
     *administrators = keys.count;
     struct forensic_writer *writer = calloc(1, sizeof(*writer));

@@ -159,7 +159,7 @@ Test(vm_file, relative_paths_start_at_the_folder_of_the_file)
 
 #define ROOT_KEYS                                                                                  \
     "(known: format, name, image, arguments, vcpus, memory_bytes, weights, placement, poller, "    \
-    "ports, audit, require)"
+    "ports, audit, forensics, require, heartbeat, on_failure)"
 
 Test(vm_file, refuses_what_is_no_vm_file)
 {
@@ -252,7 +252,7 @@ Test(vm_file, refuses_bad_members)
         {VM("\"weights\":[{\"file\":\"m\",\"copy\":1}]"),
          "t.json:2:31: /weights/0/copy: true or false is expected, found an integer"},
         {VM("\"weights\":[{\"file\":\"m\",\"copied\":true}]"),
-         "t.json:2:24: /weights/0/copied: unknown key (known: file, copy)"},
+         "t.json:2:24: /weights/0/copied: unknown key (known: file, copy, sealed)"},
     };
     check_refusals(refusals, COUNT(refusals));
 }

@@ -13,7 +13,8 @@
 // Enough for a signal frame with AVX-512 and AMX state (arch/x86: AT_MINSIGSTKSZ) and the handler.
 #define FATAL_SIGNAL_STACK_BYTES (32u << 10)
 
-// What the handler stores, in this order. All of it must stay mapped as long as the process lives.
+// What the handler stores, in this order. Where nothing is mapped any more, as at the end of a run,
+// the store itself is what kills the process.
 struct fatal_signal_action {
     _Atomic uint32_t *word; // gets `value` unless it is greater already
     uint32_t value;

@@ -43,7 +43,9 @@ static bool port_is_sound(const struct vmm_port_config *port)
     return memchr(port->name, 0, sizeof(port->name)) && port->process == 1 &&
            port->mode <= VMM_PORT_DOORBELL && port->in_flight &&
            port->in_flight <= VMM_MAX_IN_FLIGHT && port->max_request_bytes <= PORT_MAX_BYTES &&
-           port->max_reply_bytes <= PORT_MAX_BYTES;
+           port->max_reply_bytes <= PORT_MAX_BYTES && port->audit <= VMM_AUDIT_FULL &&
+           port->tight_request_bytes <= port->max_request_bytes &&
+           port->tight_reply_bytes <= port->max_reply_bytes;
 }
 
 int backend_process_receive(struct backend_process *process, struct error *err)
@@ -124,7 +126,7 @@ static int open_fabric(struct backend_process *process, struct error *err)
         map_shared(process->fds[BACKEND_FD_LEVEL_VMM], LEVEL_PAGE_SIZE, PROT_READ,
                    "level page of the VMM", &level_vmm, err) < 0 ||
         shared_ring_map(&process->audit.ring, process->fds[BACKEND_FD_AUDIT_RING],
-                        VMM_AUDIT_RING_BYTES, err) < 0)
+                        vmm_audit_ring_bytes(&process->config.port, 1), err) < 0)
         return -1;
     // No budget of records: the VMM's bounds what the model can cause, and a VMM that fell is
     // held back by the ring.
@@ -153,6 +155,11 @@ static int open_port(struct backend_process *process, struct error *err)
         .in_flight = grant->in_flight,
         .closed_at_probation = grant->closed_at_probation,
         .limits = &grant->limits,
+        .tight_request_bytes = grant->tight_request_bytes,
+        .tight_reply_bytes = grant->tight_reply_bytes,
+        .tight_limits = &grant->tight_limits,
+        .logs_payloads = grant->audit != VMM_AUDIT_METADATA,
+        .digests_only = grant->audit == VMM_AUDIT_DIGEST,
         .requests_used = config->requests_used,
         .bytes_used = config->bytes_used,
         .reply_bytes_used = config->reply_bytes_used,

@@ -39,8 +39,7 @@ static int check_or_write_header(int fd, const char *path, struct error *err)
     if (status.st_size == 0)
         return write_all(fd, header, sizeof(header), err);
     if (pread(fd, found, sizeof(found), 0) != (ssize_t)sizeof(found) ||
-        memcmp(found, header, sizeof(header)) ||
-        (status.st_size - (off_t)sizeof(header)) % (off_t)sizeof(struct audit_record))
+        memcmp(found, header, sizeof(header)) || status.st_size % 8)
         return error_set(err, EXIT_STATUS_BAD_FILE, 0,
                          "%s exists and is not a whole audit log of format %s: move it away", path,
                          AUDIT_FORMAT);
@@ -108,7 +107,7 @@ int audit_log_append(struct audit_log *log, const struct audit_record *record, s
 static bool is_of_fabric(const struct audit_ring *ring, const struct audit_record *record)
 {
     bool known = record->type == AUDIT_REQUEST || record->type == AUDIT_COMPLETION ||
-                 record->type == AUDIT_ANOMALY;
+                 record->type == AUDIT_ANOMALY || record->type == AUDIT_PAYLOAD;
     return known && record->port >= ring->first_port &&
            record->port - ring->first_port < ring->ports &&
            record->decision <= AUDIT_DECISION_GATE && record->level < LEVEL_COUNT;
@@ -121,36 +120,75 @@ static void account(struct audit_ring *ring, const struct audit_record *record)
     if (record->type == AUDIT_REQUEST) {
         ring->requests++;
         ring->bytes += record->length;
-    } else {
+    } else if (record->type == AUDIT_COMPLETION) {
         ring->reply_bytes += record->length;
     }
 }
 
+// Writes a piece of a payload, with its record, behind what the batch has.
+static int add_piece(struct audit_log *log, const struct audit_ring *ring, uint64_t offset,
+                     struct audit_record *record, uint64_t wall_ns, struct error *err)
+{
+    uint8_t piece[sizeof(*record) + AUDIT_PIECE_BYTES];
+    if (audit_log_flush(log, err) < 0)
+        return -1;
+    record->sequence = log->sequence++;
+    record->wall_ns = wall_ns;
+    memcpy(piece, record, sizeof(*record));
+    shared_ring_peek(&ring->ring, offset + sizeof(*record), piece + sizeof(*record),
+                     record->size - sizeof(*record));
+    if (write_all(log->fd, piece, record->size, err) < 0) {
+        if (ftruncate(log->fd, log->whole) < 0)
+            return error_wrap(err, "and it cannot be cut back to its last record");
+        return -1;
+    }
+    log->whole += (off_t)record->size;
+    return 0;
+}
+
+// True if a record says a size that its type can have, and is in the ring as a whole.
+static bool has_sound_size(const struct audit_record *record, uint64_t available)
+{
+    if (record->type != AUDIT_PAYLOAD)
+        return record->size == sizeof(*record);
+    return record->length <= AUDIT_PIECE_BYTES &&
+           record->size == audit_record_bytes(record->length) && record->size <= available;
+}
+
 int audit_log_take(struct audit_log *log, struct audit_ring *ring, bool *wake, struct error *err)
 {
-    const uint64_t size = sizeof(struct audit_record);
+    const uint64_t least = sizeof(struct audit_record);
     const char *writer = audit_source_name(ring->source);
     uint64_t available = shared_ring_available(&ring->ring);
-    if (available == UINT64_MAX || available % size)
+    // Behind the head: whoever showed these records at Probation had seen that level before.
+    bool durable = ring->levels[0] && ring->levels[1] &&
+                   level_effective(ring->levels[0], ring->levels[1]) >= LEVEL_PROBATION;
+    if (available == UINT64_MAX || available % 8)
         return error_set(err, EXIT_STATUS_ISOLATED, 0, "audit ring of the %s: impossible index",
                          writer);
     uint64_t wall_ns = available ? clock_wall_ns(log->clock) : 0;
-    for (uint64_t offset = 0; offset < available; offset += size) {
-        struct audit_record record;
-        shared_ring_peek(&ring->ring, offset, &record, sizeof(record));
-        if (record.size != size || record.sequence != ring->next || !is_of_fabric(ring, &record))
+    for (uint64_t offset = 0; offset < available;) {
+        struct audit_record record = {0};
+        if (available - offset >= least)
+            shared_ring_peek(&ring->ring, offset, &record, sizeof(record));
+        if (!has_sound_size(&record, available - offset) || record.sequence != ring->next ||
+            !is_of_fabric(ring, &record))
             return error_set(err, EXIT_STATUS_ISOLATED, 0,
                              "audit ring of the %s: record %llu is not one that the fabric writes",
                              writer, (unsigned long long)ring->next);
         ring->next++;
         record.source = (uint8_t)ring->source;
         account(ring, &record);
-        if (add(log, &record, wall_ns, err) < 0)
+        if ((record.type == AUDIT_PAYLOAD ? add_piece(log, ring, offset, &record, wall_ns, err)
+                                          : add(log, &record, wall_ns, err)) < 0)
             return -1;
+        offset += record.size;
     }
-    // Consumed only once they are in the file.
+    // Consumed only once they are in the file, at Probation on the disk.
     if (audit_log_flush(log, err) < 0)
         return -1;
+    if (available && durable && fdatasync(log->fd) < 0)
+        return error_set(err, EXIT_STATUS_ISOLATED, errno, "audit log");
     if (available && shared_ring_consume(&ring->ring, available))
         *wake = true;
     return 0;

@@ -11,6 +11,7 @@
 #include "audit_record.h"
 #include "clock.h"
 #include "error.h"
+#include "level.h"
 #include "shared_ring.h"
 
 #define AUDIT_LOG_BATCH 512u
@@ -22,6 +23,9 @@ struct audit_ring {
     uint64_t next;       // sequence that its next record must have
     uint32_t first_port; // records may be about ports from this one ...
     uint32_t ports;      // ... this many
+    // Pages of the level; from Probation on nothing is consumed before it is on the disk. NULL: by
+    // the level of nobody.
+    const struct level_page *levels[2];
     // What its records say was allowed, in all.
     uint64_t requests;
     uint64_t bytes;

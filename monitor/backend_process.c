@@ -28,14 +28,18 @@ void backend_process_init(struct backend_process *backend, unsigned port)
         .port = port, .pid = -1, .pidfd = -1, .channel = -1, .audit_fd = -1};
 }
 
-static int open_audit(struct backend_process *backend, struct error *err)
+static int open_audit(struct backend_process *backend, const struct vmm_process *vmm,
+                      struct error *err)
 {
-    backend->audit_fd = shared_ring_create("guillotine-audit", VMM_AUDIT_RING_BYTES, err);
+    uint64_t bytes = vmm_audit_ring_bytes(&vmm->config.ports[backend->port], 1);
+    backend->audit_fd = shared_ring_create("guillotine-audit", bytes, err);
     if (backend->audit_fd < 0)
         return -1;
-    backend->audit = (struct audit_ring){
-        .source = AUDIT_SOURCE_BACKEND, .first_port = backend->port, .ports = 1};
-    return shared_ring_map(&backend->audit.ring, backend->audit_fd, VMM_AUDIT_RING_BYTES, err);
+    backend->audit = (struct audit_ring){.source = AUDIT_SOURCE_BACKEND,
+                                         .first_port = backend->port,
+                                         .ports = 1,
+                                         .levels = {vmm->level_own, vmm->level_vmm}};
+    return shared_ring_map(&backend->audit.ring, backend->audit_fd, bytes, err);
 }
 
 static int spawn(struct backend_process *backend, struct error *err)
@@ -76,7 +80,7 @@ static int send_config(const struct backend_process *backend, const struct vmm_p
     };
     // The VMM meters what goes to the model. A process that waited for a rate would look as if it
     // hung; the totals bind it too.
-    config.port.limits.reply_bytes_per_s = 0;
+    config.port.limits.reply_bytes_per_s = config.port.tight_limits.reply_bytes_per_s = 0;
     const int fds[BACKEND_FDS] = {
         [BACKEND_FD_MEMORY] = vmm->ports[backend->port][VMM_PORT_FD_BACKEND_MEMORY],
         [BACKEND_FD_LEVEL_SUPERVISOR] = vmm->level_supervisor_fd,
@@ -95,7 +99,7 @@ int backend_process_start(struct backend_process *backend, const struct vmm_proc
                           struct error *err)
 {
     backend->cause = 0;
-    if (open_audit(backend, err) < 0 || spawn(backend, err) < 0 ||
+    if (open_audit(backend, vmm, err) < 0 || spawn(backend, err) < 0 ||
         send_config(backend, vmm, err) < 0) {
         backend_process_reap(backend);
         backend_process_close_audit(backend);

@@ -28,6 +28,7 @@ struct backend_process {
     int audit_fd;
     struct audit_ring audit;
     uint32_t restarts;
+    bool severed;                   // killed by the level, which may fall again
     uint64_t start_ns;              // boot-time clock
     uint64_t start_deadline_ns;     // of a process that is starting
     uint32_t delay_ms;              // before the next start

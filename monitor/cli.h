@@ -10,11 +10,15 @@ int cli_run(int argc, char **argv);
 int cli_ps(int argc, char **argv);
 int cli_kill(int argc, char **argv);
 int cli_isolate(int argc, char **argv);
+int cli_quorum(int argc, char **argv);
+int cli_heartbeat(int argc, char **argv);
 int cli_ports(int argc, char **argv);
 int cli_message(int argc, char **argv);
 int cli_audit(int argc, char **argv);
 int cli_forensics(int argc, char **argv);
 int cli_weights(int argc, char **argv);
+int cli_status(int argc, char **argv);
+int cli_register(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 
 // Prints "guillotine: TEXT" as one line of printable characters.

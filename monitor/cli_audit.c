@@ -127,6 +127,10 @@ static int cat(const char *path, bool json)
             print_json(&record, time);
         else
             print_line(&record, time);
+        // Data behind the record.
+        if (record.size > sizeof(record) && record.size <= sizeof(record) + AUDIT_PIECE_BYTES &&
+            fseek(file, (long)(record.size - sizeof(record)), SEEK_CUR) < 0)
+            break;
     }
     fclose(file);
     if (n) {

@@ -24,6 +24,7 @@ struct run_options {
     const char *watchdog_device;
     const char *sysfs;
     bool allow_host_cut;
+    bool accept_level_reset;
     char **model_arguments;
     int model_argument_count;
 };
@@ -49,6 +50,8 @@ enum run_option {
     OPTION_WATCHDOG_DEVICE,
     OPTION_ALLOW_HOST_CUT,
     OPTION_SYSFS,
+    OPTION_UUID,
+    OPTION_ACCEPT_LEVEL_RESET,
     OPTION_HELP,
 };
 
@@ -93,7 +96,14 @@ static const struct {
      "where control sockets live (root: /run/guillotine, else $XDG_RUNTIME_DIR/guillotine)"},
     {{"state-dir", 1, NULL, OPTION_STATE_DIR},
      "DIR",
-     "where audit logs live (root: /var/lib/guillotine, else ~/.local/state/guillotine)"},
+     "where levels, the register and audit logs live (root: /var/lib/guillotine, else "
+     "~/.local/state/guillotine)"},
+    {{"uuid", 1, NULL, OPTION_UUID},
+     "UUID",
+     "the VM that this is: its level applies, whatever its name and files (docs/register.md)"},
+    {{"accept-level-reset", 0, NULL, OPTION_ACCEPT_LEVEL_RESET},
+     NULL,
+     "start at Standard although the VM was isolated; audited; only without a key set"},
     {{"watchdog-device", 1, NULL, OPTION_WATCHDOG_DEVICE},
      "DEV",
      "write to this watchdog of the hardware; it resets the host if this process hangs or dies"},
@@ -236,6 +246,14 @@ static int apply(int option, const char *value, struct run_options *options,
     case OPTION_SYSFS:
         options->sysfs = value;
         return 0;
+    case OPTION_UUID:
+        vm->uuid_given = true;
+        if (!uuid_parse(value, &vm->uuid))
+            return error_set(err, EXIT_STATUS_USAGE, 0, "--uuid %s: not a version 4 UUID", value);
+        return 0;
+    case OPTION_ACCEPT_LEVEL_RESET:
+        options->accept_level_reset = true;
+        return 0;
     default:
         return error_set(err, EXIT_STATUS_USAGE, 0, "bad option; see guillotine run --help");
     }
@@ -303,6 +321,7 @@ static int complete(struct vm_description *vm, const struct run_options *options
         if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
             return error_set(err, EXIT_STATUS_INTERNAL, errno, "getrandom");
         snprintf(vm->name, sizeof(vm->name), "vm-%08x", random);
+        vm->name_generated = true;
         if (isatty(STDERR_FILENO))
             fprintf(stderr, "guillotine: the VM is named %s\n", vm->name);
     }
@@ -395,6 +414,7 @@ int cli_run(int argc, char **argv)
         supervisor.heartbeat.machine_root = options.sysfs;
         supervisor.heartbeat.allow_host_cut = options.allow_host_cut;
         supervisor.state_dir = state_dir;
+        supervisor.accept_level_reset = options.accept_level_reset;
         supervisor_run(&supervisor, runtime_dir, audit);
         status = report(&supervisor, &options);
     }

@@ -118,7 +118,8 @@ int control_server_accept(struct control_server *server)
 static int read_operation(const struct json_place *place, void *target, struct error *err)
 {
     static const char *const names[] = {
-        "status", "stop", "isolate", "port-close", "port-open", "send", "receive",
+        "status", "stop",       "isolate",   "quorum", "order",   "propose",
+        "beat",   "port-close", "port-open", "send",   "receive",
     };
     struct control_order *order = target;
     size_t index;
@@ -173,6 +174,13 @@ static int read_reason(const struct json_place *place, void *target, struct erro
     return 0;
 }
 
+// True for requests that bytes follow.
+static bool has_body(enum control_operation operation)
+{
+    return operation == CONTROL_SEND || operation == CONTROL_ORDER ||
+           operation == CONTROL_PROPOSE || operation == CONTROL_BEAT;
+}
+
 static int parse(const char *line, struct control_order *order, struct error *err)
 {
     static const struct json_field fields[] = {
@@ -192,8 +200,10 @@ static int parse(const char *line, struct control_order *order, struct error *er
         return -1;
     if (order->operation >= CONTROL_PORT_CLOSE && !order->port[0])
         return error_set(err, EXIT_STATUS_USAGE, 0, "request: no port");
-    if (order->operation != CONTROL_SEND && order->length_bytes)
+    if (!has_body(order->operation) && order->length_bytes)
         return error_set(err, EXIT_STATUS_USAGE, 0, "request: length_bytes belongs to send");
+    if (order->operation < CONTROL_PORT_CLOSE && order->length_bytes > CONTROL_SIGNED_MAX)
+        return error_set(err, EXIT_STATUS_USAGE, 0, "request: the document is too large");
     return 0;
 }
 
@@ -212,7 +222,7 @@ static bool take_line(struct control_client *client, size_t length)
         snprintf(client->order.error, sizeof(client->order.error), "%s", err.text);
         return true;
     }
-    if (client->order.operation != CONTROL_SEND)
+    if (!has_body(client->order.operation))
         return true;
     size_t rest = client->used - length;
     client->body = malloc(client->order.length_bytes + 1);

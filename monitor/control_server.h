@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The control socket of a running VM: one JSON object a line, one answer a line.
 //
-// {"format":"guillotine-control/1","op":OP} with OP status or stop; with "level":NAME and perhaps
-// "reason":TEXT for isolate;
-// with "port":NAME for port-close, port-open and receive; and with "length_bytes":N for send, where
-// N bytes of the message follow the line. The answer to receive is followed by the bytes of the
-// message. A line that begins with "GET /metrics" is answered as HTTP would be, with metrics in the
-// text format of Prometheus. The socket is reachable only for its owner (directory mode 0700).
+// {"format":"guillotine-control/1","op":OP} with OP status, quorum or stop; with "level":NAME and
+// perhaps "reason":TEXT for isolate; with "port":NAME for port-close, port-open and receive; and
+// with "length_bytes":N for send, where N bytes of the message follow the line, as those of a
+// signed document do for order, propose and beat. The answer to receive is followed by the bytes of
+// the message. A line that begins with "GET /metrics" is answered as HTTP would be, with metrics in
+// the text format of Prometheus. The socket is reachable only for its owner (directory mode 0700).
 #ifndef MONITOR_CONTROL_SERVER_H
 #define MONITOR_CONTROL_SERVER_H
 
@@ -23,12 +23,17 @@
 #define CONTROL_REASON_SIZE 257
 #define CONTROL_ANSWER_MAX  (128u << 10)
 #define CONTROL_MESSAGE_MAX (1u << 20)
+#define CONTROL_SIGNED_MAX  (16u << 10) // of a signed document
 
 enum control_operation {
     CONTROL_NONE,
     CONTROL_STATUS,
     CONTROL_STOP,
     CONTROL_ISOLATE,
+    CONTROL_QUORUM,  // what an order has to be bound to
+    CONTROL_ORDER,   // a signed order, to be carried out
+    CONTROL_PROPOSE, // a signed order that still looks for signatures
+    CONTROL_BEAT,    // a signed token of an operator's console
     CONTROL_PORT_CLOSE,
     CONTROL_PORT_OPEN,
     CONTROL_SEND,

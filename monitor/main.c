@@ -15,12 +15,16 @@ static const struct {
     {"run", cli_run, "run a model in a cell and wait for it"},
     {"ps", cli_ps, "list the VMs that run"},
     {"isolate", cli_isolate, "raise the isolation level of a VM"},
+    {"quorum", cli_quorum, "keys, key sets and signed orders of administrators"},
+    {"heartbeat", cli_heartbeat, "tell a VM that its operator is there"},
     {"kill", cli_kill, "stop a VM at once"},
     {"ports", cli_ports, "show the ports of a VM, close and open them"},
     {"message", cli_message, "exchange messages with a model"},
     {"audit", cli_audit, "print an audit log"},
     {"forensics", cli_forensics, "list and open images of memory that Offline left"},
     {"weights", cli_weights, "encrypt weights for one VM"},
+    {"status", cli_status, "show a VM's isolation level, and why"},
+    {"register", cli_register, "list the VMs that ever ran here"},
     {"bench", cli_bench, "measure this machine"},
 };
 

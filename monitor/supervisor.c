@@ -115,6 +115,12 @@ static void take_ready(struct supervisor *s, const struct vmm_ready *ready)
     s->order_deadline_ns = clock_now_ns(&clock_host) + ORDER_NS;
 }
 
+void supervisor_fail_silent(struct supervisor *s)
+{
+    supervisor_fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
+    go_offline(s);
+}
+
 static void take_end(struct supervisor *s, const struct vmm_end *end)
 {
     if (s->ended)
@@ -192,6 +198,10 @@ static void serve_channel(struct supervisor *s)
     memset(&buffer, 0, sizeof(buffer));
     ssize_t length =
         fd_message_receive(s->process.channel, &buffer, sizeof(buffer), NULL, &fd_count, &err);
+    // It left without reading what we had sent. What it said before is still there.
+    if (length < 0 && err.code == ECONNRESET)
+        length =
+            fd_message_receive(s->process.channel, &buffer, sizeof(buffer), NULL, &fd_count, &err);
     uint64_t size = length > 0 ? (uint64_t)length : 0;
     uint32_t type = size ? vmm_message_check(&buffer.message, size) : 0;
     if (length < 0 && err.code == EAGAIN)
@@ -226,7 +236,7 @@ static void serve_channel(struct supervisor *s)
     } else if (!s->ended) {
         error_set(&s->error, EXIT_STATUS_INTERNAL, 0,
                   "the VMM sent a message that is not of the protocol");
-        supervisor_fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
+        supervisor_fail_silent(s);
     }
 }
 
@@ -433,8 +443,12 @@ static int map_rings(struct supervisor *s, struct error *err)
     for (unsigned i = 0; i < s->process.config.poller_count; i++) {
         s->audit_rings[i].source = AUDIT_SOURCE_VMM;
         s->audit_rings[i].ports = s->vm.port_count;
-        if (shared_ring_map(&s->audit_rings[i].ring, s->process.audit_rings[i],
-                            VMM_AUDIT_RING_BYTES, err) < 0)
+        s->audit_rings[i].levels[0] = s->process.level_own;
+        s->audit_rings[i].levels[1] = s->process.level_vmm;
+        if (shared_ring_map(
+                &s->audit_rings[i].ring, s->process.audit_rings[i],
+                vmm_audit_ring_bytes(s->process.config.ports, s->process.config.port_count),
+                err) < 0)
             return -1;
     }
     for (unsigned i = 0; i < s->vm.port_count; i++) {
@@ -469,21 +483,36 @@ static int check_ports(const struct supervisor *s, struct error *err)
     return 0;
 }
 
+static int open_audit(struct supervisor *s, const char *path, struct error *err)
+{
+    const struct audit_record record = {.type = AUDIT_START, .port = AUDIT_NO_PORT};
+    return audit_log_open(&s->audit, path, &clock_host, err) < 0 ||
+                   audit_log_append(&s->audit, &record, err) < 0
+               ? -1
+               : 0;
+}
+
 static int start(struct supervisor *s, const char *runtime_dir, const char *audit_path,
                  struct error *err)
 {
     sigset_t set;
-    if (check_ports(s, err) < 0 || vmm_process_prepare(&s->process, &s->vm, err) < 0)
+    if (check_ports(s, err) < 0 || vmm_process_prepare(&s->process, &s->vm, err) < 0 ||
+        map_rings(s, err) < 0 || vmm_process_open_inputs(&s->process, &s->vm, err) < 0)
         return -1;
-    levels_init(s, LEVEL_STANDARD);
+    if (s->accept_level_reset &&
+        (open_audit(s, audit_path, err) < 0 || launch_record_reset(s, err) < 0))
+        return -1;
+    if (orders_load(s, err) < 0 || launch_admit(s, err) < 0)
+        return -1;
+    levels_init(s, s->state.level);
     forensics_reserve(s);
     s->process.state_dir = s->state_dir;
-    if (heartbeats_open(s, err) < 0 || map_rings(s, err) < 0 ||
+    if (heartbeats_open(s, err) < 0 || orders_open(s, err) < 0 ||
         vmm_process_configure(&s->process, &s->vm, err) < 0)
         return -1;
     // Everything below happens while the VMM builds the VM.
     if (control_server_open(&s->control, runtime_dir, s->vm.name, err) < 0 ||
-        audit_log_open(&s->audit, audit_path, &clock_host, err) < 0)
+        (s->audit.fd < 0 && open_audit(s, audit_path, err) < 0))
         return -1;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
@@ -492,10 +521,10 @@ static int start(struct supervisor *s, const char *runtime_dir, const char *audi
     s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (s->signals < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "signalfd");
-    const struct audit_record record = {.type = AUDIT_START, .port = AUDIT_NO_PORT};
-    if (audit_log_append(&s->audit, &record, err) < 0)
+    if (launch_go(s, err) < 0)
         return -1;
-    return backends_start(s, err);
+    // From Severed on there are no backends.
+    return s->state.level < LEVEL_SEVERED ? backends_start(s, err) : 0;
 }
 
 // The last records: what the VMM still had in its ring, the violation, the end.
@@ -533,7 +562,19 @@ static void close_audit(struct supervisor *s)
         s->error = err;
         s->outcome = RUN_ISOLATED;
     }
+    if (!whole)
+        go_offline(s);
     audit_log_close(&s->audit);
+}
+
+// The pages of the level go with the VMM. Nothing is taken from a ring between this and its end,
+// and behind that nobody waits for the disk.
+static void forget_levels(struct supervisor *s)
+{
+    for (unsigned i = 0; i < VMM_MAX_POLLERS; i++)
+        s->audit_rings[i].levels[0] = s->audit_rings[i].levels[1] = NULL;
+    for (unsigned i = 0; i < VMM_MAX_PORTS; i++)
+        s->backends[i].audit.levels[0] = s->backends[i].audit.levels[1] = NULL;
 }
 
 void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *audit_path)
@@ -541,6 +582,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
     s->signals = -1;
     s->forensics.image_fd = -1;
     s->audit.fd = -1;
+    s->state.fd = s->state.deployment.folder = -1;
     s->control.fd = s->control.lock = -1;
     for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++)
         s->control.clients[i].fd = -1;
@@ -560,6 +602,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
     levels_take_gone(s);
     // Also after an ordinary end: freed pages never hold the model's state.
     forensics_scrub(s);
+    forget_levels(s);
     if (s->console.output.header)
         check_console(s);
     if (s->has_console && s->console.output.header && !s->console_lies && !s->heartbeat.lost &&
@@ -568,6 +611,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
     forensics_close(s);
     vmm_process_end(&s->process);
     close_audit(s);
+    launch_end(s);
     control_server_close(&s->control);
     heartbeats_close(s);
     if (s->signals >= 0)

@@ -12,9 +12,11 @@
 #include "console_relay.h"
 #include "containment.h"
 #include "control_server.h"
+#include "key_set_file.h"
 #include "message_relay.h"
 #include "port_policy.h"
 #include "supervisor_heartbeat.h"
+#include "vm_state.h"
 #include "vmm_process.h"
 
 // How a run ended.
@@ -35,10 +37,26 @@ struct supervisor_forensics {
     bool scrubbed;
 };
 
+// The administrators' orders (supervisor_orders.c).
+struct supervisor_orders {
+    struct key_set_file keys; // in force; version 0: none
+    uint64_t run_sequence;    // where last_sequence points to if nobody keeps it
+    bool lowers;              // an order is being carried out: `lowering` goes to the VMM
+    struct vmm_lowering lowering;
+    bool proposed;
+    struct signed_order proposal;
+    uint64_t proposal_deadline_ns;
+    uint64_t beat_counter; // of the last token of an operator's console
+};
+
 struct supervisor {
     struct vm_description vm; // owned
     const char *state_dir;    // NULL: no key set
     struct supervisor_forensics forensics;
+    uint8_t deployment[16]; // UUIDs; zero: the key set's, none
+    uint8_t uuid[16];
+    uint64_t *last_sequence; // of the VM's last accepted order; whoever keeps it sets this
+    struct supervisor_orders orders;
     struct vmm_process process;
     struct audit_ring audit_rings[VMM_MAX_POLLERS];
     struct audit_log audit;
@@ -61,11 +79,15 @@ struct supervisor {
     bool port_closed[VMM_MAX_PORTS];       // on order
     uint64_t relayed_bytes[VMM_MAX_PORTS]; // from the model, of the ports that we carry
     uint64_t status_asked_ns;
+    struct vm_state state;   // what is durable
+    bool accept_level_reset; // given by the caller
+    bool state_broken;       // the state file could not be written: the running mark stays
     struct containment containment;
-    uint64_t decided_ns; // when the page was last written
-    uint64_t gate_ns;    // from then until the last poller saw its gate shut, as confirmed
-    uint64_t vcpus_ns;   // from then until the last vCPU was out of guest mode
-    char reason[CONTROL_REASON_SIZE]; // of the level in force
+    uint64_t decided_ns;    // when the page was last written
+    uint64_t gate_ns;       // from then until the last poller saw its gate shut, as confirmed
+    uint64_t vcpus_ns;      // from then until the last vCPU was out of guest mode
+    enum level_actor actor; // who acted last
+    char reason[CONTROL_REASON_SIZE]; // of the level in force, if one was given
     uint32_t paused_vcpus;            // as last confirmed
     struct supervisor_heartbeat heartbeat;
     enum run_outcome outcome;

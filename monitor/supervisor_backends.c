@@ -106,8 +106,17 @@ void backends_take_done(struct supervisor *s, const struct vmm_port_order *order
     struct backend_process *backend = &s->backends[order->port];
     if (order->action != VMM_PORT_ACTION_BACKEND_DOWN || backend->phase != BACKEND_ENDED)
         return;
+    bool severed = backend->severed;
+    backend->severed = false;
     if (s->port_closed[order->port]) {
         backend->phase = BACKEND_CLOSED;
+        return;
+    }
+    if (severed) {
+        backend->cause = 0;
+        backend->phase = BACKEND_WAITING;
+        backend->restarts--; // not a failure: restart() counts it
+        backend->start_ns = 0;
         return;
     }
     if (backend->cause == AUDIT_BACKEND_BROKEN ||
@@ -274,7 +283,21 @@ void backends_kill_all(struct supervisor *s)
         if (s->audit.fd >= 0)
             drain_last_records(s, backend);
         backend_process_close_audit(backend);
-        if (backend->phase != BACKEND_NONE)
+        if (backend->phase != BACKEND_NONE && backend->phase != BACKEND_GIVEN_UP) {
+            backend->severed = true;
             backend->phase = BACKEND_GIVEN_UP;
+        }
+    }
+}
+
+void backends_revive(struct supervisor *s)
+{
+    for (unsigned i = 0; i < s->vm.port_count; i++) {
+        struct backend_process *backend = &s->backends[i];
+        if (!backend->severed)
+            continue;
+        // As after a death: the VMM lets go of the shared memory first.
+        backend->phase = BACKEND_ENDED;
+        supervisor_order(s, i, VMM_PORT_ACTION_BACKEND_DOWN);
     }
 }

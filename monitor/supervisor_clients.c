@@ -226,7 +226,9 @@ void clients_take_level(struct supervisor *s)
     char text[256], gate[24], vcpus[24];
     for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
         struct control_client *client = &s->control.clients[i];
-        if (client->fd < 0 || !client->waiting || client->order.operation != CONTROL_ISOLATE)
+        if (client->fd < 0 || !client->waiting ||
+            (client->order.operation != CONTROL_ISOLATE &&
+             client->order.operation != CONTROL_ORDER))
             continue;
         snprintf(text, sizeof(text),
                  "{\"format\":\"" CONTROL_FORMAT "\",\"level\":\"%s\",\"paused_vcpus\":%u,"
@@ -273,6 +275,16 @@ static void serve(struct supervisor *s, struct control_client *client)
         break;
     case CONTROL_ISOLATE:
         isolate(s, client);
+        break;
+    case CONTROL_QUORUM:
+        orders_answer_status(s, client);
+        break;
+    case CONTROL_ORDER:
+    case CONTROL_PROPOSE:
+        orders_serve(s, client);
+        break;
+    case CONTROL_BEAT:
+        orders_take_beat(s, client);
         break;
     case CONTROL_BAD:
     case CONTROL_NONE:

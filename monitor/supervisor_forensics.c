@@ -125,7 +125,7 @@ void forensics_reserve(struct supervisor *s)
     struct error err = {0};
     if (!s->state_dir)
         return;
-    snprintf(f->id, sizeof(f->id), "%s", s->vm.name);
+    snprintf(f->id, sizeof(f->id), "%s", s->state.uuid_text[0] ? s->state.uuid_text : s->vm.name);
     bool wanted = !s->vm.forensics_given || s->vm.forensics;
     bool broken = wanted && admin_keys_load(s->state_dir, &f->administrators, &err) < 0;
     if (!s->vm.forensics_given)

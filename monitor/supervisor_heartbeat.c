@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Signs of life: the supervisor gives its own, and watches those of VMM, operator and machine.
 //
-// It beats by taking turns: the loop runs at least four times in a period, so whatever holds the
-// loop up is missed by the VMM, by systemd and by the watchdog of the hardware alike.
+// It beats while it takes turns: the loop runs at least four times in a period, so whatever holds
+// the loop up is missed by the VMM, by systemd and by the watchdog of the hardware alike.
 #include "supervisor_heartbeat.h"
 
 #include <errno.h>
@@ -77,20 +77,25 @@ static void record(struct supervisor *s, enum audit_heartbeat who, uint64_t argu
     supervisor_record(s, &entry);
 }
 
+static void tell_service(struct supervisor *s)
+{
+    char status[sizeof(s->error.text) + 32];
+    snprintf(status, sizeof(status), "STATUS=offline: %s", s->error.text);
+    service_notify_send(&s->heartbeat.service, status);
+}
+
 // The gate first, then the log. The VMM is not asked to stop but killed when the loop ends: who is
 // silent answers nothing, and what a stopped supervisor knows of it is old.
 static void lose(struct supervisor *s, enum audit_heartbeat who, uint64_t argument,
                  const char *text)
 {
-    char status[256];
     if (s->ended)
         return;
     s->heartbeat.lost = true;
     error_set(&s->error, EXIT_STATUS_ISOLATED, 0, "%s", text);
     supervisor_fail(s, RUN_ISOLATED);
     record(s, who, argument);
-    snprintf(status, sizeof(status), "STATUS=offline: %s", text);
-    service_notify_send(&s->heartbeat.service, status);
+    tell_service(s);
 }
 
 static void start_watching(struct supervisor *s, uint64_t now_ns)
@@ -134,6 +139,26 @@ void heartbeats_take_answer(struct supervisor *s, const struct vmm_beat *beat)
     h->answered = h->asked;
 }
 
+// Whose silence it was that made the VMM go Offline by itself.
+static enum audit_heartbeat who_was_silent(uint32_t cause)
+{
+    return cause == LEVEL_CAUSE_SUPERVISOR_SILENT ? AUDIT_HEARTBEAT_SUPERVISOR
+                                                  : AUDIT_HEARTBEAT_VMM;
+}
+
+// The VMM shows no life. If it said why before it fell silent, that is the reason.
+static void lose_vmm(struct supervisor *s, uint64_t age_ns, const char *text)
+{
+    char reason[128];
+    uint32_t cause = atomic_load(&s->process.level_vmm->cause);
+    if (cause) {
+        snprintf(reason, sizeof(reason), "the VMM went offline by itself: %s",
+                 level_cause_text(cause));
+        text = reason;
+    }
+    lose(s, who_was_silent(cause), age_ns, text);
+}
+
 static void look_at_vmm(struct supervisor *s, uint64_t now_ns)
 {
     struct supervisor_heartbeat *h = &s->heartbeat;
@@ -145,11 +170,11 @@ static void look_at_vmm(struct supervisor *s, uint64_t now_ns)
         lose(s, AUDIT_HEARTBEAT_SUPERVISOR, late_ns,
              "the supervisor was stopped, or did not get to run, for longer than a heartbeat");
     else if (page == HEARTBEAT_LOST)
-        lose(s, AUDIT_HEARTBEAT_VMM, heartbeat_watch_age_ns(&h->page, now_ns),
-             "the VMM's watchdog missed its heartbeats");
+        lose_vmm(s, heartbeat_watch_age_ns(&h->page, now_ns),
+                 "the VMM's watchdog missed its heartbeats");
     else if (channel == HEARTBEAT_LOST)
-        lose(s, AUDIT_HEARTBEAT_VMM, heartbeat_watch_age_ns(&h->channel, now_ns),
-             "the VMM's control thread missed its heartbeats");
+        lose_vmm(s, heartbeat_watch_age_ns(&h->channel, now_ns),
+                 "the VMM's control thread missed its heartbeats");
 }
 
 static void look_at_operator(struct supervisor *s, uint64_t now_ns)
@@ -193,7 +218,12 @@ void heartbeats_serve(struct supervisor *s)
     struct supervisor_heartbeat *h = &s->heartbeat;
     uint64_t now_ns = clock_now_ns(h->clock);
     h->turn_ns = now_ns;
-    atomic_fetch_add(&s->process.level_own->beat, 1);
+    // Not in each turn of a busy loop: the pollers look at this page for every request, and each
+    // store takes it from their caches.
+    if (now_ns - h->beat_ns >= heartbeat_interval_ns(h->period_ns) / 2) {
+        h->beat_ns = now_ns;
+        atomic_fetch_add(&s->process.level_own->beat, 1);
+    }
     service_notify_beat(&h->service, now_ns);
     watchdog_device_beat(&h->device, now_ns);
     // Nothing runs yet, or it is being ended, which has deadlines of its own.
@@ -225,10 +255,8 @@ void heartbeats_take_end(struct supervisor *s, uint32_t cause)
     s->outcome = RUN_ISOLATED;
     error_set(&s->error, EXIT_STATUS_ISOLATED, 0, "the VMM went offline by itself: %s",
               level_cause_text(cause));
-    record(s,
-           cause == LEVEL_CAUSE_SUPERVISOR_SILENT ? AUDIT_HEARTBEAT_SUPERVISOR
-                                                  : AUDIT_HEARTBEAT_VMM,
-           0);
+    record(s, who_was_silent(cause), 0);
+    tell_service(s);
 }
 
 void heartbeats_take_death(struct supervisor *s)
@@ -242,7 +270,11 @@ void heartbeats_take_death(struct supervisor *s)
     else
         error_set(&s->error, EXIT_STATUS_INTERNAL, 0, "the VMM ended without a report");
     s->heartbeat.lost = s->ready;
-    supervisor_fail(s, s->ready ? RUN_ISOLATED : RUN_FAILED);
+    supervisor_fail_silent(s);
+    // Somebody's silence, and not a signal or a bad page.
+    if (cause && cause < LEVEL_CAUSE_SIGNAL && cause != LEVEL_CAUSE_MEMORY_ERROR)
+        record(s, who_was_silent(cause), 0);
+    tell_service(s);
 }
 
 void heartbeats_close(struct supervisor *s)

@@ -23,6 +23,7 @@ struct supervisor_heartbeat {
     bool watching;      // the VM runs
     uint64_t period_ns; // longest silence of the VMM
     uint64_t turn_ns;   // last turn of the loop
+    uint64_t beat_ns;   // last beat
     uint64_t asked;     // number of the last question to the VMM's control thread
     uint64_t answered;  // number that it answered last
     uint64_t asked_ns;  // when the last question was sent

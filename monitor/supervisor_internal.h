@@ -58,9 +58,41 @@ void heartbeats_take_death(struct supervisor *s);
 // The run is over, nothing of the VM runs any more. Reboots the host if that is what the VM file
 // and the command line want.
 void heartbeats_close(struct supervisor *s);
+// Orders of the administrators (supervisor_orders.c). Loads and verifies the key set; without one,
+// levels only rise. Returns 0 or -1.
+int orders_load(struct supervisor *s, struct error *err);
+// Puts it in force, here and in the VMM's configuration. The VM is known by now.
+int orders_open(struct supervisor *s, struct error *err);
+// Checks, records and carries out a signed order. Returns 0, or why not: enum level_order_refusal
+// or enum level_refusal.
+uint32_t supervisor_take_order(struct supervisor *s, const struct level_order *order,
+                               const struct level_order_signature *signatures, unsigned count);
+// Asks the VMM for a lower level, with the order that allows it (s->orders.lowers).
+bool orders_ask(struct supervisor *s, const struct vmm_level *level);
+// Clients that bring an order or a proposal, ask what one is bound to, bring an operator's beat.
+void orders_serve(struct supervisor *s, struct control_client *client);
+void orders_answer_status(struct supervisor *s, struct control_client *client);
+void orders_take_beat(struct supervisor *s, struct control_client *client);
+
+// The launch and the durable level (supervisor_launch.c). Admits the VM whose inputs are open, or
+// refuses it; level and page are set.
+int launch_admit(struct supervisor *s, struct error *err);
+// --accept-level-reset goes to the log before it has any effect.
+int launch_record_reset(struct supervisor *s, struct error *err);
+// Makes the running mark durable and lets the VMM enter the model.
+int launch_go(struct supervisor *s, struct error *err);
+// Makes a level durable (vm_state_persist) and records that.
+int launch_persist(struct supervisor *s, enum level level, uint64_t sequence, const char *reason,
+                   struct error *err);
+// Takes the running mark away, unless the state file could not be written.
+void launch_end(struct supervisor *s);
 
 // The run is over; the first outcome stands.
 void supervisor_fail(struct supervisor *s, enum run_outcome outcome);
+
+// The VMM is gone without a word, or talks nonsense. It may have entered the model before it said
+// that it would: the level is Offline in either case.
+void supervisor_fail_silent(struct supervisor *s);
 
 // The VMM says something impossible: it has fallen.
 void supervisor_lie(struct supervisor *s, const char *text);
@@ -88,6 +120,8 @@ void backends_take_done(struct supervisor *s, const struct vmm_port_order *order
 // When the next process is to be started, or UINT64_MAX.
 uint64_t backends_deadline_ns(const struct supervisor *s);
 void backends_kill_all(struct supervisor *s);
+// The level fell below Severed: starts again what ran before backends_kill_all.
+void backends_revive(struct supervisor *s);
 
 // The memory of a VM (supervisor_forensics.c). Reserves room for a forensic image, or says that
 // there will be none. Before the VMM is configured.

@@ -21,6 +21,8 @@ static void kick_vcpus(const struct supervisor *s)
 static void show(void *context, enum level level, bool hold)
 {
     struct supervisor *s = context;
+    if (!s->process.level_own)
+        return; // nothing is left that could look at it; what is found now is durable all the same
     s->decided_ns = clock_now_ns(&clock_host);
     atomic_store(&s->process.level_own->hold, hold);
     atomic_store(&s->process.level_own->level, level);
@@ -33,18 +35,37 @@ static void show(void *context, enum level level, bool hold)
     }
 }
 
+static const char *const actor_texts[] = {
+    [LEVEL_ACTOR_HYPERVISOR] = "raised by the hypervisor",
+    [LEVEL_ACTOR_DETECTOR] = "raised by a detector or a rule",
+    [LEVEL_ACTOR_OPERATOR] = "raised by an operator",
+    [LEVEL_ACTOR_ADMINISTRATORS] = "set by the administrators",
+};
+
 static bool persist(void *context, const struct level_state *state)
 {
-    (void)context;
-    (void)state;
-    return true;
+    struct supervisor *s = context;
+    struct error err;
+    const char *reason = s->reason[0] ? s->reason : actor_texts[s->actor];
+    uint64_t sequence = s->last_sequence ? *s->last_sequence : 0;
+    if (launch_persist(s, state->level, sequence, reason, &err) == 0)
+        return true;
+    fprintf(stderr, "guillotine: ALARM: %s: %s\n", s->vm.name, err.text);
+    return false;
 }
 
 static bool ask(void *context, const struct level_state *state, uint32_t number)
 {
     struct supervisor *s = context;
     struct error err;
-    struct vmm_level order = {.level = state->level, .hold = state->hold, .number = number};
+    struct vmm_level order = {
+        .level = state->level,
+        .hold = state->hold,
+        .number = number,
+        .sequence = s->last_sequence ? *s->last_sequence : 0,
+    };
+    if (s->orders.lowers)
+        return orders_ask(s, &order);
     vmm_message_init(&order.message, VMM_MESSAGE_LEVEL, sizeof(order));
     return fd_message_send(s->process.channel, &order, sizeof(order), NULL, 0, &err) == 0;
 }
@@ -124,6 +145,7 @@ enum level_refusal supervisor_level_event(struct supervisor *s, const struct lev
     // Before there is a page there is nothing to isolate.
     if (!s->containment.ops)
         return LEVEL_REFUSAL_INVALID;
+    s->actor = event->actor;
     enum level_refusal refusal = containment_happen(&s->containment, event);
     // Whoever waits for an older level hears of the new one when it is confirmed.
     if (!refusal && !s->containment.asked)

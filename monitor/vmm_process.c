@@ -85,6 +85,8 @@ static void forget(struct vmm_process *process)
         process->ports[i][0] = process->ports[i][1] = -1;
     for (unsigned i = 0; i < VMM_MAX_WEIGHTS; i++)
         process->sealed[i].fd = -1;
+    for (unsigned i = 0; i < 1 + VMM_MAX_WEIGHTS; i++)
+        process->inputs[i] = -1;
 }
 
 int vmm_process_start(struct vmm_process *process, int kvm_fd, struct error *err)
@@ -188,7 +190,8 @@ static int prepare_port(int *fds, const struct vmm_port_config *port, struct err
 
 static int prepare_poller(struct vmm_process *process, unsigned index, struct error *err)
 {
-    process->audit_rings[index] = shared_ring_create("guillotine-audit", VMM_AUDIT_RING_BYTES, err);
+    uint64_t bytes = vmm_audit_ring_bytes(process->config.ports, process->config.port_count);
+    process->audit_rings[index] = shared_ring_create("guillotine-audit", bytes, err);
     return process->audit_rings[index] < 0 ? -1 : make_eventfd(&process->wake_vmm[index], err);
 }
 
@@ -343,32 +346,46 @@ static int send_config(struct vmm_process *process, const struct vm_description 
                            err);
 }
 
+static void close_inputs(struct vmm_process *process)
+{
+    for (unsigned i = 0; i < 1 + VMM_MAX_WEIGHTS; i++) {
+        if (process->inputs[i] >= 0)
+            close(process->inputs[i]);
+        process->inputs[i] = -1;
+    }
+}
+
+int vmm_process_open_inputs(struct vmm_process *process, const struct vm_description *vm,
+                            struct error *err)
+{
+    for (unsigned i = 0; i < 1 + vm->weights_count; i++) {
+        process->inputs[i] =
+            i == 0 ? open_input("image", vm->image, &process->input_bytes[0], err)
+                   : open_input("weights", vm->weights[i - 1].path, &process->input_bytes[i], err);
+        if (process->inputs[i] < 0)
+            return -1;
+    }
+    return 0;
+}
+
 int vmm_process_configure(struct vmm_process *process, const struct vm_description *vm,
                           struct error *err)
 {
-    int inputs[1 + VMM_MAX_WEIGHTS] = {0};
-    uint64_t sizes[1 + VMM_MAX_WEIGHTS] = {0};
-    unsigned opened = 0;
     int result = 0;
-    while (result == 0 && opened < 1 + vm->weights_count) {
-        inputs[opened] =
-            opened == 0 ? open_input("image", vm->image, &sizes[0], err)
-                        : open_input("weights", vm->weights[opened - 1].path, &sizes[opened], err);
-        if (inputs[opened] < 0) {
-            result = -1;
-            break;
-        }
-        if (opened > 0)
-            result =
-                weights_input_open(process->state_dir, &vm->weights[opened - 1], &inputs[opened],
-                                   &sizes[opened], &process->sealed[opened - 1], err);
-        opened++;
-    }
+    for (unsigned i = 0; result == 0 && i < vm->weights_count; i++)
+        result = weights_input_open(process->state_dir, &vm->weights[i], &process->inputs[1 + i],
+                                    &process->input_bytes[1 + i], &process->sealed[i], err);
     if (result == 0)
-        result = send_config(process, vm, inputs, sizes + 1, err);
-    while (opened)
-        close(inputs[--opened]);
+        result = send_config(process, vm, process->inputs, process->input_bytes + 1, err);
+    close_inputs(process);
     return result;
+}
+
+int vmm_process_go(struct vmm_process *process, struct error *err)
+{
+    struct vmm_message message;
+    vmm_message_init(&message, VMM_MESSAGE_GO, sizeof(message));
+    return fd_message_send(process->channel, &message, sizeof(message), NULL, 0, err);
 }
 
 static void close_one(int fd)
@@ -392,6 +409,7 @@ int vmm_process_kill(struct vmm_process *process)
 void vmm_process_end(struct vmm_process *process)
 {
     vmm_process_kill(process);
+    close_inputs(process);
     int *fds[] = {&process->pidfd,    &process->channel,      &process->wake_supervisor,
                   &process->memory,   &process->level_vmm_fd, &process->level_supervisor_fd,
                   &process->forensics};

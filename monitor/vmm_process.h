@@ -24,6 +24,8 @@ struct vmm_process {
     int forensics;                                // what the VMM leaves (forensic_area.h)
     const char *state_dir;                        // with keys of sealed weights; NULL: none
     struct sealed_memory sealed[VMM_MAX_WEIGHTS]; // decrypted weights
+    int inputs[1 + VMM_MAX_WEIGHTS];              // image and weights, until sent; -1: none
+    uint64_t input_bytes[1 + VMM_MAX_WEIGHTS];
     int level_supervisor_fd;
     int level_vmm_fd;
     struct level_page *level_own;       // written by the supervisor
@@ -45,10 +47,18 @@ int vmm_process_prepare(struct vmm_process *process, const struct vm_description
 // Bytes of memory that a cell gets whose weights have this size together.
 uint64_t vmm_process_memory_bytes(const struct vm_description *vm, uint64_t weights_bytes);
 
-// Opens image and weights, decrypts sealed ones (process->state_dir), checks them and the host's
-// resources, and sends the configuration.
+// Opens image and weights, and checks what they are.
+int vmm_process_open_inputs(struct vmm_process *process, const struct vm_description *vm,
+                            struct error *err);
+
+// Decrypts sealed weights (process->state_dir), checks the host's resources, and sends the
+// configuration with image and weights.
 int vmm_process_configure(struct vmm_process *process, const struct vm_description *vm,
                           struct error *err);
+
+// Lets the VMM enter the model, once it has built the VM. Must be the first message after the
+// configuration.
+int vmm_process_go(struct vmm_process *process, struct error *err);
 
 // Wakes the poller that serves a port.
 void vmm_process_wake(const struct vmm_process *process, unsigned port);

@@ -94,6 +94,36 @@ _Static_assert(offsetof(struct audit_record, operation) == 56, "format");
 
 #define AUDIT_NO_PORT 0xffffu
 
+// Most payload bytes behind one AUDIT_PAYLOAD record. In such a record `status` is the length of
+// the whole payload, and `operation` is AUDIT_PIECE_DIGEST if only its digest belongs in the log. A
+// piece without bytes only marks a place in the ring.
+#define AUDIT_PIECE_BYTES 4096u
+
+enum audit_piece {
+    AUDIT_PIECE_FULL = 0,
+    AUDIT_PIECE_DIGEST = 1,
+};
+
+// What AUDIT_PAYLOAD is about: `detail` of such a record.
+enum audit_direction {
+    AUDIT_DIRECTION_REQUEST = 0,
+    AUDIT_DIRECTION_REPLY = 1,
+};
+
+// Bytes of a record with `data` bytes behind it.
+static inline uint64_t audit_record_bytes(uint64_t data)
+{
+    return sizeof(struct audit_record) + (data + 7) / 8 * 8;
+}
+
+// Bytes of all records that carry a payload of `length` bytes.
+static inline uint64_t audit_payload_bytes(uint64_t length)
+{
+    uint64_t rest = length % AUDIT_PIECE_BYTES;
+    return length / AUDIT_PIECE_BYTES * audit_record_bytes(AUDIT_PIECE_BYTES) +
+           (rest ? audit_record_bytes(rest) : 0);
+}
+
 const char *audit_type_name(unsigned type);
 const char *audit_decision_name(unsigned decision);
 const char *audit_source_name(unsigned source);

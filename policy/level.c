@@ -21,6 +21,8 @@ const char *level_cause_text(uint32_t cause)
         return "one of its pollers was stuck";
     case LEVEL_CAUSE_CONTROL_STUCK:
         return "its control thread was stuck";
+    case LEVEL_CAUSE_WATCHDOG_STUCK:
+        return "its watchdog was stuck";
     case LEVEL_CAUSE_STOPPED:
         return "it was stopped, or did not get to run, for longer than a heartbeat";
     case LEVEL_CAUSE_MEMORY_ERROR:

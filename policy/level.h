@@ -32,6 +32,7 @@ enum level_cause {
     LEVEL_CAUSE_CONTROL_STUCK = 3,
     LEVEL_CAUSE_STOPPED = 4, // its own watchdog did not run for longer than a period
     LEVEL_CAUSE_MEMORY_ERROR = 5,
+    LEVEL_CAUSE_WATCHDOG_STUCK = 6,
     LEVEL_CAUSE_SIGNAL = 0x100,
 };
 

@@ -44,6 +44,33 @@ void limits_init(struct limits *limits, const struct limits_config *config, uint
     token_bucket_init(&limits->capacity, config->capacity_bits_per_s, 0, now_ns);
 }
 
+static void bucket_empty(struct token_bucket *bucket, uint64_t now_ns)
+{
+    bucket->level = 0;
+    bucket->last_ns = now_ns;
+}
+
+void limits_empty(struct limits *limits, uint64_t now_ns)
+{
+    bucket_empty(&limits->requests, now_ns);
+    bucket_empty(&limits->bytes, now_ns);
+    bucket_empty(&limits->reply_bytes, now_ns);
+    bucket_empty(&limits->capacity, now_ns);
+}
+
+void limits_carry(struct limits *limits, const struct limits *from)
+{
+    limits->requests_used = from->requests_used;
+    limits->bytes_used = from->bytes_used;
+    limits->reply_bytes_used = from->reply_bytes_used;
+}
+
+// What was used under other limits may exceed this total.
+static uint64_t left_of(uint64_t total, uint64_t used)
+{
+    return used < total ? total - used : 0;
+}
+
 static void bucket_refill(struct token_bucket *bucket, uint64_t now_ns)
 {
     if (now_ns <= bucket->last_ns)
@@ -114,7 +141,7 @@ enum limits_verdict limits_take(struct limits *limits, uint64_t bytes, uint64_t 
 {
     if (limits->requests_total && limits->requests_used >= limits->requests_total)
         return LIMITS_EXHAUSTED;
-    if (limits->bytes_total && bytes > limits->bytes_total - limits->bytes_used)
+    if (limits->bytes_total && bytes > left_of(limits->bytes_total, limits->bytes_used))
         return LIMITS_EXHAUSTED;
 
     if (!bucket_has(&limits->requests, 1, now_ns, retry_ns) ||
@@ -138,7 +165,8 @@ enum limits_verdict limits_take_capacity(struct limits *limits, uint64_t bytes, 
 enum limits_verdict limits_take_reply(struct limits *limits, uint64_t bytes, uint64_t now_ns,
                                       uint64_t *retry_ns)
 {
-    if (limits->reply_bytes_total && bytes > limits->reply_bytes_total - limits->reply_bytes_used)
+    if (limits->reply_bytes_total &&
+        bytes > left_of(limits->reply_bytes_total, limits->reply_bytes_used))
         return LIMITS_EXHAUSTED;
     if (!token_bucket_take(&limits->reply_bytes, bytes, now_ns, retry_ns))
         return LIMITS_WAIT;

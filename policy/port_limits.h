@@ -76,6 +76,12 @@ bool token_bucket_take(struct token_bucket *bucket, uint64_t cost, uint64_t now_
 
 void limits_init(struct limits *limits, const struct limits_config *config, uint64_t now_ns);
 
+// Empties all buckets at `now_ns`: nothing passes before the rates have brought it.
+void limits_empty(struct limits *limits, uint64_t now_ns);
+
+// Goes on with what `from` has used of the lifetime totals.
+void limits_carry(struct limits *limits, const struct limits *from);
+
 // Accounts one request of `bytes` at `now_ns` if it may pass. On LIMITS_WAIT nothing is accounted
 // and *retry_ns is when to ask again.
 enum limits_verdict limits_take(struct limits *limits, uint64_t bytes, uint64_t now_ns,

@@ -34,6 +34,15 @@ void port_policy_init(struct port_policy *policy, uint64_t operations, uint32_t 
     token_bucket_init(&policy->refusals, POLICY_REFUSALS_PER_S, POLICY_REFUSALS_BURST, now_ns);
 }
 
+void port_policy_follow(struct port_policy *policy, const struct port_policy *from, bool empty,
+                        uint64_t now_ns)
+{
+    limits_carry(&policy->limits, &from->limits);
+    policy->refusals = from->refusals;
+    if (empty)
+        limits_empty(&policy->limits, now_ns);
+}
+
 void port_policy_bound(struct port_policy *policy, uint32_t operation, uint32_t max_bytes)
 {
     if (operation < 64 && max_bytes < policy->operation_bytes[operation])
@@ -44,7 +53,8 @@ struct policy_decision port_policy_decide(struct port_policy *policy,
                                           struct policy_request *request, uint64_t now_ns)
 {
     uint64_t retry_ns = 0;
-    bool fits = request->length <= policy->max_request_bytes;
+    // What was copied can be seen even if it is larger than the limits of this level.
+    bool fits = request->payload || request->length <= policy->max_request_bytes;
     // First, since a denial tells an observer as much as a request that passes. What does not fit
     // is never copied: only its header can be seen.
     if (!request->capacity_taken &&

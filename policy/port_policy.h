@@ -50,13 +50,18 @@ struct policy_decision {
 struct policy_request {
     uint32_t operation;
     uint32_t length;
-    const uint8_t *payload; // `length` bytes, if they are within the grant's size; else NULL
+    const uint8_t *payload; // `length` bytes, or NULL if they do not fit the grant: not copied
     bool capacity_taken;    // set once the request's capacity is accounted; starts false
 };
 
 // Compiles a grant.
 void port_policy_init(struct port_policy *policy, uint64_t operations, uint32_t max_request_bytes,
                       const struct limits_config *limits, uint64_t now_ns);
+
+// Puts `policy` in the place of `from` at `now_ns`: what was used of totals, and of the denials
+// that are answered at once, stays used. With `empty` its rates start from nothing.
+void port_policy_follow(struct port_policy *policy, const struct port_policy *from, bool empty,
+                        uint64_t now_ns);
 
 // Bounds the requests of one operation (below 64) further.
 void port_policy_bound(struct port_policy *policy, uint32_t operation, uint32_t max_bytes);

@@ -127,6 +127,20 @@ static int read_vm_name(const struct json_place *place, void *target, struct err
     return vm_file_read_name(place, reader->vm.name, sizeof(reader->vm.name), err);
 }
 
+static int read_uuid(const struct json_place *place, void *target, struct error *err)
+{
+    struct vm_reader *reader = target;
+    const char *text;
+    char excerpt[JSON_EXCERPT_SIZE];
+    if (json_read_text(place, &text, err))
+        return -1;
+    if (!uuid_parse(text, &reader->vm.uuid))
+        return json_refuse(place, JSON_PART_VALUE, err, "'%s' is not a version 4 UUID",
+                           json_excerpt(excerpt, text));
+    reader->vm.uuid_given = true;
+    return 0;
+}
+
 static int read_image(const struct json_place *place, void *target, struct error *err)
 {
     struct vm_reader *reader = target;
@@ -375,6 +389,7 @@ static int read_on_failure(const struct json_place *place, void *target, struct 
 static const struct json_field vm_fields[] = {
     {.key = "format", .read = read_format, .required = true},
     {.key = "name", .read = read_vm_name},
+    {.key = "uuid", .read = read_uuid},
     {.key = "image", .read = read_image, .required = true},
     {.key = "arguments", .read = read_arguments},
     {"vcpus", json_field_u32, false, offsetof(struct vm_reader, vm.vcpus), 1, VMM_MAX_VCPUS},

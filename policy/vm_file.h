@@ -9,6 +9,7 @@
 
 #include "error.h"
 #include "number.h"
+#include "uuid.h"
 #include "vmm_protocol.h"
 
 #define VM_FILE_FORMAT    "guillotine-vm/1"
@@ -44,6 +45,9 @@ enum vm_on_failure {
 // A VM as described; zero means "not given" (run fills defaults). Strings are owned.
 struct vm_description {
     char name[VM_NAME_SIZE];
+    bool name_generated; // by `run`: it identifies nothing
+    bool uuid_given;
+    struct uuid uuid;
     char *image;
     char **arguments;
     uint32_t argument_count;

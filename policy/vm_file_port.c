@@ -34,6 +34,9 @@ static const struct port_kind_rules port_kinds[] = {
 
 #define FEATURE_INDIRECT 1u
 
+// Largest request or reply of any kind.
+#define PORT_BYTES_MAX (1u << 20)
+
 // What the readers of one port fill. The kind comes first: the others depend on it.
 struct port_reader {
     struct vmm_port_config config;
@@ -211,16 +214,6 @@ static int read_process(const struct json_place *place, void *target, struct err
     return 0;
 }
 
-static int read_probation(const struct json_place *place, void *target, struct error *err)
-{
-    struct port_reader *reader = target;
-    bool open;
-    if (json_read_bool(place, &open, err))
-        return -1;
-    reader->config.closed_at_probation = !open;
-    return 0;
-}
-
 static int read_restart(const struct json_place *place, void *target, struct error *err)
 {
     static const struct json_field fields[] = {
@@ -248,6 +241,197 @@ static int read_limits(const struct json_place *place, void *target, struct erro
     return json_read_object(place, fields, COUNT(fields), &reader->config.limits, err);
 }
 
+static int read_audit(const struct json_place *place, void *target, struct error *err)
+{
+    static const char *const modes[] = {
+        [VMM_AUDIT_METADATA] = "metadata",
+        [VMM_AUDIT_DIGEST] = "digest",
+        [VMM_AUDIT_FULL] = "full",
+    };
+    struct port_reader *reader = target;
+    size_t index;
+    if (json_read_name(place, modes, COUNT(modes), &index, err))
+        return -1;
+    reader->config.audit = (uint32_t)index;
+    return 0;
+}
+
+// A value that the file does not give.
+#define NOT_GIVEN UINT64_MAX
+
+// What an object at "probation" may say.
+struct probation_reader {
+    uint64_t max_request_bytes;
+    uint64_t max_reply_bytes;
+    struct limits_config limits;
+};
+
+#define NO_RATE SIZE_MAX
+
+// Every limit of a port. A burst belongs to a rate: 0 stands for one second's worth of that.
+static const struct {
+    const char *name;
+    size_t at;
+    size_t rate_at;
+    bool is_rate;
+} limit_rules[] = {
+#define RATE(member)                                                                               \
+    {                                                                                              \
+#member, offsetof(struct limits_config, member), NO_RATE, true                             \
+    }
+#define TOTAL(member)                                                                              \
+    {                                                                                              \
+#member, offsetof(struct limits_config, member), NO_RATE, false                            \
+    }
+#define BURST(member, rate)                                                                        \
+    {                                                                                              \
+#member, offsetof(struct limits_config, member), offsetof(struct limits_config, rate),     \
+            false                                                                                  \
+    }
+    RATE(requests_per_s),     BURST(request_burst, requests_per_s),
+    RATE(bytes_per_s),        BURST(byte_burst, bytes_per_s),
+    TOTAL(requests_total),    TOTAL(bytes_total),
+    RATE(reply_bytes_per_s),  BURST(reply_byte_burst, reply_bytes_per_s),
+    TOTAL(reply_bytes_total), RATE(capacity_bits_per_s),
+#undef RATE
+#undef TOTAL
+#undef BURST
+};
+
+static uint64_t *limit_of(struct limits_config *limits, size_t at)
+{
+    return (uint64_t *)(void *)((char *)limits + at);
+}
+
+static uint64_t a_tenth(uint64_t value)
+{
+    return value < 10 ? !!value : value / 10;
+}
+
+static uint32_t a_half(uint32_t value)
+{
+    return value < 2 ? value : value / 2;
+}
+
+// What holds at Probation if the file says nothing of it: a tenth of each rate and burst, half of
+// the sizes, the same totals.
+static void set_tight_defaults(struct vmm_port_config *config)
+{
+    config->tight_request_bytes = a_half(config->max_request_bytes);
+    config->tight_reply_bytes = a_half(config->max_reply_bytes);
+    config->tight_limits = config->limits;
+    for (size_t i = 0; i < COUNT(limit_rules); i++) {
+        uint64_t *limit = limit_of(&config->tight_limits, limit_rules[i].at);
+        size_t rate_at = limit_rules[i].rate_at;
+        if (rate_at != NO_RATE && !*limit_of(&config->limits, rate_at))
+            *limit = 0; // of no rate: one that comes has a burst of its own
+        else if (limit_rules[i].is_rate || rate_at != NO_RATE)
+            *limit = a_tenth(*limit);
+    }
+}
+
+// The bound that a limit of Standard is; UINT64_MAX: none.
+static uint64_t bound_of(struct limits_config *limits, size_t rule)
+{
+    uint64_t value = *limit_of(limits, limit_rules[rule].at);
+    if (limit_rules[rule].rate_at != NO_RATE) {
+        uint64_t rate = *limit_of(limits, limit_rules[rule].rate_at);
+        if (!rate)
+            return UINT64_MAX;
+        value = value ? value : rate;
+    }
+    return value ? value : UINT64_MAX;
+}
+
+static int refuse_looser(const struct json_place *object, const char *key, uint64_t bound,
+                         struct error *err)
+{
+    struct json_place place;
+    bool given = json_member(object, key, &place);
+    return json_refuse(given ? &place : object, JSON_PART_VALUE, err,
+                       "looser than %" PRIu64 ", which holds at Standard%s", bound,
+                       given ? "" : " (give a burst)");
+}
+
+static int take_tight_sizes(const struct json_place *place, struct vmm_port_config *config,
+                            const struct probation_reader *given, struct error *err)
+{
+    if (given->max_request_bytes != NOT_GIVEN) {
+        if (given->max_request_bytes > config->max_request_bytes)
+            return refuse_looser(place, "max_request_bytes", config->max_request_bytes, err);
+        config->tight_request_bytes = (uint32_t)given->max_request_bytes;
+    }
+    if (given->max_reply_bytes != NOT_GIVEN) {
+        if (given->max_reply_bytes > config->max_reply_bytes)
+            return refuse_looser(place, "max_reply_bytes", config->max_reply_bytes, err);
+        config->tight_reply_bytes = (uint32_t)given->max_reply_bytes;
+    }
+    return 0;
+}
+
+static int take_tight_limits(const struct json_place *place, struct vmm_port_config *config,
+                             struct probation_reader *given, struct error *err)
+{
+    for (size_t i = 0; i < COUNT(limit_rules); i++) {
+        uint64_t value = *limit_of(&given->limits, limit_rules[i].at);
+        if (value != NOT_GIVEN)
+            *limit_of(&config->tight_limits, limit_rules[i].at) = value;
+    }
+    // Compared as they are in force: a burst that nobody gave follows its rate.
+    for (size_t i = 0; i < COUNT(limit_rules); i++) {
+        uint64_t bound = bound_of(&config->limits, i);
+        if (bound_of(&config->tight_limits, i) > bound)
+            return refuse_looser(place, limit_rules[i].name, bound, err);
+    }
+    return 0;
+}
+
+#define TIGHT(member)                                                                              \
+    {                                                                                              \
+#member, json_field_u64, false, offsetof(struct probation_reader, limits.member), 0,       \
+            VM_LIMIT_MAX                                                                           \
+    }
+
+// Behind everything else: what it says is compared with the rest of the port.
+static int read_probation(const struct json_place *place, void *target, struct error *err)
+{
+    static const struct json_field fields[] = {
+        {"max_request_bytes", json_field_u64, false,
+         offsetof(struct probation_reader, max_request_bytes), 1, PORT_BYTES_MAX},
+        {"max_reply_bytes", json_field_u64, false,
+         offsetof(struct probation_reader, max_reply_bytes), 1, PORT_BYTES_MAX},
+        TIGHT(requests_per_s),
+        TIGHT(request_burst),
+        TIGHT(bytes_per_s),
+        TIGHT(byte_burst),
+        TIGHT(requests_total),
+        TIGHT(bytes_total),
+        TIGHT(reply_bytes_per_s),
+        TIGHT(reply_byte_burst),
+        TIGHT(reply_bytes_total),
+        TIGHT(capacity_bits_per_s),
+    };
+    struct port_reader *reader = target;
+    struct probation_reader given;
+    bool open = true;
+    set_tight_defaults(&reader->config);
+    if (json_object_is_type(place->value, json_type_boolean)) {
+        if (json_read_bool(place, &open, err))
+            return -1;
+    } else if (json_object_is_type(place->value, json_type_object)) {
+        memset(&given, 0xff, sizeof(given)); // NOT_GIVEN
+        if (json_read_object(place, fields, COUNT(fields), &given, err) ||
+            take_tight_sizes(place, &reader->config, &given, err) ||
+            take_tight_limits(place, &reader->config, &given, err))
+            return -1;
+    } else {
+        return json_refuse(place, JSON_PART_VALUE, err,
+                           "true, false or an object of limits is expected");
+    }
+    reader->config.closed_at_probation = !open;
+    return 0;
+}
+
 int vm_file_read_port(const struct json_place *place, void *target, struct error *err)
 {
     static const struct json_field fields[] = {
@@ -265,17 +449,20 @@ int vm_file_read_port(const struct json_place *place, void *target, struct error
         {"in_flight", json_field_u32, false, offsetof(struct port_reader, config.in_flight), 1,
          VMM_MAX_IN_FLIGHT},
         {.key = "process", .read = read_process},
-        {.key = "probation", .read = read_probation},
         {"timeout_ms", json_field_u32, false, offsetof(struct port_reader, config.timeout_ms), 1,
          3600000},
         {.key = "restart", .read = read_restart},
         {.key = "limits", .read = read_limits},
+        {.key = "audit", .read = read_audit},
+        {.key = "probation", .read = read_probation}, // last: compared with the others
     };
     struct vm_description *vm = target;
     struct port_reader port = {.restart = VM_RESTART_DEFAULT};
     struct json_place name;
     if (json_read_object(place, fields, COUNT(fields), &port, err))
         return -1;
+    if (port.config.closed_at_probation)
+        set_tight_defaults(&port.config);
     if (has_port(vm, port.config.name))
         return json_refuse(json_member(place, "name", &name) ? &name : place, JSON_PART_VALUE, err,
                            "another port is named '%s'", port.config.name);
@@ -308,6 +495,7 @@ int vm_description_add_port(struct vm_description *vm, const char *kind, const c
     if (has_port(vm, config.name))
         return error_set(err, EXIT_STATUS_USAGE, 0, "another port is named '%s'", config.name);
     complete_port(&config);
+    set_tight_defaults(&config);
     vm->restarts[vm->port_count] = (struct vm_restart)VM_RESTART_DEFAULT;
     vm->ports[vm->port_count++] = config;
     return 0;

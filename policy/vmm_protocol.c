@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "audit_record.h"
+
 void vmm_message_init(struct vmm_message *message, enum vmm_message_type type, uint32_t size)
 {
     *message = (struct vmm_message){.format = VMM_PROTOCOL_FORMAT, .type = type, .size = size};
@@ -47,6 +49,26 @@ uint64_t vmm_port_ring_bytes(const struct vmm_port_config *port, int to_host)
     uint64_t largest = to_host ? port->max_request_bytes : port->max_reply_bytes;
     uint64_t bytes = 64u << 10;
     while (bytes < largest * 4)
+        bytes *= 2;
+    return bytes;
+}
+
+uint64_t vmm_audit_ring_bytes(const struct vmm_port_config *ports, unsigned count)
+{
+    uint64_t largest = 0;
+    for (unsigned i = 0; i < count; i++) {
+        const struct vmm_port_config *port = &ports[i];
+        if (port->closed_at_probation && port->audit == VMM_AUDIT_METADATA)
+            continue;
+        uint64_t both = audit_payload_bytes(port->max_request_bytes) +
+                        audit_payload_bytes(port->max_reply_bytes);
+        if (both > largest)
+            largest = both;
+    }
+    if (!largest)
+        return VMM_AUDIT_RING_BYTES;
+    uint64_t bytes = 4ull * VMM_AUDIT_RING_BYTES;
+    while (bytes < 4 * largest)
         bytes *= 2;
     return bytes;
 }

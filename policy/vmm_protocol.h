@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include "level_order.h"
 #include "port_limits.h"
 
 #define VMM_PROTOCOL_FORMAT "guillotine-vmm/1"
@@ -37,7 +38,8 @@ enum vmm_message_type {
     VMM_MESSAGE_PORT_EVENT = 10, // VMM: struct vmm_port_event
     VMM_MESSAGE_LEVEL = 11,      // supervisor: struct vmm_level; its page was raised before
     VMM_MESSAGE_LEVEL_DONE = 12, // VMM: what has become true; struct vmm_level
-    VMM_MESSAGE_BEAT = 14,       // supervisor: struct vmm_beat, which the control thread sends back
+    VMM_MESSAGE_GO = 13,   // supervisor: the running mark is durable; the model may be entered
+    VMM_MESSAGE_BEAT = 14, // supervisor: struct vmm_beat, which the control thread sends back
 };
 
 struct vmm_message {
@@ -74,7 +76,7 @@ enum vmm_port_fd {
     VMM_PORT_FDS = 2,
 };
 
-// Size of an audit ring, fixed so that neither side takes it from the other.
+// Data size of an audit ring whose ports log no payloads (see vmm_audit_ring_bytes).
 #define VMM_AUDIT_RING_BYTES (1u << 20)
 
 // Kinds of ports (ports/port_abi.h has the same numbers; vmm/port_table.c asserts it).
@@ -88,6 +90,13 @@ enum vmm_port_mode {
     VMM_PORT_ADAPTIVE = 0, // polls, sleeps when idle, doorbell wakes
     VMM_PORT_BUSY = 1,     // always polls
     VMM_PORT_DOORBELL = 2, // never polls
+};
+
+// What of a port's payloads goes to the audit log at Standard. At Probation all of them do.
+enum vmm_port_audit {
+    VMM_AUDIT_METADATA = 0,
+    VMM_AUDIT_DIGEST = 1, // SHA-256
+    VMM_AUDIT_FULL = 2,
 };
 
 struct vmm_port_config {
@@ -105,7 +114,13 @@ struct vmm_port_config {
     uint32_t timeout_ms; // of such a backend for one request
     uint32_t poller;     // index
     uint32_t closed_at_probation;
+    uint32_t audit; // enum vmm_port_audit
+    // What takes the place of max_*_bytes and limits at Probation, never looser.
+    uint32_t tight_request_bytes;
+    uint32_t tight_reply_bytes;
+    uint32_t pad;
     struct limits_config limits;
+    struct limits_config tight_limits;
 };
 
 // Most requests in flight at one port.
@@ -134,6 +149,10 @@ struct vmm_config {
     uint64_t audit_burst;
     uint64_t heartbeat_period_ns; // longest silence of the other side
     uint32_t require;             // enum vmm_require
+    uint32_t pad;
+    uint8_t uuid[16];             // of the VM; orders name it
+    uint64_t last_sequence;       // of the last accepted order; 0: none
+    struct level_key_set key_set; // all zero: levels only rise
     struct vmm_port_config ports[VMM_MAX_PORTS];
     struct vmm_weights_config weights[VMM_MAX_WEIGHTS];
     // arguments_bytes of terminated strings follow.
@@ -284,6 +303,10 @@ static inline unsigned vmm_config_weights_fd(const struct vmm_config *config)
 // Data size of a port's ring to the host, or from it: room for several of its largest messages.
 uint64_t vmm_port_ring_bytes(const struct vmm_port_config *port, int to_host);
 
+// Data size of an audit ring for records about these ports, a power of two: room for several of the
+// largest payloads if any of them can go to the log. Both sides compute it from the configuration.
+uint64_t vmm_audit_ring_bytes(const struct vmm_port_config *ports, unsigned count);
+
 // A level that is in force, and what the VMM has verified: ports that let nothing through any more,
 // vCPUs that are out of guest mode. Asked for below Offline only; above, the VMM is told to stop.
 struct vmm_level {
@@ -296,12 +319,24 @@ struct vmm_level {
     uint32_t pad;
     uint64_t paused_ns; // boot-time clock: when the last vCPU was out of guest mode; 0: not paused
     uint64_t shut_ns;   // when the last poller had seen its gate shut; 0: not known
+    uint64_t sequence;  // of the last order that the supervisor has accepted: older ones are void
 };
 
 // A heartbeat over the channel: shows that the control thread serves it.
 struct vmm_beat {
     struct vmm_message message;
     uint64_t number; // from 1; repeated in the answer
+};
+
+// A level below the one that the VMM has confirmed comes with the order of the administrators that
+// allows it (VMM_MESSAGE_LEVEL too). The VMM verifies it; if it finds it wanting, the supervisor
+// has fallen.
+struct vmm_lowering {
+    struct vmm_level level;
+    struct level_order order;
+    uint32_t count;
+    uint32_t pad;
+    struct level_order_signature signatures[LEVEL_ORDER_MAX_SIGNATURES];
 };
 
 // Fills the common head of a message.

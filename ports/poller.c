@@ -35,13 +35,27 @@ static void tick(struct poller *poller)
     audit_stream_notify(poller->settings.audit);
 }
 
+// The level that both pages ask for. Not a hold: that is none.
+static uint32_t level_asked(const struct poller_settings *settings)
+{
+    uint32_t a = atomic_load_explicit(&settings->level_supervisor->level, memory_order_acquire);
+    uint32_t b = atomic_load_explicit(&settings->level_own->level, memory_order_acquire);
+    return a > b ? a : b;
+}
+
 static unsigned serve_all(struct poller *poller)
 {
+    _Atomic uint32_t *observed = poller->settings.observed;
+    uint32_t level = observed ? level_asked(&poller->settings) : 0;
     unsigned served = 0;
     // Before anything is looked at: whoever sees the new number knows that the pass before is over.
     atomic_fetch_add(&poller->epoch, 1);
     for (unsigned i = 0; i < poller->port_count; i++)
         served += port_serve(poller->ports[i], POLLER_BUDGET);
+    // Every port has looked at the gate since the level was read: from now on the poller refuses
+    // what that level forbids.
+    if (observed && atomic_load_explicit(observed, memory_order_relaxed) != level)
+        atomic_store_explicit(observed, level, memory_order_release);
     return served;
 }
 
@@ -70,9 +84,7 @@ static void sleep_until(struct poller *poller, bool doorbells, uint64_t wake_ns)
         wait = &timeout;
     }
     atomic_fetch_add_explicit(&poller->sleeps, 1, memory_order_relaxed);
-    atomic_store(&poller->asleep, 1);
     ppoll(fds, doorbells ? 2 : 1, wait, NULL);
-    atomic_store(&poller->asleep, 0);
     if (fds[0].revents)
         drain(poller->settings.wake_fd);
     if (doorbells && fds[1].revents)

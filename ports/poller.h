@@ -27,6 +27,10 @@ struct poller_settings {
     int wake_fd;                   // eventfd for everybody else, borrowed
     const struct clock *clock;
     struct audit_stream *audit;
+    // Where the poller says which level it acts on, from the levels of both pages; NULL: nowhere.
+    _Atomic uint32_t *observed;
+    const struct level_page *level_supervisor;
+    const struct level_page *level_own;
 };
 
 struct poller {
@@ -39,7 +43,6 @@ struct poller {
     uint64_t last_tick_ns;
     _Atomic uint64_t epoch; // passes begun; what an earlier pass saw is over when it rises
     _Atomic uint64_t sleeps;
-    _Atomic uint32_t asleep; // 1 while it waits for work and begins no pass
 };
 
 void poller_init(struct poller *poller, const struct poller_settings *settings);

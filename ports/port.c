@@ -32,40 +32,6 @@ static const struct port_operation *find_operation(const struct port_backend *ba
     return NULL;
 }
 
-static unsigned level_now(const struct port *port)
-{
-    return level_effective(port->fabric->level_supervisor, port->fabric->level_own);
-}
-
-static enum level_gate gate(const struct port *port)
-{
-    if (atomic_load_explicit(&port->wanted, memory_order_acquire) != PORT_OPEN || port->stopped)
-        return LEVEL_GATE_SHUT;
-    return level_gate_up_to(port->fabric->level_supervisor, port->fabric->level_own, port->highest);
-}
-
-static void audit(struct port *port, const struct slot *slot, enum audit_type type,
-                  enum audit_decision decision, uint32_t rule, uint64_t now_ns)
-{
-    const struct port_request *request = &slot->request;
-    bool ends = type == AUDIT_COMPLETION;
-    struct audit_record record = {
-        .type = (uint16_t)type,
-        .port = port->index,
-        .now_ns = now_ns,
-        .request = request->number,
-        .cookie = slot->header.cookie,
-        .argument = slot->header.argument,
-        .operation = slot->header.operation,
-        .length = ends ? request->reply_length : request->length,
-        .status = ends ? request->status : 0,
-        .rule = rule,
-        .decision = (uint16_t)decision,
-        .level = (uint8_t)level_now(port),
-    };
-    audit_stream_append(port->fabric->audit, &record);
-}
-
 // A rule of the transport was broken: nothing that this driver says can be trusted any more.
 static void close_on_anomaly(struct port *port, uint16_t queue, const struct queue_anomaly *anomaly,
                              uint64_t now_ns)
@@ -82,10 +48,10 @@ static void close_on_anomaly(struct port *port, uint16_t queue, const struct que
         .now_ns = now_ns,
         .request = port->request_number,
         .argument = anomaly->descriptor,
-        .level = (uint8_t)level_now(port),
+        .level = (uint8_t)level_effective(port->fabric->level_supervisor, port->fabric->level_own),
         .detail = anomaly->rule,
     };
-    audit_stream_append(port->fabric->audit, &record);
+    audit_stream_append(port->fabric->audit, &record, NULL, 0);
     port->broken = queue;
     port->pass_over = true;
     atomic_store(&port->wanted, PORT_CLOSED_ANOMALY);
@@ -164,10 +130,13 @@ static void drop(struct port *port, struct slot *slot)
 {
     uint64_t now_ns = clock_now_ns(port->fabric->clock);
     if (slot->state == SLOT_THROTTLED)
-        audit(port, slot, AUDIT_REQUEST, AUDIT_DECISION_GATE, POLICY_RULE_DEFAULT_DENY, now_ns);
+        port_audit(port, slot, AUDIT_REQUEST, AUDIT_DECISION_GATE, POLICY_RULE_DEFAULT_DENY,
+                   now_ns);
+    // A sealed request has a completion already, of a reply that did not reach the guest: this one
+    // takes it back.
     slot->request.status = PORT_STATUS_CLOSED;
     slot->request.reply_length = 0;
-    audit(port, slot, AUDIT_COMPLETION, AUDIT_DECISION_GATE, POLICY_RULE_DEFAULT_DENY, now_ns);
+    port_audit(port, slot, AUDIT_COMPLETION, AUDIT_DECISION_GATE, POLICY_RULE_DEFAULT_DENY, now_ns);
     ended(port, slot);
 }
 
@@ -186,10 +155,29 @@ void port_drop_in_flight(struct port *port)
         port->backend->forget(port->backend_state);
     drop_list(port, &port->pending);
     drop_list(port, &port->ready);
+    drop_list(port, &port->sealed);
+    drop_list(port, &port->recorded);
     if (port->throttled != SLOT_NONE) {
         drop(port, &port->slots[port->throttled]);
         port->throttled = SLOT_NONE;
     }
+}
+
+// The gate of a reply. At Probation only what is sealed and on the disk may pass, at Standard only
+// what is logged as the port's configuration says: anything else stays as if the gate were held.
+static enum level_gate reply_gate(struct port *port, const struct slot *slot)
+{
+    bool strict;
+    enum level_gate now = port_look(port, &strict);
+    if (now != LEVEL_GATE_OPEN || slot->state == SLOT_SEALED)
+        return now;
+    if (strict)
+        port->unsealed = true;
+    else if (port->logs_payloads && !slot->reply_logged)
+        port->unlogged = true;
+    else
+        return now;
+    return LEVEL_GATE_HELD;
 }
 
 // Copies header and reply to the guest, with a look at the gate in front of every piece. Returns
@@ -203,7 +191,7 @@ static enum level_gate deliver(struct port *port, struct slot *slot)
         .length = request->reply_length,
         .cookie = slot->header.cookie,
     };
-    enum level_gate now = gate(port);
+    enum level_gate now = reply_gate(port, slot);
     if (now != LEVEL_GATE_OPEN || !virtqueue_write(queue, &slot->chain, 0, &header, sizeof(header)))
         return now;
     // The header counts: no more than GATE_CHECK_BYTES pass between two looks.
@@ -212,7 +200,7 @@ static enum level_gate deliver(struct port *port, struct slot *slot)
         if (part > request->reply_length - done)
             part = request->reply_length - done;
         if (done) {
-            now = gate(port);
+            now = reply_gate(port, slot);
             if (now != LEVEL_GATE_OPEN)
                 return now;
         }
@@ -220,7 +208,7 @@ static enum level_gate deliver(struct port *port, struct slot *slot)
                         part);
         done += part;
     }
-    return gate(port);
+    return reply_gate(port, slot);
 }
 
 // Asks the limits whether the reply may pass. Returns false if it has to wait.
@@ -229,7 +217,7 @@ static bool admit_reply(struct port *port, struct slot *slot)
     struct port_request *request = &slot->request;
     if (slot->reply_decided || !request->reply_length)
         return true;
-    struct policy_decision decision = port_policy_decide_reply(&port->policy, request->reply_length,
+    struct policy_decision decision = port_policy_decide_reply(port->policy, request->reply_length,
                                                                clock_now_ns(port->fabric->clock));
     if (decision.outcome == POLICY_WAIT) {
         port->reply_retry_ns = decision.retry_ns;
@@ -246,31 +234,72 @@ static bool admit_reply(struct port *port, struct slot *slot)
     return true;
 }
 
-// Ends a request: second gate, reply, audit, used ring. Returns false if it has to wait: the gate
-// is held, or the limits of replies say so.
-static bool complete(struct port *port, struct slot *slot)
+// The guest has its reply: used ring, counters.
+static void push(struct port *port, struct slot *slot, uint64_t now_ns)
 {
     struct port_queue *queue = &port->queues[slot->queue];
-    if (!admit_reply(port, slot))
-        return false;
-    enum level_gate now = deliver(port, slot);
-    if (now == LEVEL_GATE_HELD)
-        return false; // all of it once more when the hold is over
-    if (now == LEVEL_GATE_SHUT) {
-        port->shut_seen = true;
-        drop(port, slot);
-        return true;
-    }
-    uint64_t now_ns = clock_now_ns(port->fabric->clock);
     uint32_t written = (uint32_t)sizeof(struct port_reply_header) + slot->request.reply_length;
-    audit(port, slot, AUDIT_COMPLETION, slot->decision, slot->rule, now_ns);
     virtqueue_push(&queue->queue, slot->chain.head, written);
     queue->pushed = true;
     port->moved_bytes += written;
     port_count(&port->counters.bytes_out, written);
     record_latency(port, now_ns - slot->start_ns);
     ended(port, slot);
+}
+
+// Ends a request: second gate, reply, audit, used ring; at Probation audit only, the rest follows
+// when that is on the disk. Returns false if it has to wait: the gate is held, or the limits of
+// replies say so, or the log has no room.
+static bool complete(struct port *port, struct slot *slot)
+{
+    if (!admit_reply(port, slot))
+        return false;
+    port->unsealed = port->unlogged = false;
+    enum level_gate now = deliver(port, slot);
+    if (now == LEVEL_GATE_HELD && port->unlogged) {
+        if (!port_log_reply(port, slot))
+            return false;
+        now = deliver(port, slot);
+    }
+    if (now == LEVEL_GATE_HELD) {
+        if (!port->unsealed || !port_seal(port, slot))
+            return false; // all of it once more when the hold is over
+        list_add(port, &port->sealed, slot, SLOT_SEALED);
+        return true;
+    }
+    if (now == LEVEL_GATE_SHUT) {
+        port->shut_seen = true;
+        drop(port, slot);
+        return true;
+    }
+    uint64_t now_ns = clock_now_ns(port->fabric->clock);
+    port_audit(port, slot, AUDIT_COMPLETION, slot->decision, slot->rule, now_ns);
+    push(port, slot, now_ns);
     return true;
+}
+
+// Replies whose records are on the disk.
+static unsigned deliver_sealed(struct port *port, unsigned budget)
+{
+    unsigned done = 0;
+    while (port->sealed.head != SLOT_NONE && done < budget &&
+           port->moved_bytes < PORT_SERVE_BYTES) {
+        uint16_t index = port->sealed.head;
+        struct slot *slot = &port->slots[index];
+        if (!port_is_durable(port, slot->durable_at))
+            break;
+        enum level_gate now = deliver(port, slot);
+        if (now != LEVEL_GATE_OPEN) {
+            port->shut_seen = port->shut_seen || now == LEVEL_GATE_SHUT;
+            break; // held: once more later; shut: dropped with the others
+        }
+        list_remove(port, &port->sealed, SLOT_NONE, index);
+        // The room for the record of a drop.
+        audit_stream_release(port->fabric->audit, sizeof(struct audit_record));
+        push(port, slot, clock_now_ns(port->fabric->clock));
+        done++;
+    }
+    return done;
 }
 
 // The request has its result: completes it now, or behind those that wait already.
@@ -318,9 +347,10 @@ static enum queue_rule copy_request(struct port *port, struct slot *slot)
     if (operation && request->reply_capacity > operation->max_reply_bytes)
         request->reply_capacity = operation->max_reply_bytes;
     slot->question = (struct policy_request){request->operation, request->length, NULL, false};
-    slot->reply_decided = false;
-    // A payload beyond the grant is not copied: policy refuses it by its length alone.
-    if (header->length > port->policy.max_request_bytes)
+    slot->reply_decided = slot->reply_logged = slot->strict = false;
+    // A payload beyond the grant is not copied: policy refuses it by its length alone. The grant is
+    // that of Standard: the level may have changed when the request is decided.
+    if (header->length > port->policies[0].max_request_bytes)
         return QUEUE_RULE_NONE;
     uint8_t *payload = (uint8_t *)(uintptr_t)request->payload;
     if (header->length &&
@@ -347,11 +377,36 @@ static uint32_t status_of_denial(enum policy_rule rule)
     }
 }
 
-// Gate, policy, audit, backend. Returns false if the request has to wait for its rate.
-static bool mediate(struct port *port, struct slot *slot, uint64_t now_ns)
+// The last look at the gate was open, and at Probation the request's records are on the disk.
+static void submit(struct port *port, struct slot *slot, bool strict)
 {
     struct port_request *request = &slot->request;
-    enum level_gate now = gate(port);
+    if (strict && request->reply_capacity > port->tight_reply_bytes)
+        request->reply_capacity = port->tight_reply_bytes;
+    request->clearance = &clearance_of_grant;
+    port->backend_touched = true;
+    if (port->backend->submit(port->backend_state, request) == PORT_DONE)
+        finish(port, slot);
+    else
+        list_add(port, &port->pending, slot, SLOT_PENDING);
+}
+
+// Reserves what the payload of a request takes in the log. Without room the request waits.
+static bool reserve_payload(struct port *port, uint64_t room)
+{
+    if (audit_stream_reserve_bytes(port->fabric->audit, room))
+        return true;
+    port->request_room = room;
+    port->retry_ns = 0;
+    return false;
+}
+
+// Gate, policy, audit, backend. Returns false if the request has to wait for its rate, or for room
+// in the log.
+static bool mediate(struct port *port, struct slot *slot, uint64_t now_ns)
+{
+    bool strict;
+    enum level_gate now = port_look(port, &strict);
     if (now == LEVEL_GATE_HELD) {
         port->retry_ns = 0; // as soon as anything is served again
         return false;
@@ -362,8 +417,15 @@ static bool mediate(struct port *port, struct slot *slot, uint64_t now_ns)
         drop(port, slot);
         return true;
     }
-    struct policy_decision decision = port_policy_decide(&port->policy, &slot->question, now_ns);
+    if (strict != port->strict)
+        port_set_limits(port, strict, now_ns);
+    bool logs = strict || port->logs_payloads;
+    uint64_t room = logs ? audit_payload_bytes(port_copied_bytes(slot)) : 0;
+    if (room && !reserve_payload(port, room))
+        return false;
+    struct policy_decision decision = port_policy_decide(port->policy, &slot->question, now_ns);
     if (decision.outcome == POLICY_WAIT) {
+        audit_stream_release(port->fabric->audit, room);
         port->retry_ns = decision.retry_ns;
         return false;
     }
@@ -371,19 +433,38 @@ static bool mediate(struct port *port, struct slot *slot, uint64_t now_ns)
     slot->state = SLOT_PENDING;
     slot->decision = allowed ? AUDIT_DECISION_ALLOW : AUDIT_DECISION_DENY;
     slot->rule = decision.rule;
-    audit(port, slot, AUDIT_REQUEST, slot->decision, slot->rule, now_ns);
+    port_audit(port, slot, AUDIT_REQUEST, slot->decision, slot->rule, now_ns);
+    if (logs)
+        port_log_request(port, slot, strict);
     if (!allowed) {
         port_count(&port->counters.denied, 1);
         refuse(port, slot, status_of_denial(decision.rule));
-        return true;
+    } else if (strict || port->recorded.head != SLOT_NONE) {
+        list_add(port, &port->recorded, slot, SLOT_RECORDED);
+    } else {
+        submit(port, slot, strict);
     }
-    request->clearance = &clearance_of_grant;
-    port->backend_touched = true;
-    if (port->backend->submit(port->backend_state, request) == PORT_DONE)
-        finish(port, slot);
-    else
-        list_add(port, &port->pending, slot, SLOT_PENDING);
     return true;
+}
+
+// Requests whose records are on the disk go to the backend, in order.
+static unsigned submit_recorded(struct port *port, unsigned budget)
+{
+    unsigned done = 0;
+    while (port->recorded.head != SLOT_NONE && done < budget &&
+           port->moved_bytes < PORT_SERVE_BYTES) {
+        uint16_t index = port->recorded.head;
+        struct slot *slot = &port->slots[index];
+        bool strict;
+        enum level_gate now = port_look(port, &strict);
+        port->shut_seen = port->shut_seen || now == LEVEL_GATE_SHUT;
+        if (now != LEVEL_GATE_OPEN || (strict && !port_request_is_durable(port, slot)))
+            break;
+        list_remove(port, &port->recorded, SLOT_NONE, index);
+        submit(port, slot, strict);
+        done++;
+    }
+    return done;
 }
 
 // Replies that wait for limits or for the end of a hold, in order.
@@ -406,14 +487,27 @@ static unsigned complete_ready(struct port *port, unsigned budget)
     return done;
 }
 
+// At Probation a request that came to the backend at Standard goes no further before its records,
+// and its payload, are on the disk.
 static unsigned resume_pending(struct port *port, unsigned budget)
 {
+    bool strict;
+    bool blocked = false;
     unsigned progressed = 0;
+    port_look(port, &strict);
     uint16_t previous = SLOT_NONE;
     uint16_t index = port->pending.head;
     while (index != SLOT_NONE && progressed < budget && port->moved_bytes < PORT_SERVE_BYTES) {
         struct slot *slot = &port->slots[index];
         uint16_t next = slot->next;
+        // Also behind one that has to wait: all of them together wait for the disk once.
+        if (strict && !port_request_is_durable(port, slot))
+            blocked = true;
+        if (blocked) {
+            previous = index;
+            index = next;
+            continue;
+        }
         port->backend_touched = true;
         if (port->backend->resume(port->backend_state, &slot->request) == PORT_DONE) {
             list_remove(port, &port->pending, previous, index);
@@ -482,11 +576,11 @@ static bool serve_queue(struct port *port, uint16_t number)
             result = VIRTQUEUE_ANOMALY;
     }
     if (result != VIRTQUEUE_CHAIN) {
-        unsigned unused = RECORDS_PER_REQUEST;
+        uint64_t unused = RECORDS_PER_REQUEST * sizeof(struct audit_record);
         free_slot(port, slot);
         if (result == VIRTQUEUE_ANOMALY) {
             close_on_anomaly(port, number, &anomaly, now_ns);
-            unused--;
+            unused -= sizeof(struct audit_record);
         }
         audit_stream_release(port->fabric->audit, unused);
         return false;
@@ -533,18 +627,33 @@ static void tell_drivers(struct port *port)
     }
 }
 
+// What Probation adds: its limits, and lists of what waits for the disk.
+static unsigned serve_strict(struct port *port, unsigned budget)
+{
+    unsigned served = 0;
+    bool strict;
+    if (port_look(port, &strict) == LEVEL_GATE_OPEN && strict != port->strict)
+        port_set_limits(port, strict, clock_now_ns(port->fabric->clock));
+    if (port->sealed.head != SLOT_NONE)
+        served += deliver_sealed(port, budget);
+    if (port->recorded.head != SLOT_NONE)
+        served += submit_recorded(port, budget - served);
+    return served;
+}
+
 unsigned port_serve(struct port *port, unsigned budget)
 {
     unsigned served = 0;
     port->moved_bytes = 0;
-    port->audit_retry_ns = 0;
-    port->had_turn = false;
+    port->audit_retry_ns = port->request_room = port->reply_room = port->record_room = 0;
+    port->had_turn = port->waits_for_disk = false;
     bool open = port_settle_state(port);
     if (port->backend->poll)
         port->backend->poll(port->backend_state);
     if (open) {
-        served += complete_ready(port, budget);
-        if (port->pending.head != SLOT_NONE)
+        served += serve_strict(port, budget);
+        served += complete_ready(port, budget - served);
+        if (served < budget && port->pending.head != SLOT_NONE)
             served += resume_pending(port, budget - served);
         if (served < budget && port->throttled != SLOT_NONE && retry_throttled(port))
             served++;
@@ -556,6 +665,8 @@ unsigned port_serve(struct port *port, unsigned budget)
         port->fabric->audit->turn = NULL;
     // The record goes before the effect.
     audit_stream_flush(port->fabric->audit);
+    if (port->sealed.head != SLOT_NONE || port->recorded.head != SLOT_NONE || port->waits_for_disk)
+        audit_stream_notify(port->fabric->audit); // a model waits: not at the next tick only
     if (port->backend_touched) {
         port->backend_touched = false;
         port->backend->flush(port->backend_state);
@@ -570,6 +681,31 @@ static void wake_no_later(uint64_t *wake_ns, uint64_t when)
         *wake_ns = when;
 }
 
+// What waits for the reader of the log: asks it for a wake-up. Returns false if there is work now.
+static bool prepare_audit_sleep(struct port *port)
+{
+    struct audit_stream *stream = port->fabric->audit;
+    bool strict;
+    // Another level since the last pass: other limits, other reasons to wait.
+    if (port_look(port, &strict) != LEVEL_GATE_OPEN || strict != port->strict)
+        return false;
+    if (port->waits_for_disk && !audit_stream_wait_taken(stream, port->disk_position))
+        return false;
+    if (port->sealed.head != SLOT_NONE &&
+        !audit_stream_wait_taken(stream, port->slots[port->sealed.head].durable_at))
+        return false;
+    if (port->recorded.head != SLOT_NONE && !port->record_room) {
+        const struct slot *slot = &port->slots[port->recorded.head];
+        if (!strict || !slot->strict || !audit_stream_wait_taken(stream, slot->durable_at))
+            return false;
+    }
+    if (port->request_room && !audit_stream_wait_bytes(stream, port->request_room))
+        return false;
+    if (port->record_room && !audit_stream_wait_bytes(stream, port->record_room))
+        return false;
+    return !port->reply_room || audit_stream_wait_bytes(stream, port->reply_room);
+}
+
 bool port_prepare_sleep(struct port *port, bool doorbells, uint64_t *wake_ns)
 {
     bool idle;
@@ -578,9 +714,11 @@ bool port_prepare_sleep(struct port *port, bool doorbells, uint64_t *wake_ns)
         return idle;
     for (unsigned i = 0; i < port->queue_count; i++)
         virtqueue_set_doorbell(&port->queues[i].queue, doorbells);
-    if (port->throttled != SLOT_NONE)
+    if (!prepare_audit_sleep(port))
+        return false;
+    if (port->throttled != SLOT_NONE && !port->request_room)
         wake_no_later(wake_ns, port->retry_ns);
-    if (port->ready.head != SLOT_NONE)
+    if (port->ready.head != SLOT_NONE && !port->reply_room)
         wake_no_later(wake_ns, port->reply_retry_ns);
     if (port->pending.head != SLOT_NONE &&
         port->backend->prepare_sleep(port->backend_state, wake_ns))
@@ -594,7 +732,8 @@ bool port_prepare_sleep(struct port *port, bool doorbells, uint64_t *wake_ns)
     for (unsigned i = 0; i < port->queue_count; i++) {
         // Without room for its records a request waits; the reader of the ring wakes us then.
         if (virtqueue_has_work(&port->queues[i].queue))
-            return audit_stream_wait_room(port->fabric->audit, RECORDS_PER_REQUEST);
+            return audit_stream_wait_bytes(port->fabric->audit,
+                                           RECORDS_PER_REQUEST * sizeof(struct audit_record));
     }
     return true;
 }

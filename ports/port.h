@@ -36,8 +36,15 @@ struct port_settings {
     uint32_t max_request_bytes;
     uint32_t max_reply_bytes;
     uint32_t in_flight; // 1 to PORT_MAX_IN_FLIGHT
-    bool closed_at_probation;
     const struct limits_config *limits;
+    bool closed_at_probation;
+    // At Probation, if it is open then; never looser than those above. Without limits: the same.
+    uint32_t tight_request_bytes;
+    uint32_t tight_reply_bytes;
+    const struct limits_config *tight_limits;
+    // What goes to the log of payloads at Standard; at Probation all of them do.
+    bool logs_payloads;
+    bool digests_only; // the reader puts digests in their place
     // What was used of the lifetime totals before.
     uint64_t requests_used;
     uint64_t bytes_used;

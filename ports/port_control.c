@@ -22,7 +22,10 @@ static int check_settings(const struct port_settings *settings, struct error *er
                              settings->name, settings->backend->name, number);
     }
     if (!settings->in_flight || settings->in_flight > PORT_MAX_IN_FLIGHT ||
-        settings->max_request_bytes > PORT_MAX_BYTES || settings->max_reply_bytes > PORT_MAX_BYTES)
+        settings->max_request_bytes > PORT_MAX_BYTES ||
+        settings->max_reply_bytes > PORT_MAX_BYTES ||
+        settings->tight_request_bytes > settings->max_request_bytes ||
+        settings->tight_reply_bytes > settings->max_reply_bytes)
         return error_set(err, EXIT_STATUS_BAD_FILE, 0, "port %s: settings out of range",
                          settings->name);
     return 0;
@@ -32,6 +35,40 @@ static int check_settings(const struct port_settings *settings, struct error *er
 static uint64_t used_up(uint64_t used, uint64_t total)
 {
     return used < total ? used : total;
+}
+
+static void init_policies(struct port *port, const struct port_settings *settings)
+{
+    uint64_t now_ns = clock_now_ns(port->fabric->clock);
+    port_policy_init(&port->policies[0], settings->operations, settings->max_request_bytes,
+                     settings->limits, now_ns);
+    port->policies[1] = port->policies[0];
+    port->tight_reply_bytes = settings->max_reply_bytes;
+    if (settings->tight_limits) {
+        port_policy_init(&port->policies[1], settings->operations, settings->tight_request_bytes,
+                         settings->tight_limits, now_ns);
+        port->tight_reply_bytes = settings->tight_reply_bytes;
+    }
+    for (unsigned i = 0; i < port->backend->operation_count; i++) {
+        const struct port_operation *operation = &port->backend->operations[i];
+        for (unsigned set = 0; set < 2; set++)
+            port_policy_bound(&port->policies[set], operation->number,
+                              operation->max_request_bytes);
+    }
+    port->policy = &port->policies[0];
+    struct limits *limits = &port->policy->limits;
+    limits->requests_used = used_up(settings->requests_used, limits->requests_total);
+    limits->bytes_used = used_up(settings->bytes_used, limits->bytes_total);
+    limits->reply_bytes_used = used_up(settings->reply_bytes_used, limits->reply_bytes_total);
+}
+
+void port_set_limits(struct port *port, bool strict, uint64_t now_ns)
+{
+    struct port_policy *policy = &port->policies[strict];
+    port_policy_follow(policy, port->policy, strict, now_ns);
+    port->policy = policy;
+    port->strict = strict;
+    port->retry_ns = port->reply_retry_ns = 0;
 }
 
 struct port *port_create(const struct port_fabric *fabric, const struct port_settings *settings,
@@ -63,17 +100,11 @@ struct port *port_create(const struct port_fabric *fabric, const struct port_set
         port->slots[i].request.reply = port->buffers + i * buffer + settings->max_request_bytes;
     }
     port->throttled = SLOT_NONE;
-    port->pending = port->ready = (struct slot_list){SLOT_NONE, SLOT_NONE};
-    port_policy_init(&port->policy, settings->operations, settings->max_request_bytes,
-                     settings->limits, clock_now_ns(fabric->clock));
-    for (unsigned i = 0; i < port->backend->operation_count; i++) {
-        const struct port_operation *operation = &port->backend->operations[i];
-        port_policy_bound(&port->policy, operation->number, operation->max_request_bytes);
-    }
-    struct limits *limits = &port->policy.limits;
-    limits->requests_used = used_up(settings->requests_used, limits->requests_total);
-    limits->bytes_used = used_up(settings->bytes_used, limits->bytes_total);
-    limits->reply_bytes_used = used_up(settings->reply_bytes_used, limits->reply_bytes_total);
+    port->recorded = port->pending = port->ready = port->sealed =
+        (struct slot_list){SLOT_NONE, SLOT_NONE};
+    port->logs_payloads = settings->logs_payloads;
+    port->digests_only = settings->digests_only;
+    init_policies(port, settings);
     return port;
 }
 

@@ -8,8 +8,10 @@
 enum slot_state {
     SLOT_FREE,
     SLOT_THROTTLED, // copied and validated; policy said wait
+    SLOT_RECORDED,  // allowed; waits until its records are on the disk
     SLOT_PENDING,   // at the backend
-    SLOT_READY,     // has its reply; waits for gate or limits
+    SLOT_READY,     // has its reply; waits for gate, limits or room in the log
+    SLOT_SEALED,    // its completion is recorded; waits until that is on the disk
 };
 
 // One request in flight: the private copy that policy, audit and backend all look at.
@@ -18,6 +20,9 @@ struct slot {
     uint16_t queue;
     uint16_t next;                // of the list that it is in; SLOT_NONE ends it
     bool reply_decided;           // limits of replies have accounted it
+    bool reply_logged;            // its payload is in the log as the port's configuration says
+    bool strict;                  // request and payload were recorded at Probation
+    uint64_t durable_at;          // if so, or once sealed: index of the ring behind its records
     enum audit_decision decision; // on the request, or on its reply
     enum policy_rule rule;        // that made it
     uint64_t start_ns;            // when it was taken
@@ -45,9 +50,14 @@ struct port {
     const struct port_fabric *fabric;
     const struct port_backend *backend;
     void *backend_state;
-    struct port_policy policy;
+    struct port_policy policies[2]; // of Standard, of Probation
+    struct port_policy *policy;     // in force
+    bool strict;                    // it is that of Probation
+    bool logs_payloads;             // at Standard
+    bool digests_only;              // at Standard
     uint32_t max_reply_bytes;
-    unsigned highest; // level up to which the port is open
+    uint32_t tight_reply_bytes; // the same at Probation
+    unsigned highest;           // level up to which the port is open
     uint16_t index;
     uint16_t queue_count;
     uint16_t free_slots; // list without tail
@@ -55,8 +65,10 @@ struct port {
     uint16_t next_queue; // round robin
     uint16_t broken;     // queue of the last anomaly
     bool pass_over;      // what was published there is to be passed over when the port opens
+    struct slot_list recorded;
     struct slot_list pending;
     struct slot_list ready;
+    struct slot_list sealed;
     enum port_state state; // in force on the serving thread
     bool dropped;          // in-flight requests were dropped because the gate shut
     bool shut_seen;        // a look at the gate between two calls of port_settle_state: shut
@@ -65,6 +77,13 @@ struct port {
     bool backend_touched;    // flush is due
     uint64_t retry_ns;       // when to try the throttled slot again
     uint64_t reply_retry_ns; // when to try the first ready slot again
+    bool unsealed;           // the last look at a reply's gate found that it has to be sealed first
+    bool unlogged;           // or that its payload has to be logged first
+    bool waits_for_disk;     // something waits in this call of port_serve until `disk_position`
+    uint64_t disk_position;  // of the log is on the disk
+    uint64_t request_room;   // bytes of the log that a throttled request waits for, or 0
+    uint64_t reply_room;     // the same for a request with its reply
+    uint64_t record_room;    // the same for one that has to be recorded once more
     uint64_t audit_retry_ns; // when the audit budget has room, or 0
     uint64_t moved_bytes;    // in this call of port_serve
     uint64_t request_number;
@@ -82,6 +101,59 @@ static inline void port_count(_Atomic uint64_t *counter, uint64_t amount)
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + amount,
                           memory_order_relaxed);
 }
+
+// The gate, and whether the level asks for records on the disk before their effects. One look: both
+// are of the same moment.
+static inline enum level_gate port_look(const struct port *port, bool *strict)
+{
+    const struct level_page *a = port->fabric->level_supervisor;
+    const struct level_page *b = port->fabric->level_own;
+    *strict = false;
+    if (atomic_load_explicit(&port->wanted, memory_order_acquire) != PORT_OPEN || port->stopped)
+        return LEVEL_GATE_SHUT;
+    unsigned x = atomic_load_explicit(&a->level, memory_order_acquire);
+    unsigned y = atomic_load_explicit(&b->level, memory_order_acquire);
+    if (x > port->highest || y > port->highest)
+        return LEVEL_GATE_SHUT;
+    *strict = (x | y) != LEVEL_STANDARD;
+    if (atomic_load_explicit(&a->hold, memory_order_acquire) ||
+        atomic_load_explicit(&b->hold, memory_order_acquire))
+        return LEVEL_GATE_HELD;
+    return LEVEL_GATE_OPEN;
+}
+
+// Puts the limits of Probation, or those of Standard, in force (port_control.c).
+void port_set_limits(struct port *port, bool strict, uint64_t now_ns);
+
+// Appends a record about a slot's request, into reserved room (port_audit.c).
+void port_audit(struct port *port, const struct slot *slot, enum audit_type type,
+                enum audit_decision decision, uint32_t rule, uint64_t now_ns);
+
+// Payload bytes of the request that the fabric has copied: those that can be logged.
+static inline uint32_t port_copied_bytes(const struct slot *slot)
+{
+    return slot->question.payload ? slot->request.length : 0;
+}
+
+// Logs the payload of a request whose record was just appended, into reserved room. At Probation
+// (`strict`) in full; what follows then waits for the disk (port_audit.c).
+void port_log_request(struct port *port, struct slot *slot, bool strict);
+
+// True if the records of an allowed request, and its payload, are on the disk. Records that went
+// out while the level did not ask for that are no use: what has to be is appended once more. Else
+// false, also for lack of room (port_audit.c).
+bool port_request_is_durable(struct port *port, struct slot *slot);
+
+// Logs the payload of a reply as the port's configuration says. Returns false for lack of room
+// (port_audit.c).
+bool port_log_reply(struct port *port, struct slot *slot);
+
+// Records completion and reply before the guest gets them. Returns false for lack of room
+// (port_audit.c).
+bool port_seal(struct port *port, struct slot *slot);
+
+// True if the log is on the disk up to `position` (port_audit.c).
+bool port_is_durable(struct port *port, uint64_t position);
 
 // Drops everything in flight, with an audit record each, into the room reserved for it (port.c).
 void port_drop_in_flight(struct port *port);

@@ -87,6 +87,15 @@ static void send_events(struct vmm *vmm)
     }
 }
 
+// The run ends at Offline, whatever the supervisor says.
+static bool end_offline(struct vmm *vmm)
+{
+    const struct vmm_end end = {.kind = VMM_END_FAULT, .vector = UINT32_MAX};
+    atomic_store(&vmm->level_own->level, LEVEL_OFFLINE);
+    vmm_report(vmm, &end);
+    return false;
+}
+
 // Carries an order out and says so once it is in force. Returns false if a poller is stuck: then
 // nothing that it may still do can be ruled out, except by ending the run.
 static bool serve_order(struct vmm *vmm, struct vmm_port_order *order)
@@ -111,22 +120,63 @@ static bool serve_order(struct vmm *vmm, struct vmm_port_order *order)
     default:
         return false;
     }
-    if (!poller_quiesce(&vmm_poller_of(vmm, order->port)->poller, QUIESCE_NS)) {
-        const struct vmm_end end = {.kind = VMM_END_FAULT, .vector = UINT32_MAX};
-        atomic_store(&vmm->level_own->level, LEVEL_OFFLINE);
-        vmm_report(vmm, &end);
-        return false;
-    }
+    if (!poller_quiesce(&vmm_poller_of(vmm, order->port)->poller, QUIESCE_NS))
+        return end_offline(vmm);
     // What a backend did before the order must not be taken for its successor's deed.
     send_events(vmm);
     vmm_message_init(&order->message, VMM_MESSAGE_PORT_DONE, sizeof(*order));
     return fd_message_send(vmm->channel, order, sizeof(*order), NULL, 0, NULL) == 0;
 }
 
+// Takes the own page down to a lower level if the administrators' quorum orders it: the
+// supervisor's word alone does not.
+static bool lower_own(struct vmm *vmm, uint32_t own, const struct vmm_lowering *lowering)
+{
+    struct vmm_config *config = &vmm->config;
+    const struct level_state state = {.level = (enum level)own};
+    const struct level_quorum quorum = level_key_set_quorum(&config->key_set);
+    const struct level_order_context context = {
+        .key_set = &config->key_set,
+        .vm = config->uuid,
+        .level = state.level,
+        .last_sequence = config->last_sequence,
+        .now_s = clock_wall_ns(&clock_host) / NS_PER_S,
+    };
+    struct level_event event;
+    if (level_order_check(&lowering->order, lowering->signatures, lowering->count, &context,
+                          &event))
+        return false;
+    struct level_result result = level_transition(&state, &event, &quorum);
+    if (result.refusal || result.state.level != lowering->level.level)
+        return false;
+    config->last_sequence = lowering->order.sequence;
+    // A thread that raised it meanwhile goes first.
+    return atomic_compare_exchange_strong(&vmm->level_own->level, &own, lowering->level.level);
+}
+
+// The own page follows the supervisor's level upwards at once, so that the supervisor's page alone
+// never lowers what everybody acts on. Returns false if the supervisor has fallen.
+static bool follow_level(struct vmm *vmm, const struct vmm_lowering *message, size_t length)
+{
+    uint32_t wanted = message->level.level;
+    uint32_t own = atomic_load(&vmm->level_own->level);
+    if (wanted >= LEVEL_COUNT)
+        return false;
+    while (own < wanted && !atomic_compare_exchange_weak(&vmm->level_own->level, &own, wanted))
+        continue;
+    // An order that was signed before this level and never arrived must not be used after it.
+    if (wanted >= own && message->level.sequence > vmm->config.last_sequence)
+        vmm->config.last_sequence = message->level.sequence;
+    return wanted >= own || (length == sizeof(*message) && lower_own(vmm, own, message));
+}
+
 // Makes a level of the supervisor true here, and says what is. The gate has been shut by the
 // supervisor's page before this message came.
-static bool serve_level(struct vmm *vmm, struct vmm_level *order)
+static bool serve_level(struct vmm *vmm, struct vmm_lowering *message, size_t length)
 {
+    struct vmm_level *order = &message->level;
+    if (!follow_level(vmm, message, length))
+        return end_offline(vmm);
     bool pauses = order->hold || order->level >= LEVEL_SEVERED;
     order->paused_vcpus = 0;
     order->quiet_pollers = 0;
@@ -154,6 +204,7 @@ static bool serve_channel(struct vmm *vmm)
         struct vmm_port_order order;
         struct vmm_level level;
         struct vmm_beat beat;
+        struct vmm_lowering lowering;
     } buffer;
     size_t fd_count = 0;
     ssize_t length =
@@ -166,7 +217,9 @@ static bool serve_channel(struct vmm *vmm)
     case VMM_MESSAGE_PORT_ORDER:
         return (size_t)length == sizeof(buffer.order) && serve_order(vmm, &buffer.order);
     case VMM_MESSAGE_LEVEL:
-        return (size_t)length == sizeof(buffer.level) && serve_level(vmm, &buffer.level);
+        return ((size_t)length == sizeof(buffer.level) ||
+                (size_t)length == sizeof(buffer.lowering)) &&
+               serve_level(vmm, &buffer.lowering, (size_t)length);
     case VMM_MESSAGE_BEAT:
         return (size_t)length == sizeof(buffer.beat) &&
                fd_message_send(vmm->channel, &buffer, sizeof(buffer.beat), NULL, 0, NULL) == 0;
@@ -208,6 +261,24 @@ static void finish(struct vmm *vmm)
     fd_message_send(vmm->channel, end, sizeof(*end), NULL, 0, NULL);
 }
 
+// The watchdog watches everybody; somebody has to watch the watchdog.
+static bool watchdog_lives(struct vmm *vmm, struct heartbeat_watch *watch)
+{
+    enum heartbeat_state state =
+        heartbeat_watch_check(watch, atomic_load(&vmm->level_own->beat), clock_now_ns(&clock_host));
+    if (state == HEARTBEAT_ALIVE)
+        return true;
+    const struct vmm_end end = {
+        .kind = VMM_END_WATCHDOG,
+        .violation = state == HEARTBEAT_LATE ? LEVEL_CAUSE_STOPPED : LEVEL_CAUSE_WATCHDOG_STUCK,
+        .vector = UINT32_MAX,
+    };
+    atomic_store(&vmm->level_own->level, LEVEL_OFFLINE);
+    atomic_store(&vmm->level_own->cause, end.violation);
+    vmm_report(vmm, &end);
+    return false;
+}
+
 int control_run(struct vmm *vmm)
 {
     struct pollfd fds[2] = {
@@ -215,6 +286,9 @@ int control_run(struct vmm *vmm)
         {.fd = vmm->control_fd, .events = POLLIN},
     };
     uint64_t interval_ns = heartbeat_interval_ns(vmm->config.heartbeat_period_ns);
+    struct heartbeat_watch watchdog;
+    heartbeat_watch_start(&watchdog, vmm->config.heartbeat_period_ns,
+                          atomic_load(&vmm->level_own->beat), true, clock_now_ns(&clock_host));
     for (;;) {
         const struct timespec turn = {
             .tv_sec = (time_t)(interval_ns / NS_PER_S),
@@ -222,6 +296,8 @@ int control_run(struct vmm *vmm)
         };
         atomic_fetch_add(&vmm->control_beat, 1);
         if (ppoll(fds, 2, &turn, NULL) < 0 && errno != EINTR)
+            break;
+        if (!watchdog_lives(vmm, &watchdog))
             break;
         if (fds[1].revents) {
             uint64_t value;

@@ -33,6 +33,8 @@ static bool port_config_is_sound(const struct vmm_config *config,
            port->queue_size <= VIRTQ_MAX_SIZE && !(port->queue_size & (port->queue_size - 1)) &&
            port->queue_count && port->queue_count <= VMM_MAX_QUEUES &&
            port->max_request_bytes <= PORT_MAX_BYTES && port->max_reply_bytes <= PORT_MAX_BYTES &&
+           port->tight_request_bytes <= port->max_request_bytes &&
+           port->tight_reply_bytes <= port->max_reply_bytes && port->audit <= VMM_AUDIT_FULL &&
            port->in_flight && port->in_flight <= VMM_MAX_IN_FLIGHT &&
            port->poller < config->poller_count;
 }
@@ -55,6 +57,8 @@ static int check_config(const struct vmm_config *config, size_t length, size_t f
         if (!port_config_is_sound(config, &config->ports[i]))
             return error_set(err, EXIT_STATUS_INTERNAL, 0, "port %u out of range", i);
     }
+    if (config->key_set.version && !level_key_set_is_sound(&config->key_set))
+        return error_set(err, EXIT_STATUS_INTERNAL, 0, "key set out of range");
     if (fd_count != vmm_config_fd_count(config))
         return error_set(err, EXIT_STATUS_INTERNAL, 0, "%zu descriptors, %u expected", fd_count,
                          vmm_config_fd_count(config));
@@ -119,7 +123,8 @@ static int open_poller(unsigned index, const int *fds, struct error *err)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "eventfd");
     own->wake_fd = fds[VMM_POLLER_FD_WAKE];
     own->audit.wake_fd = vmm.wake_supervisor_fd;
-    if (shared_ring_map(&own->audit.ring, fds[VMM_POLLER_FD_AUDIT], VMM_AUDIT_RING_BYTES, err) < 0)
+    uint64_t ring = vmm_audit_ring_bytes(vmm.config.ports, vmm.config.port_count);
+    if (shared_ring_map(&own->audit.ring, fds[VMM_POLLER_FD_AUDIT], ring, err) < 0)
         return -1;
     token_bucket_init(&own->audit.budget, share(vmm.config.audit_records_per_s, index),
                       share(vmm.config.audit_burst, index), clock_now_ns(&clock_host));
@@ -138,6 +143,9 @@ static int open_poller(unsigned index, const int *fds, struct error *err)
         .wake_fd = own->wake_fd,
         .clock = &clock_host,
         .audit = &own->audit,
+        .observed = &vmm.level_own->observed[index],
+        .level_supervisor = vmm.level_supervisor,
+        .level_own = vmm.level_own,
     };
     poller_init(&own->poller, &settings);
     return 0;
@@ -313,6 +321,25 @@ static int lock_down(int *fds, struct error *err)
     return thread_filter_install(SECCOMP_CONTROL, err);
 }
 
+// The model is not entered before the supervisor has made durable that it runs. This is the first
+// message behind the configuration.
+static int wait_for_go(struct error *err)
+{
+    struct vmm_message message;
+    size_t fd_count = 0;
+    ssize_t length =
+        fd_message_receive(VMM_CHANNEL_FD, &message, sizeof(message), NULL, &fd_count, err);
+    if (length < 0)
+        return -1;
+    if ((size_t)length != sizeof(message) ||
+        vmm_message_check(&message, (uint64_t)length) != VMM_MESSAGE_GO)
+        return error_set(err, EXIT_STATUS_INTERNAL, 0, "the supervisor did not let the model run");
+    // At Severed nothing runs until the level is lowered.
+    if (level_effective(vmm.level_supervisor, vmm.level_own) >= LEVEL_SEVERED)
+        vcpus_pause(&vmm, 0);
+    return 0;
+}
+
 static void release(void)
 {
     struct vmm_ready ready = {
@@ -351,7 +378,7 @@ int main(void)
         return EXIT_STATUS_USAGE;
     }
     if (prepare(&err) < 0 || receive_config(fds, &err) < 0 || build(fds, &err) < 0 ||
-        lock_down(fds, &err) < 0)
+        lock_down(fds, &err) < 0 || wait_for_go(&err) < 0)
         return fail(&err);
     release();
     _exit(control_run(&vmm));

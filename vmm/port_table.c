@@ -153,6 +153,11 @@ static int create_one(struct vmm *vmm, unsigned index, const int *fds, struct er
         .in_flight = config->in_flight,
         .closed_at_probation = config->closed_at_probation,
         .limits = &config->limits,
+        .tight_request_bytes = config->tight_request_bytes,
+        .tight_reply_bytes = config->tight_reply_bytes,
+        .tight_limits = &config->tight_limits,
+        .logs_payloads = config->audit != VMM_AUDIT_METADATA,
+        .digests_only = config->audit == VMM_AUDIT_DIGEST,
     };
     if (choose_backend(vmm, index, fds, &settings, err) < 0)
         return -1;

@@ -32,8 +32,9 @@ struct watches {
 static void start_watches(struct watches *watches, const struct vmm *vmm, uint64_t now_ns)
 {
     uint64_t period_ns = vmm->config.heartbeat_period_ns;
-    heartbeat_watch_start(&watches->supervisor, period_ns,
-                          atomic_load(&vmm->level_supervisor->beat), true, now_ns);
+    uint64_t beat = atomic_load(&vmm->level_supervisor->beat);
+    // One that has beaten is in its loop; one that has not may still be opening files.
+    heartbeat_watch_start(&watches->supervisor, period_ns, beat, beat == 0, now_ns);
     heartbeat_watch_start(&watches->control, period_ns, atomic_load(&vmm->control_beat), false,
                           now_ns);
     for (unsigned i = 0; i < vmm->config.poller_count; i++)
@@ -56,13 +57,20 @@ static enum level_cause look(struct heartbeat_watch *watch, uint64_t value, uint
     return cause;
 }
 
-static enum level_cause look_at_poller(struct heartbeat_watch *watch, const struct poller *poller,
+// A poller that sleeps until there is work begins no pass. Whether it would is found out by waking
+// it: whoever does not begin one then is stuck, also if it is stuck in its sleep.
+static enum level_cause look_at_poller(struct heartbeat_watch *watch, const struct vmm_poller *own,
                                        uint64_t now_ns)
 {
-    // Who sleeps until there is work, or has been told to end, is not stuck.
-    if (atomic_load(&poller->asleep) || atomic_load(&poller->stopped))
-        heartbeat_watch_excuse(watch, now_ns);
-    return look(watch, atomic_load(&poller->epoch), now_ns, LEVEL_CAUSE_POLLER_STUCK);
+    uint64_t epoch = atomic_load(&own->poller.epoch);
+    if (atomic_load(&own->poller.stopped))
+        heartbeat_watch_excuse(watch, now_ns); // it was told to end
+    if (epoch == watch->value && heartbeat_watch_age_ns(watch, now_ns) >= watch->period_ns / 2) {
+        uint64_t one = 1;
+        ssize_t ignored = write(own->wake_fd, &one, sizeof(one));
+        (void)ignored;
+    }
+    return look(watch, epoch, now_ns, LEVEL_CAUSE_POLLER_STUCK);
 }
 
 static enum level_cause look_at_all(struct watches *watches, const struct vmm *vmm)
@@ -74,7 +82,7 @@ static enum level_cause look_at_all(struct watches *watches, const struct vmm *v
         cause = look(&watches->control, atomic_load(&vmm->control_beat), now_ns,
                      LEVEL_CAUSE_CONTROL_STUCK);
     for (unsigned i = 0; i < vmm->config.poller_count && !cause; i++)
-        cause = look_at_poller(&watches->pollers[i], &vmm->pollers[i].poller, now_ns);
+        cause = look_at_poller(&watches->pollers[i], &vmm->pollers[i], now_ns);
     return cause;
 }
 

@@ -139,7 +139,7 @@ static void write_vm_file(const struct bench *bench, const char *ports, const ch
 
 static void execute(const struct bench *bench, struct run *run)
 {
-    char cli[4096], file[128], audit[128], runtime[128], result[128];
+    char cli[4096], file[128], audit[128], runtime[128], result[128], state[128];
     char *argv[20];
     size_t argc = 0;
     snprintf(cli, sizeof(cli), "%s/guillotine", bench->programs);
@@ -147,10 +147,12 @@ static void execute(const struct bench *bench, struct run *run)
     snprintf(audit, sizeof(audit), "%s/port.audit", bench->work);
     snprintf(runtime, sizeof(runtime), "%s/run", bench->work);
     snprintf(result, sizeof(result), "%s/port-result.json", bench->work);
+    snprintf(state, sizeof(state), "%s/state", bench->work);
     write_vm_file(bench, run->ports, file);
     unlink(audit);
-    const char *const options[] = {cli,     "run",      "--audit", audit, "--runtime-dir",
-                                   runtime, "--result", result,    file,  "--"};
+    const char *const options[] = {cli,     "run",         "--audit", audit,      "--runtime-dir",
+                                   runtime, "--state-dir", state,     "--result", result,
+                                   file,    "--"};
     for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
         argv[argc++] = (char *)(uintptr_t)options[i];
     for (size_t i = 0; i < 6 && run->arguments[i]; i++)

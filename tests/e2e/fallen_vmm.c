@@ -2,10 +2,12 @@
 // A VMM that the model has taken over: lies to its supervisor in the way that its first argument
 // names. It has the real one's descriptors and nothing else.
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "audit_record.h"
@@ -199,6 +201,35 @@ static void end(uint64_t value)
     say(VMM_MESSAGE_END, &body, sizeof(body));
 }
 
+// Gives some signs of life and not others. Ends by itself only if it gave both kinds for two
+// seconds: a supervisor that ends it before is right, or too strict.
+static void beat(const char *mode)
+{
+    struct level_page *page =
+        mmap(NULL, LEVEL_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fds[VMM_FD_LEVEL_VMM], 0);
+    bool both = !strcmp(mode, "beat-both");
+    bool in_page = both || !strcmp(mode, "beat-page");
+    bool over_socket = both || !strcmp(mode, "beat-socket");
+    struct vmm_beat question = {.number = 1};
+    if (!strcmp(mode, "beat-unasked"))
+        say(VMM_MESSAGE_BEAT, &question, sizeof(question));
+    for (unsigned i = 0; (!both || i < 200) && i < 3000; i++) {
+        size_t count = 0;
+        if (in_page)
+            atomic_fetch_add(&page->beat, 1);
+        usleep(10000);
+        if (recv(VMM_CHANNEL_FD, &question, 1, MSG_PEEK | MSG_DONTWAIT) <= 0 ||
+            fd_message_receive(VMM_CHANNEL_FD, &question, sizeof(question), NULL, &count, NULL) <=
+                0)
+            continue;
+        if (!strcmp(mode, "beat-number"))
+            question.number++;
+        if (over_socket || !strcmp(mode, "beat-number"))
+            say(VMM_MESSAGE_BEAT, &question, sizeof(question));
+    }
+    end(7);
+}
+
 // Confirms the supervisor's order that the backend is up: who does not is isolated.
 static void obey(void)
 {
@@ -261,10 +292,16 @@ int main(void)
     size_t count = FD_MESSAGE_MAX_FDS;
     if (fd_message_receive(VMM_CHANNEL_FD, &message, sizeof(message), fds, &count, NULL) <= 0)
         return 1;
+    // The first message behind the configuration: the supervisor lets the model run.
+    struct vmm_message go;
+    count = 0;
+    fd_message_receive(VMM_CHANNEL_FD, &go, sizeof(go), NULL, &count, NULL);
     ready();
     const char *mode = message.bytes + sizeof(message.config);
     if (!strncmp(mode, "backend-", 8))
         attack_backend(mode);
+    else if (!strncmp(mode, "beat-", 5))
+        beat(mode);
     else
         lie(mode);
     sleep(30); // the supervisor has to end this

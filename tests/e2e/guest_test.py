@@ -111,9 +111,9 @@ class Bench:
         self.folder = tempfile.mkdtemp(prefix="guillotine-test-")
         os.chmod(self.folder, 0o755)
         self.runtime = self.path("run")
-        self.state = self.path("state")
         os.mkdir(self.runtime, 0o700)
-        os.mkdir(self.state, 0o700)
+        self.states = 0
+        self.state = self.fresh_state()
         self.runs = 0
         self.processes = []
         # Orphans become children of this process, so that leftovers are found without doubt.
@@ -144,11 +144,20 @@ class Bench:
             file.write(content)
         return path
 
-    def write_vm(self, name, **keys):
+    def write_vm(self, name, /, **keys):
         """Writes a VM file."""
         return self.write(name, json.dumps({"format": "guillotine-vm/1", **keys}))
 
+    def fresh_state(self):
+        """A state directory that knows no VM: what violates one test's level is not the next's."""
+        self.states += 1
+        path = self.path(f"state-{self.states}")
+        os.mkdir(path, 0o700)
+        return path
+
     def directories(self):
+        """Options for a run with a state directory of its own, which is self.state afterwards."""
+        self.state = self.fresh_state()
         return ["--runtime-dir", self.runtime, "--state-dir", self.state]
 
     def start(self, arguments, prefix=(), **keys):
@@ -157,8 +166,9 @@ class Bench:
         `prefix` is a command that starts the command it is given.
         """
         self.runs += 1
+        directories = keys.pop("directories", None) or self.directories()
         result = self.path(f"result-{self.runs}.json")
-        command = [*prefix, self.guillotine, "run", *self.directories(), "--result", result, *arguments]
+        command = [*prefix, self.guillotine, "run", *directories, "--result", result, *arguments]
         keys.setdefault("stdin", subprocess.DEVNULL)
         keys.setdefault("stdout", subprocess.PIPE)
         keys.setdefault("stderr", subprocess.PIPE)
@@ -190,6 +200,18 @@ class Bench:
         if data is not None:
             keys["stdin"] = subprocess.PIPE
         return self.finish(self.start(arguments, **keys), data, timeout)
+
+    def fallen_program(self):
+        """A guillotine whose VMM has fallen: it starts the one that lies beside it."""
+        folder = self.path("fallen")
+        program = os.path.join(folder, "guillotine")
+        if not os.path.exists(program):
+            os.makedirs(folder, exist_ok=True)
+            shutil.copy(self.guillotine, program)
+            shutil.copy(self.guests["fallen_vmm"], os.path.join(folder, "guillotine-vmm"))
+            shutil.copy(os.path.join(os.path.dirname(self.guillotine), "guillotine-backend"),
+                        folder)
+        return program
 
     def command(self, *arguments, **keys):
         """Runs another guillotine command."""

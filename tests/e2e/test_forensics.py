@@ -12,6 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
+import zlib
 
 from guest_test import Bench, Skip, Tap, children_named, wait_until
 
@@ -19,19 +20,28 @@ LLM, MODEL = (os.path.abspath(path) for path in sys.argv[2:4])
 bench = Bench(sys.argv[1], sys.argv[4:])
 tap = Tap(after=bench.clean)
 RUNTIME = ["--runtime-dir", bench.runtime]
-STATE = ["--state-dir", bench.state]
+FOLDER = bench.path("kept")  # one state directory for all runs
+os.mkdir(FOLDER, 0o700)
+STATE = ["--state-dir", FOLDER]
 EVIDENCE = bench.guests["evidence.elf"]
-IMAGES = os.path.join(bench.state, "forensics")
+IMAGES = os.path.join(FOLDER, "forensics")
 PROMPT = ["--", "--prompt", "The lighthouse", "--tokens", "20"]
 
 IMAGE, SCRUBBED, FAILED = 1, 2, 4
 
 
+def ident(name):
+    """A UUID for each VM of these tests."""
+    return f"{zlib.crc32(name.encode()):08x}-0000-4000-8000-000000000000"
+
+
 def start(name, *options):
     """A cell that has said that it is ready."""
     log = bench.path(f"{name}.audit")
-    process = bench.start(["--name", name, "--audit", log, "--image", EVIDENCE, "--port",
-                           "console", *options])
+    # They all run the same image, and most end at Offline.
+    reset = [] if "--state-dir" in options else [*STATE, "--accept-level-reset"]
+    process = bench.start(["--name", name, "--uuid", ident(name), *reset, "--audit", log,
+                           "--image", EVIDENCE, "--port", "console", *options])
     assert process.stdout.readline() == b"ready\n", bench.finish(process)
     return process, log
 
@@ -45,7 +55,7 @@ def images(name):
     if not os.path.isdir(IMAGES):
         return []
     return sorted(os.path.join(IMAGES, file) for file in os.listdir(IMAGES)
-                  if file.startswith(name + "-") and file.endswith(".core"))
+                  if file.startswith(ident(name) + "-") and file.endswith(".core"))
 
 
 def open_image(image, *options):
@@ -114,16 +124,19 @@ def check_gdb():
                            EVIDENCE, core], capture_output=True, timeout=60, check=False)
     text = done.stdout.decode()
     assert "$1 = 0x6576696465" in text, text + done.stderr.decode()
-    assert "main" in text and "LWP 2" in text, text
+    assert "main" in text and "LWP 1" in text, text
+    # The second vCPU is there unless it was stopped before it ever entered.
+    with open(core, "rb") as file:
+        assert ("LWP 2" in text) != (b'"registers":"unknown"' in file.read()), text
     assert IMAGE in forensic_events(log) and SCRUBBED in forensic_events(log)
     listed = json.loads(bench.command("forensics", "list", "--json", *STATE).stdout)
-    assert [entry["vm"] for entry in listed] == ["seen"], listed
+    assert [entry["vm"] for entry in listed] == [ident("seen")], listed
 
 
 @tap.test("an image does not open without the VM's key, nor when it was changed")
 def check_vm_key():
     image, = images("seen")
-    key = os.path.join(bench.state, "keys", "seen.key")
+    key = os.path.join(FOLDER, "keys", ident("seen") + ".key")
     assert stat.S_IMODE(os.stat(key).st_mode) == 0o600 and os.stat(key).st_size == 32
     with open(image, "rb") as file:
         data = bytearray(file.read())
@@ -133,7 +146,7 @@ def check_vm_key():
     hidden = bench.path("hidden.key")
     os.rename(key, hidden)
     done, core = open_image(image)
-    assert done.returncode == 65 and b"no key of seen" in done.stderr, done
+    assert done.returncode == 65 and b"no key of " + ident("seen").encode() in done.stderr, done
     assert not os.path.exists(core)
     wrong = bench.write("wrong.key", os.urandom(32))
     os.chmod(wrong, 0o600)
@@ -211,16 +224,16 @@ def check_administrators():
     stranger = os.path.join(bench.path("strangers"), "demo-1.key")
     done = open_with("--key", stranger)
     assert done.returncode == 1 and b"not sealed to this" in done.stderr, done
-    os.unlink(os.path.join(state, "keys", "sealed.key"))
+    os.unlink(os.path.join(state, "keys", ident("sealed") + ".key"))
     done = open_with("--key", os.path.join(bench.path("keys"), "demo-1.key"))
-    assert done.returncode == 65 and b"no key of sealed" in done.stderr, done
+    assert done.returncode == 65 and b"no key of " + ident("sealed").encode() in done.stderr, done
 
 
 @tap.test("every end scrubs: no page of guest memory, rings or weights is left")
 def check_scrub():
     plain, marker = marked_weights("marked")
     sealed = bench.path("marked.sealed")
-    done = bench.command("weights", "seal", plain, sealed, "--uuid", "scrub", *STATE)
+    done = bench.command("weights", "seal", plain, sealed, "--uuid", ident("scrub"), *STATE)
     assert done.returncode == 0 and b"still exists" in done.stderr, done
     for end in ("offline", "stop", "kill"):
         process, log = start("scrub", "--weights", sealed)
@@ -251,7 +264,7 @@ def check_weights():
     sealed = bench.path("demo.sealed")
     done = bench.command("weights", "seal", MODEL, sealed, "--uuid", "demo", *STATE)
     assert done.returncode == 0, done.stderr
-    outputs = [bench.run(["--name", "demo", "--image", LLM, "--port", "console", "--weights", file,
+    outputs = [bench.run([*STATE, "--name", "demo", "--image", LLM, "--port", "console", "--weights", file,
                           *PROMPT]) for file in (MODEL, sealed)]
     assert outputs[0].status == outputs[1].status == 0, [str(end) for end in outputs]
     assert len(outputs[0].stdout) > 20 and outputs[0].stdout == outputs[1].stdout
@@ -268,42 +281,43 @@ def check_refused():
         data = bytearray(file.read())
     data[len(data) // 2] ^= 4
     changed = bench.write("changed.sealed", bytes(data))
-    ended = bench.run(["--name", "demo", "--image", LLM, "--weights", changed])
+    ended = bench.run([*STATE, "--name", "demo", "--image", LLM, "--weights", changed])
     assert ended.status == 65 and "damaged" in ended.stderr, ended
     cut = bench.write("cut.sealed", bytes(data[:-70000]))
-    ended = bench.run(["--name", "demo", "--image", LLM, "--weights", cut])
+    ended = bench.run([*STATE, "--name", "demo", "--image", LLM, "--weights", cut])
     assert ended.status == 65 and "cut off" in ended.stderr, ended
     vm = bench.write_vm("plain.json", image=LLM, weights=[{"file": MODEL, "sealed": True}])
-    ended = bench.run([vm])
+    ended = bench.run([*STATE, vm])
     assert ended.status == 65 and "not sealed" in ended.stderr, ended
 
 
 @tap.test("without the key neither run nor inspect finds a model, nor does anybody on the disk")
 def check_erase():
     plain, marker = marked_weights("erased")
-    sealed = os.path.join(bench.state, "erased.sealed")
-    assert bench.command("weights", "seal", plain, sealed, "--uuid", "erased",
+    sealed = os.path.join(FOLDER, "erased.sealed")
+    assert bench.command("weights", "seal", plain, sealed, "--uuid", ident("erased"),
                          *STATE).returncode == 0
     os.unlink(plain)
     process, _ = start("erased", "--weights", sealed, "--forensics")
     offline("erased")
     assert bench.finish(process).status == 81
     image, = images("erased")
-    os.unlink(os.path.join(bench.state, "keys", "erased.key"))
-    for folder, _, files in os.walk(bench.state):
+    os.unlink(os.path.join(FOLDER, "keys", ident("erased") + ".key"))
+    for folder, _, files in os.walk(FOLDER):
         for file in files:
             with open(os.path.join(folder, file), "rb") as opened:
                 assert marker[:16] not in opened.read(), file
     assert bench.command("weights", "inspect", sealed, *STATE).returncode == 65
-    ended = bench.run(["--name", "erased", "--image", EVIDENCE, "--weights", sealed])
-    assert ended.status == 65 and "no key of erased" in ended.stderr, ended
+    ended = bench.run([*STATE, "--name", "erased", "--accept-level-reset", "--image", EVIDENCE,
+                       "--weights", sealed])
+    assert ended.status == 65 and "no key of " + ident("erased") in ended.stderr, ended
     assert open_image(image)[0].returncode == 65
 
 
 @tap.test("a launch that cannot make a copy says so; an ordinary end gives the room back")
 def check_reservation():
     process, _ = start("room", "--forensics")
-    reserved = os.path.join(IMAGES, "room.reserved")
+    reserved = os.path.join(IMAGES, ident("room") + ".reserved")
     assert os.stat(reserved).st_blocks * 512 >= 128 << 20, "the room is not reserved"
     process.send_signal(signal.SIGTERM)
     bench.finish(process)

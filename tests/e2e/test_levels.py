@@ -8,6 +8,7 @@ Usage: test_levels.py GUILLOTINE GUEST.elf...
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from guest_test import Bench, Tap, one_line, wait_until
 bench = Bench(sys.argv[1], sys.argv[2:])
 tap = Tap(after=bench.clean)
 RUNTIME = ["--runtime-dir", bench.runtime]
+PORTS = bench.guests["ports.elf"]
 SURVIVE = ["--image", bench.guests["port_life.elf"], "--port", "loopback:loop", "--", "survive",
            "loop"]
 SPIN = ["--image", bench.guests["attack_hang.elf"], "--port", "console", "--vcpus", "2", "--",
@@ -133,6 +135,146 @@ def check_backends():
     bench.command("kill", "backends", *RUNTIME)
     assert bench.finish(process).status == 81
     assert "given-up" not in [r.get("event") for r in bench.audit(log)]
+
+
+REQUEST, COMPLETION, LEVEL, PAYLOAD = 2, 3, 6, 11
+
+
+def raw_records(path):
+    """The records of a log with the bytes behind them, read without the program under test."""
+    with open(path, "rb") as file:
+        text = file.read()
+    at, found = 64, []
+    while at < len(text):
+        size, kind, port = struct.unpack_from("<IHH", text, at)
+        request, _, argument, operation, length, status = struct.unpack_from("<QQQIII", text,
+                                                                             at + 32)
+        level, source, detail = struct.unpack_from("<BBI", text, at + 74)
+        record = {"type": kind, "port": port, "request": request, "argument": argument,
+                  "operation": operation, "length": length, "status": status, "level": level,
+                  "source": source, "detail": detail, "data": b""}
+        assert size % 8 == 0 and 80 <= size <= 80 + 4096, record
+        if kind == PAYLOAD:
+            record["data"] = text[at + 80:at + 80 + length]
+            assert len(record["data"]) == length <= 4096, record
+        found.append(record)
+        at += size
+    assert at == len(text), "the log ends inside a record"
+    return found
+
+
+def payloads(records, source=1):
+    """Payloads at Probation: {(request, direction): bytes}."""
+    found = {}
+    for record in records:
+        if record["type"] != PAYLOAD or record["source"] != source or record["level"] != 1:
+            continue
+        assert record["operation"] == 0, "at Probation payloads are logged in full"
+        key = record["request"], record["detail"]
+        known = found.setdefault(key, b"")
+        if record["length"]:
+            assert record["argument"] == len(known), record
+            found[key] = known + record["data"]
+    return found
+
+
+def sent_by_guest(cookie, length):
+    """What tests/guests/ports.c sends with a cookie."""
+    words = b"".join(((cookie + i) * 0x9e3779b97f4a7c15 & (1 << 64) - 1).to_bytes(8, "little")
+                     for i in range((length + 7) // 8))
+    return words[:length]
+
+
+@tap.test("probation: every payload is in the log as the guest sent and got it")
+def check_probation_payloads():
+    for process_of_its_own in (False, True):
+        for size in (1, 5000):
+            check_echo(process_of_its_own, size)
+
+
+def check_echo(process_of_its_own, size):
+    name = f"echo-{int(process_of_its_own)}-{size}"
+    vm = bench.write_vm(f"{name}.json", image=PORTS,
+                        arguments=["echo", "loop", "1000000000", str(size), "4", "1"],
+                        ports=[{"kind": "loopback", "name": "loop", "probation": True,
+                                "process": process_of_its_own}])
+    process, _, log = start(name, [vm])
+    assert wait_until(lambda: status(name)["ports"][0]["requests"] > 100, 5)
+    assert isolate(name, "probation").returncode == 0
+    served = status(name)["ports"][0]["completions"]
+    assert wait_until(lambda: status(name)["ports"][0]["completions"] > served + 100, 20)
+    bench.command("kill", name, *RUNTIME)
+    assert bench.finish(process).status == 81  # not that of a guest that saw other bytes
+    records = raw_records(log)
+    logged = payloads(records)
+    whole = [r for r in records if r["type"] == REQUEST and r["source"] == 1 and r["level"] == 1]
+    assert len(whole) > 100, len(whole)
+    # Cookies tell which request of the guest it was.
+    with open(log, "rb") as file:
+        text = file.read()
+    cookies = {}
+    at = 64
+    while at < len(text):
+        record_size, kind = struct.unpack_from("<IH", text, at)
+        if kind == REQUEST and text[at + 75] == 1:
+            request, cookie = struct.unpack_from("<QQ", text, at + 32)
+            cookies[request] = cookie
+        at += record_size
+    for record in whole:
+        assert logged[record["request"], 0] == sent_by_guest(cookies[record["request"]], size)
+    completed = [r for r in records if r["type"] == COMPLETION and r["source"] == 1 and
+                 r["level"] == 1 and r["status"] == 0]
+    assert len(completed) > 100, len(completed)
+    for record in completed:
+        assert logged[record["request"], 1] == sent_by_guest(cookies[record["request"]], size)
+    if process_of_its_own:
+        assert len(payloads(records, source=2)) > 100, "the process logs what it sees itself"
+
+
+@tap.test("probation: what the model was told and said is in the log when it is seen; SIGKILL")
+def check_probation_kill():
+    vm = bench.write_vm("mail.json", image=PORTS, arguments=["message-echo", "inbox", "100"],
+                        ports=[{"kind": "message", "name": "inbox", "probation": True}])
+    process, _, log = start("mail", [vm])
+    bench.command("message", "send", *RUNTIME, "--text", "before", "mail", "inbox")
+    assert bench.command("message", "receive", *RUNTIME, "mail", "inbox").stdout == b"BEFORE"
+    assert isolate("mail", "probation").returncode == 0
+    for text in (b"one", b"y" * 5000, b"last"):
+        done = bench.command("message", "send", *RUNTIME, "mail", "inbox", input=text)
+        assert done.returncode == 0, done
+        done = bench.command("message", "receive", *RUNTIME, "mail", "inbox")
+        assert done.stdout == text.upper(), done
+    process.kill()
+    process.communicate()
+    logged = list(payloads(raw_records(log)).values())
+    for text in (b"one", b"y" * 5000, b"last"):
+        assert text in logged, f"{text[:10]} was told to the model, and is not in the log"
+        assert text.upper() in logged, f"{text[:10].upper()} was said, and is not in the log"
+    assert b"before" not in logged and b"BEFORE" not in logged, "only metadata at Standard"
+    for name in os.listdir(bench.runtime):  # what the murdered supervisor left
+        os.unlink(os.path.join(bench.runtime, name))
+
+
+@tap.test("probation: rates are those of Probation, and totals go on")
+def check_probation_limits():
+    vm = bench.write_vm("limits.json", image=bench.guests["port_life.elf"],
+                        arguments=["survive", "loop"],
+                        ports=[{"kind": "loopback", "name": "loop",
+                                "limits": {"requests_per_s": 100000},
+                                "probation": {"requests_per_s": 20, "request_burst": 1}}])
+    process, _, _ = start("limits", [vm])
+    assert wait_until(lambda: status("limits")["ports"][0]["requests"] > 1000, 5)
+    assert isolate("limits", "probation").returncode == 0
+    before = status("limits")["ports"][0]["completions"]
+    began = time.monotonic()
+    assert wait_until(lambda: status("limits")["ports"][0]["completions"] > before + 10, 20)
+    time.sleep(0.5)
+    done = status("limits")["ports"][0]["completions"] - before
+    seconds = time.monotonic() - began
+    # In flight at the transition: what fits in the queue, beyond what the rate allows.
+    assert done <= 20 * seconds + 66, (done, seconds)
+    bench.command("kill", "limits", *RUNTIME)
+    assert bench.finish(process).status == 81
 
 
 def main():

@@ -127,7 +127,7 @@ def check_audit():
     assert all(record["status"] == 0 for record in completions), completions
     assert [record["sequence"] for record in records] == list(range(len(records)))
     assert records[0]["type"] == "start" and records[-1]["type"] == "end", records
-    assert len(records) == 102, [record["type"] for record in records]
+    assert len(records) == 103, [record["type"] for record in records]
     # A request stands in the log before its completion.
     place = {(r["type"], r.get("request")): i for i, r in enumerate(records)}
     assert all(place["request", n] < place["completion", n] for n in range(1, 51))
@@ -157,8 +157,8 @@ def check_audit_append():
     first = len(bench.audit(log))
     bench.run([with_console(), "--audit", log, "--", "write", "2", "0"])
     assert len(bench.audit(log)) == 2 * first
-    default = os.path.join(bench.state, "audit", "log-test.audit")
     assert bench.run([with_console(), "--name", "log-test", "--", "exit", "0"]).status == 0
+    default = os.path.join(bench.state, "audit", "log-test.audit")
     assert bench.audit(default)[-1]["type"] == "end"
     assert os.stat(default).st_mode & 0o077 == 0
 

@@ -483,8 +483,9 @@ unsigned world_serve(struct world *world, unsigned budget)
 
 static void check_record(struct world *world, const struct audit_record *record)
 {
-    world_require(record->size == sizeof(*record) && record->port == 3 &&
-                  record->sequence == world->sequence++);
+    bool is_piece = record->type == AUDIT_PAYLOAD;
+    world_require(record->size == audit_record_bytes(is_piece ? record->length : 0) &&
+                  record->port == 3 && record->sequence == world->sequence++);
     if (record->type == AUDIT_ANOMALY) {
         world->anomalies++;
         world_require(record->detail > QUEUE_RULE_NONE &&
@@ -492,6 +493,13 @@ static void check_record(struct world *world, const struct audit_record *record)
         return;
     }
     struct world_request *request = request_of(world, record->request);
+    if (is_piece) {
+        world_require(request->recorded && (!request->completed || request->sealed) &&
+                      record->length <= AUDIT_PIECE_BYTES &&
+                      record->argument + record->length <= record->status);
+        world->extra++;
+        return;
+    }
     world_require(record->type == AUDIT_REQUEST || record->type == AUDIT_COMPLETION);
     if (request->decided)
         world_require(record->cookie == request->header.cookie &&
@@ -502,11 +510,19 @@ static void check_record(struct world *world, const struct audit_record *record)
         request->recorded = true;
         if (request->decided)
             world_require(record->length == request->header.length);
-        world_require(request->submitted == (record->decision == AUDIT_DECISION_ALLOW));
+        // At Probation it is recorded first, and submitted when the reader has taken that.
+        world_require(!request->submitted || record->decision == AUDIT_DECISION_ALLOW);
+        return;
+    }
+    if (request->sealed) {
+        world_require(record->decision == AUDIT_DECISION_GATE);
+        request->sealed = false;
+        world->extra++;
         return;
     }
     world_require(request->recorded && !request->completed);
     request->completed = true;
+    request->sealed = record->level >= LEVEL_PROBATION && record->decision != AUDIT_DECISION_GATE;
     world->completions++;
     if (record->decision == AUDIT_DECISION_GATE)
         world_require(record->status == PORT_STATUS_CLOSED && !record->length);
@@ -516,11 +532,13 @@ void world_drain(struct world *world, unsigned records)
 {
     struct audit_record record;
     uint64_t available = shared_ring_available(&world->reader);
-    world_require(available <= world->reader.size && available % sizeof(record) == 0);
-    for (; available && records; available -= sizeof(record), records--) {
+    world_require(available <= world->reader.size && available % 8 == 0);
+    for (; available && records; available -= record.size, records--) {
+        world_require(available >= sizeof(record));
         shared_ring_peek(&world->reader, 0, &record, sizeof(record));
         check_record(world, &record);
-        shared_ring_consume(&world->reader, sizeof(record));
+        world_require(record.size <= available);
+        shared_ring_consume(&world->reader, record.size);
     }
 }
 
@@ -752,8 +770,8 @@ void world_finish(struct world *world, bool live)
     world_require(world->completions == atomic_load(&counters->completions) &&
                   world->anomalies == atomic_load(&counters->anomalies) &&
                   world->completions == atomic_load(&counters->requests));
-    // Two records for each request, whatever became of it.
-    world_require(world->sequence == 2 * world->completions + world->anomalies);
+    // Two records for each request, whatever became of it, and what Probation adds.
+    world_require(world->sequence == 2 * world->completions + world->anomalies + world->extra);
     port_destroy(world->port);
     free(world->region);
 }

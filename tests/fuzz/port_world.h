@@ -62,6 +62,7 @@ enum world_event {
 // What is known of a request, by its number.
 struct world_request {
     bool decided, submitted, recorded, completed;
+    bool sealed; // completed at Probation: a gate may take it back
     struct port_request_header header;
     uint64_t hash; // of what policy was given
 };
@@ -74,6 +75,7 @@ struct world {
     struct audit_stream audit;
     struct shared_ring reader;
     uint64_t sequence;
+    uint64_t extra; // records beyond two for each request: pieces, what gates take back
     struct clock clock;
     uint64_t now;
     struct port_fabric fabric;

@@ -33,6 +33,17 @@ static int spew(void)
     return 3;
 }
 
+// Says a word, takes all the memory that it was promised, and goes on talking.
+static int grow(void)
+{
+    volatile char *heap = (volatile char *)(uintptr_t)cell_boot()->heap;
+    cell_console_write("grow\n", 5);
+    for (uint64_t i = 0; i < cell_boot()->heap_bytes; i += 4096)
+        heap[i] = 1;
+    cell_console_write("grown\n", 6);
+    return spew();
+}
+
 static volatile uint32_t go;
 
 // vCPU 1 stores to code while vCPU 0 exits with success.
@@ -55,7 +66,7 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*function)(void);
-    } acts[] = {{"flood", flood}, {"spew", spew}, {"mask", mask}};
+    } acts[] = {{"flood", flood}, {"spew", spew}, {"mask", mask}, {"grow", grow}};
     for (size_t i = 0; argc == 2 && i < sizeof(acts) / sizeof(acts[0]); i++) {
         if (!strcmp(argv[1], acts[i].name))
             return acts[i].function();

@@ -136,6 +136,20 @@ MODELS = {
             "NO_COOKIE": WRONG,
         },
     },
+    "durable": {
+        "": {
+            "LEVEL_BEFORE_HEAD": WRONG,
+            "CONSUMED_BEFORE_SYNC": WRONG,
+            "LOOKS_AFTER_RECORD": WRONG,
+            "NO_MARK": WRONG,
+            "TAIL_NOT_CHECKED": WRONG,
+            "OBSERVED_INSIDE": WRONG,
+            "FLAG_AFTER_LOOK": STUCK,
+            "WAIT_NO_FENCE": STUCK,
+            "CONSUME_NO_FENCE": STUCK,
+            "SLEEP_WITHOUT_FLAG": STUCK,
+        },
+    },
 }
 
 

@@ -63,6 +63,8 @@ struct harness {
 
     struct audit_record records[MAX_RECORDS];
     unsigned record_count;
+    uint8_t data[8u << 20]; // of the pieces of payloads, in order
+    size_t data_bytes;
 };
 
 static inline uint64_t harness_now(const struct clock *clock)
@@ -75,6 +77,24 @@ static inline void harness_raise(void *context, unsigned vcpu)
     ((struct harness *)context)->events[vcpu]++;
 }
 
+// Takes one record with its data, which it checks.
+static inline void harness_keep_data(struct harness *h, const struct audit_record *record)
+{
+    uint8_t padding[8] = {0};
+    uint32_t length = record->type == AUDIT_PAYLOAD ? record->length : 0;
+    cr_assert_leq(length, AUDIT_PIECE_BYTES);
+    cr_assert_eq(record->size, audit_record_bytes(length));
+    cr_assert_geq(shared_ring_available(&h->reader), record->size);
+    cr_assert_leq(h->data_bytes + length, sizeof(h->data));
+    shared_ring_peek(&h->reader, sizeof(*record), h->data + h->data_bytes, length);
+    shared_ring_peek(&h->reader, sizeof(*record) + length, padding,
+                     record->size - sizeof(*record) - length);
+    for (unsigned i = 0; i < sizeof(padding); i++)
+        cr_assert_eq(padding[i], 0, "padding");
+    h->data_bytes += length;
+    shared_ring_consume(&h->reader, record->size);
+}
+
 static inline void harness_drain(struct harness *h)
 {
     audit_stream_flush(&h->audit);
@@ -82,8 +102,7 @@ static inline void harness_drain(struct harness *h)
         struct audit_record record;
         cr_assert_geq(shared_ring_available(&h->reader), sizeof(record));
         shared_ring_peek(&h->reader, 0, &record, sizeof(record));
-        shared_ring_consume(&h->reader, sizeof(record));
-        cr_assert_eq(record.size, sizeof(record));
+        harness_keep_data(h, &record);
         cr_assert_lt(h->record_count, MAX_RECORDS);
         h->records[h->record_count++] = record;
     }
@@ -205,6 +224,10 @@ struct harness_options {
     uint32_t max_reply_bytes;   // 0x4000
     uint32_t in_flight;         // PORT_MAX_IN_FLIGHT
     bool closed_at_probation;
+    // The same as at Standard, unless a test says something else.
+    uint32_t tight_request_bytes, tight_reply_bytes;
+    const struct limits_config *tight_limits;
+    bool logs_payloads, digests_only;
     uint64_t audit_bytes; // 1 MiB
     const struct limits_config *limits;
     const struct port_backend *backend; // harness_backend, with the harness as its state
@@ -219,17 +242,26 @@ static inline struct port *harness_make_port(struct harness *h, unsigned first_q
 {
     static const struct limits_config unlimited;
     struct error err;
+    const uint32_t request_bytes = options.max_request_bytes ? options.max_request_bytes : 4096;
+    const uint32_t reply_bytes = options.max_reply_bytes ? options.max_reply_bytes : 0x4000;
+    const struct limits_config *limits = options.limits ? options.limits : &unlimited;
     const struct port_settings settings = {
         .name = "test",
         .index = 7,
         .backend = options.backend ? options.backend : &harness_backend,
         .backend_state = options.backend ? options.state : h,
         .operations = options.operations ? options.operations : GRANTED,
-        .max_request_bytes = options.max_request_bytes ? options.max_request_bytes : 4096,
-        .max_reply_bytes = options.max_reply_bytes ? options.max_reply_bytes : 0x4000,
+        .max_request_bytes = request_bytes,
+        .max_reply_bytes = reply_bytes,
         .in_flight = options.in_flight ? options.in_flight : PORT_MAX_IN_FLIGHT,
         .closed_at_probation = options.closed_at_probation,
-        .limits = options.limits ? options.limits : &unlimited,
+        .limits = limits,
+        .tight_request_bytes =
+            options.tight_request_bytes ? options.tight_request_bytes : request_bytes,
+        .tight_reply_bytes = options.tight_reply_bytes ? options.tight_reply_bytes : reply_bytes,
+        .tight_limits = options.tight_limits ? options.tight_limits : limits,
+        .logs_payloads = options.logs_payloads,
+        .digests_only = options.digests_only,
         .requests_used = options.requests_used,
         .bytes_used = options.bytes_used,
         .reply_bytes_used = options.reply_bytes_used,

@@ -36,7 +36,7 @@ static unsigned wake_ups(void)
 static void append(uint64_t cookie)
 {
     struct audit_record record = {.type = AUDIT_REQUEST, .cookie = cookie};
-    audit_stream_append(&stream, &record);
+    audit_stream_append(&stream, &record, NULL, 0);
 }
 
 Test(audit_stream, room_is_promised_once)
@@ -45,7 +45,7 @@ Test(audit_stream, room_is_promised_once)
     while (audit_stream_reserve(&stream, 2, 0))
         reserved += 2;
     cr_expect_eq(reserved, RECORDS / 2 * 2);
-    audit_stream_release(&stream, 2);
+    audit_stream_release(&stream, 2 * sizeof(struct audit_record));
     cr_expect(audit_stream_reserve(&stream, 1, 0));
     cr_expect(audit_stream_reserve(&stream, 1, 0));
     cr_expect(audit_stream_reserve(&stream, RECORDS % 2, 0));
@@ -186,13 +186,14 @@ Test(audit_stream, budget)
     cr_expect(audit_stream_reserve(&stream, 2, 0));
     cr_expect_not(audit_stream_reserve(&stream, 2, 0));
     cr_expect_eq(stream.retry_ns, 2 * NS_PER_S / 10);
-    cr_expect(audit_stream_has_room(&stream, 2), "the ring has room");
+    cr_expect(audit_stream_has_bytes(&stream, 2 * sizeof(struct audit_record)),
+              "the ring has room");
     cr_expect_eq(stream.reserved, 4 * sizeof(struct audit_record), "a refusal reserves nothing");
     cr_expect_not(audit_stream_reserve(&stream, 2, stream.retry_ns - 1000));
     cr_expect(audit_stream_reserve(&stream, 2, 2 * NS_PER_S / 10));
     cr_expect_eq(stream.retry_ns, 0u);
     // Room that is given back is not budget.
-    audit_stream_release(&stream, 2);
+    audit_stream_release(&stream, 2 * sizeof(struct audit_record));
     cr_expect_not(audit_stream_reserve(&stream, 2, 2 * NS_PER_S / 10));
 }
 
@@ -207,7 +208,7 @@ Test(audit_stream, full_ring_charges_no_budget)
     for (int i = 0; i < 100; i++)
         cr_expect_not(audit_stream_reserve(&stream, 2, 0));
     cr_expect_eq(stream.budget.level, level);
-    cr_expect_not(audit_stream_has_room(&stream, 2));
+    cr_expect_not(audit_stream_has_bytes(&stream, 2 * sizeof(struct audit_record)));
 }
 
 // A reader whose index is nonsense stops the stream, with or without records in flight.

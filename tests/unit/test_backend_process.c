@@ -82,6 +82,7 @@ static void prepare(void)
         .in_flight = 8,
         .process = 1,
         .timeout_ms = 60000,
+        .closed_at_probation = 1,
     };
     w.config = (struct backend_config){.port_index = 3, .port = w.port};
     backend_layout_init(&layout, &w.port);

@@ -214,6 +214,38 @@ Test(poller, quiesce_waits_until_every_port_has_acted, .timeout = 30)
     port_destroy(last);
 }
 
+static _Atomic uint32_t observed;
+
+static bool observes(void)
+{
+    return atomic_load(&observed) == wanted;
+}
+
+Test(poller, says_which_level_it_acts_on, .timeout = 30)
+{
+    prepare(POLLER_BUSY);
+    poller.settings.observed = &observed;
+    poller.settings.level_supervisor = &h.level_supervisor;
+    poller.settings.level_own = &h.level_own;
+    cr_assert_eq(pthread_create(&thread, NULL, run, &poller), 0);
+    static const unsigned levels[] = {LEVEL_PROBATION, LEVEL_SEVERED, LEVEL_OFFLINE};
+    for (unsigned i = 0; i < COUNT(levels); i++) {
+        wanted = levels[i];
+        atomic_store(i % 2 ? &h.level_supervisor.level : &h.level_own.level, wanted);
+        cr_assert(soon(observes), "level %u", wanted);
+        if (wanted < LEVEL_SEVERED)
+            continue;
+        // Served by nobody from now on, however long one looks.
+        unsigned requests = atomic_load(&port_counters(h.port)->requests);
+        harness_post(&h, 0, i, OPERATION_WRITE, "x", 1, 0, i);
+        uint64_t epoch = atomic_load(&poller.epoch);
+        while (atomic_load(&poller.epoch) < epoch + 100)
+            usleep(100);
+        cr_expect_eq(atomic_load(&port_counters(h.port)->requests), requests);
+    }
+    stop();
+}
+
 Test(poller, takes_as_many_ports_as_a_vm_has)
 {
     struct error err;
@@ -282,7 +314,7 @@ Test(poller, sleeps_for_room_in_the_audit_ring, .timeout = 30)
     cr_assert(audit_stream_reserve(&h.audit, (unsigned)fill, 0));
     for (uint64_t i = 0; i < fill; i++) {
         struct audit_record record = {.type = AUDIT_REQUEST};
-        audit_stream_append(&h.audit, &record);
+        audit_stream_append(&h.audit, &record, NULL, 0);
     }
     cr_assert_eq(pthread_create(&thread, NULL, run, &poller), 0);
     for (unsigned i = 0; i < 4; i++)

@@ -36,9 +36,10 @@ enum kind {
     VCPU = SECCOMP_VCPU,
     POLLER = SECCOMP_POLLER,
     CONTROL = SECCOMP_CONTROL,
-    BACKEND = 8,
+    WATCHDOG = SECCOMP_WATCHDOG,
+    BACKEND = 16,
 };
-static const enum kind kinds[] = {VCPU, POLLER, CONTROL, BACKEND};
+static const enum kind kinds[] = {VCPU, POLLER, CONTROL, WATCHDOG, BACKEND};
 
 static int install(enum kind kind, struct error *err)
 {
@@ -97,6 +98,7 @@ static int status_of(enum kind kind, const struct call *call)
     if (child == 0) {
         struct error err;
         uint64_t arguments[6];
+        const uint64_t kill_arguments[6] = {(uint64_t)getpid(), SIGKILL};
         // What blocks is ended by an alarm; what kills leaves no core.
         const struct itimerval soon = {{0, 0}, {0, 30000}};
         const struct rlimit none = {0, 0};
@@ -111,6 +113,8 @@ static int status_of(enum kind kind, const struct call *call)
         if (install(kind, &err) < 0)
             _exit(99);
         raw(call->number, arguments);
+        if (kind == WATCHDOG)
+            raw(SYS_kill, kill_arguments); // the one way to end that it has
         raw(SYS_exit_group, exit_arguments);
         __builtin_trap();
     }
@@ -148,7 +152,8 @@ Test(sandbox, at_most_20_calls_and_6_for_a_vcpu_or_a_backend)
 {
     unsigned all = 0, vcpu = 0, backend = 0;
     for (long number = 0; number <= LAST_CALL; number++) {
-        all += rule_of(number, VCPU) || rule_of(number, POLLER) || rule_of(number, CONTROL);
+        all += rule_of(number, VCPU) || rule_of(number, POLLER) || rule_of(number, CONTROL) ||
+               rule_of(number, WATCHDOG);
         vcpu += rule_of(number, VCPU) != NULL;
         backend += rule_of(number, BACKEND) != NULL;
     }
@@ -192,6 +197,11 @@ Test(sandbox, every_call_of_the_poller, .timeout = 50)
 Test(sandbox, every_call_of_the_control_thread, .timeout = 50)
 {
     every_call(CONTROL);
+}
+
+Test(sandbox, every_call_of_the_watchdog, .timeout = 50)
+{
+    every_call(WATCHDOG);
 }
 
 Test(sandbox, every_call_of_a_backend, .timeout = 50)
@@ -242,12 +252,14 @@ Test(sandbox, allowed_arguments)
         struct call call;
     } cases[] = {
         {VCPU, {SYS_ioctl, {77, KVM_RUN, 0}}},
-        {VCPU | POLLER | CONTROL | BACKEND, {SYS_write, {77, 0, 8}}},
+        {VCPU | POLLER | CONTROL | WATCHDOG | BACKEND, {SYS_write, {77, 0, 8}}},
         {POLLER | CONTROL, {SYS_read, {77, 0, 8}}},
         {POLLER | CONTROL | BACKEND, {SYS_read, {BACKEND_DOORBELL_FD, 0, 8}}},
         {CONTROL, {SYS_recvmsg, {3, 0, 0}}},
         {CONTROL | BACKEND, {SYS_sendmsg, {3, 0, 0}}},
         {CONTROL, {SYS_tgkill, {OWN_PID, OWN_TID, SIGUSR1}}},
+        {CONTROL | WATCHDOG, {SYS_tgkill, {OWN_PID, 1, SIGUSR1}}},
+        {WATCHDOG, {SYS_kill, {OWN_PID, SIGKILL}}},
     };
     for (size_t i = 0; i < COUNT(cases); i++)
         for (size_t k = 0; k < COUNT(kinds); k++) {
@@ -287,6 +299,11 @@ Test(sandbox, argument_filters_bite)
         {SYS_tgkill, {OWN_PID, OWN_TID, 0}},
         {SYS_tgkill, {OWN_PID, OWN_TID, SIGUSR2}},
         {SYS_kill, {OWN_PID, SIGUSR1}},
+        {SYS_kill, {PARENT_PID, SIGKILL}},
+        {SYS_kill, {0, SIGKILL}},
+        {SYS_kill, {UINT64_MAX, SIGKILL}},
+        {SYS_kill, {SECCOMP_PID_PLACEHOLDER, SIGKILL}},
+        {SYS_kill, {OWN_PID, 0}},
         {SYS_tkill, {OWN_TID, SIGUSR1}},
         {SYS_exit, {0}},
     };
@@ -298,7 +315,7 @@ Test(sandbox, argument_filters_bite)
 Test(sandbox, unknown_kind)
 {
     struct error err;
-    cr_expect_eq(thread_filter_install((enum seccomp_thread)8, &err), -1);
+    cr_expect_eq(thread_filter_install((enum seccomp_thread)16, &err), -1);
     cr_expect_eq(err.status, EXIT_STATUS_INTERNAL);
 }
 

@@ -19,7 +19,7 @@
 static struct supervisor s;
 static struct level_page own, vmm;
 static int channel; // the VMM's end
-static uint64_t now = 1000;
+static uint64_t now = PERIOD;
 static unsigned reboots;
 static char log_path[] = "/tmp/guillotine-test-XXXXXX";
 static char sysfs[] = "/tmp/guillotine-test-XXXXXX";
@@ -124,6 +124,10 @@ Test(supervisor_heartbeat, nothing_is_lost_while_everybody_beats)
         cr_assert_leq(heartbeats_deadline_ns(&s), now + TURN);
     }
     cr_assert_eq(atomic_load(&own.beat), 1001u, "each turn is a beat");
+    for (unsigned i = 0; i < 1000; i++)
+        turn(TURN / 1000, true, true);
+    cr_assert_leq(atomic_load(&own.beat), 1003u, "a busy loop does not beat more often");
+    cr_assert_geq(atomic_load(&own.beat), 1002u);
     cr_assert_geq(s.heartbeat.answered, 498u, "the control thread was asked again and again");
 }
 

@@ -33,8 +33,9 @@ static const char full[] =
     "    {\"name\": \"none\", \"operations\": [], \"mode\": \"doorbell\", \"kind\": \"console\"}\n"
     "  ],\n"
     "  \"audit\": {\"file\": \"x.audit\", \"records_per_s\": 6, \"record_burst\": 7},\n"
-    "  \"forensics\": true,\n"
-    "  \"require\": \"strict\"\n"
+    "  \"require\": \"strict\",\n"
+    "  \"heartbeat\": {\"period_ms\": 100, \"operator_period_ms\": 604800000},\n"
+    "  \"on_failure\": \"reboot\"\n"
     "}\n";
 
 static void check_full_ports(const struct vm_description *vm)
@@ -106,6 +107,9 @@ Test(vm_file, reads_every_key)
     cr_expect_eq(vm.audit_burst, 7);
     cr_expect(vm.require_given);
     cr_expect_eq(vm.require, VMM_REQUIRE_STRICT);
+    cr_expect_eq(vm.heartbeat_period_ms, 100);
+    cr_expect_eq(vm.heartbeat_operator_period_ms, 604800000);
+    cr_expect_eq(vm.on_failure, VM_ON_FAILURE_REBOOT);
     vm_description_free(&vm);
     cr_expect_null(vm.image);
     cr_expect_eq(vm.argument_count, 0);
@@ -158,8 +162,8 @@ Test(vm_file, relative_paths_start_at_the_folder_of_the_file)
 }
 
 #define ROOT_KEYS                                                                                  \
-    "(known: format, name, image, arguments, vcpus, memory_bytes, weights, placement, poller, "    \
-    "ports, audit, forensics, require, heartbeat, on_failure)"
+    "(known: format, name, uuid, image, arguments, vcpus, memory_bytes, weights, placement, "      \
+    "poller, ports, audit, forensics, require, heartbeat, on_failure)"
 
 Test(vm_file, refuses_what_is_no_vm_file)
 {
@@ -195,6 +199,8 @@ Test(vm_file, refuses_bad_members)
     static const struct refusal refusals[] = {
         {VM("\"imgae\":\"b\""),
          "t.json:2:1: /imgae: unknown key, did you mean 'image'? " ROOT_KEYS},
+        {VM("\"uuid\":\"11111111-2222-1333-8444-555555555555\""),
+         "t.json:2:8: /uuid: '11111111-2222-1333-8444-555555555555' is not a version 4 UUID"},
         {VM("\"zzz\":1"), "t.json:2:1: /zzz: unknown key " ROOT_KEYS},
         {VM("\"image\":\"b\""), "t.json:2:1: /image: duplicate key"},
         {VM("\"vcpus\":1,\n\"ports\":[{\"kind\":\"console\",\"limits\":{\"bytes_total\":1,"
@@ -238,6 +244,16 @@ Test(vm_file, refuses_bad_members)
          "t.json:2:26: /audit/records_per_s: -1 is outside 0 to 1099511627776"},
         {VM("\"audit\":{\"record_burst\":1099511627777}"),
          "t.json:2:25: /audit/record_burst: 1099511627777 is outside 0 to 1099511627776"},
+        {VM("\"heartbeat\":{\"period_ms\":99}"),
+         "t.json:2:26: /heartbeat/period_ms: 99 is outside 100 to 60000"},
+        {VM("\"heartbeat\":{\"period_ms\":60001}"),
+         "t.json:2:26: /heartbeat/period_ms: 60001 is outside 100 to 60000"},
+        {VM("\"heartbeat\":{\"operator_period_ms\":0}"),
+         "t.json:2:35: /heartbeat/operator_period_ms: 0 is outside 100 to 604800000"},
+        {VM("\"heartbeat\":1000"),
+         "t.json:2:13: /heartbeat: an object is expected, found an integer"},
+        {VM("\"on_failure\":\"restart\""),
+         "t.json:2:14: /on_failure: 'restart' is not one of: stop, reboot"},
         {VM("\"audit\":{\"records\":1}"),
          "t.json:2:10: /audit/records: unknown key (known: file, records_per_s, record_burst)"},
         {VM("\"audit\":{\"file\":\"x.log\"}"),

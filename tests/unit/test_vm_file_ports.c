@@ -161,7 +161,7 @@ Test(vm_file_ports, names_of_kinds_and_operations)
 #define PORT(rest) VM("\"ports\":[{\"kind\":\"console\"," rest "}]")
 #define PORT_KEYS                                                                                  \
     "(known: kind, name, mode, operations, queue_size, queues, features, max_request_bytes, "      \
-    "max_reply_bytes, in_flight, process, probation, timeout_ms, restart, limits)"
+    "max_reply_bytes, in_flight, process, timeout_ms, restart, limits, audit, probation)"
 
 Test(vm_file_ports, refuses_bad_ports)
 {
@@ -215,7 +215,7 @@ Test(vm_file_ports, refuses_bad_ports)
         {VM("\"ports\":[{\"kind\":\"message\",\"process\":true}]"),
          "t.json:2:38: /ports/0/process: the backend of a message cannot be a process of its own"},
         {PORT("\"probation\":\"open\""),
-         "t.json:2:40: /ports/0/probation: true or false is expected, found a string"},
+         "t.json:2:40: /ports/0/probation: true, false or an object of limits is expected"},
         {PORT("\"timeout_ms\":0"), "t.json:2:41: /ports/0/timeout_ms: 0 is outside 1 to 3600000"},
         {PORT("\"timeout_ms\":3600001"),
          "t.json:2:41: /ports/0/timeout_ms: 3600001 is outside 1 to 3600000"},
@@ -243,6 +243,95 @@ Test(vm_file_ports, refuses_bad_ports)
          "t.json:2:37: /ports/1/name: another port is named 'console'"},
         {VM("\"ports\":[{\"kind\":\"console\"},{\"kind\":\"console\"}]"),
          "t.json:2:29: /ports/1: another port is named 'console'"},
+    };
+    check_refusals(refusals, COUNT(refusals));
+}
+
+// Everything in a port with limits, behind them.
+#define LIMITED(rest)                                                                              \
+    VM("\"ports\":[{\"kind\":\"loopback\",\"limits\":{\"requests_per_s\":100,"                     \
+       "\"bytes_per_s\":5,\"byte_burst\":1000,\"requests_total\":50}," rest "}]")
+
+Test(vm_file_ports, probation)
+{
+    struct vm_description vm = read(LIMITED("\"probation\":true"));
+    const struct vmm_port_config *port = &vm.ports[0];
+    cr_expect_eq(port->closed_at_probation, 0);
+    cr_expect_eq(port->tight_request_bytes, 32768);
+    cr_expect_eq(port->tight_reply_bytes, 32768);
+    cr_expect_eq(port->tight_limits.requests_per_s, 10);
+    cr_expect_eq(port->tight_limits.request_burst, 0, "one second's worth");
+    cr_expect_eq(port->tight_limits.bytes_per_s, 1, "a limit stays one");
+    cr_expect_eq(port->tight_limits.byte_burst, 100);
+    cr_expect_eq(port->tight_limits.requests_total, 50);
+    cr_expect_eq(port->tight_limits.reply_bytes_per_s, 0, "a tenth of no limit is none");
+    vm_description_free(&vm);
+
+    vm = read(LIMITED("\"max_request_bytes\":1,\"probation\":{\"max_reply_bytes\":65536,"
+                      "\"requests_per_s\":100,\"request_burst\":99,\"reply_byte_burst\":7,"
+                      "\"requests_total\":1,\"capacity_bits_per_s\":1000}"));
+    port = &vm.ports[0];
+    cr_expect_eq(port->closed_at_probation, 0);
+    cr_expect_eq(port->tight_request_bytes, 1);
+    cr_expect_eq(port->tight_reply_bytes, 65536);
+    cr_expect_eq(port->tight_limits.requests_per_s, 100);
+    cr_expect_eq(port->tight_limits.request_burst, 99);
+    cr_expect_eq(port->tight_limits.bytes_per_s, 1);
+    cr_expect_eq(port->tight_limits.requests_total, 1);
+    cr_expect_eq(port->tight_limits.capacity_bits_per_s, 1000);
+    cr_expect_eq(port->limits.requests_per_s, 100);
+    vm_description_free(&vm);
+
+    vm = read(LIMITED("\"probation\":{}"));
+    cr_expect_eq(vm.ports[0].closed_at_probation, 0, "an object opens");
+    cr_expect_eq(vm.ports[0].tight_limits.requests_per_s, 10);
+    vm_description_free(&vm);
+
+    vm = read(LIMITED("\"probation\":false"));
+    cr_expect_eq(vm.ports[0].closed_at_probation, 1);
+    vm_description_free(&vm);
+}
+
+Test(vm_file_ports, audit)
+{
+    static const char *const modes[] = {"metadata", "digest", "full"};
+    for (unsigned i = 0; i < COUNT(modes); i++) {
+        char text[256];
+        snprintf(text, sizeof(text), VM("\"ports\":[{\"kind\":\"console\",\"audit\":\"%s\"}]"),
+                 modes[i]);
+        struct vm_description vm = read(text);
+        cr_expect_eq(vm.ports[0].audit, i);
+        vm_description_free(&vm);
+    }
+}
+
+Test(vm_file_ports, refuses_what_is_looser_at_probation)
+{
+    static const struct refusal refusals[] = {
+        {PORT("\"audit\":\"all\""),
+         "t.json:2:36: /ports/0/audit: 'all' is not one of: metadata, digest, full"},
+        {LIMITED("\"probation\":{\"requests_per_s\":101}"),
+         "t.json:2:145: /ports/0/probation/requests_per_s: looser than 100, which holds at "
+         "Standard"},
+        {LIMITED("\"probation\":{\"requests_per_s\":0}"),
+         "t.json:2:145: /ports/0/probation/requests_per_s: looser than 100, which holds at "
+         "Standard"},
+        {LIMITED("\"probation\":{\"request_burst\":101}"),
+         "t.json:2:144: /ports/0/probation/request_burst: looser than 100, which holds at "
+         "Standard"},
+        {LIMITED("\"probation\":{\"byte_burst\":1001}"),
+         "t.json:2:141: /ports/0/probation/byte_burst: looser than 1000, which holds at Standard"},
+        {LIMITED("\"probation\":{\"requests_total\":51}"),
+         "t.json:2:145: /ports/0/probation/requests_total: looser than 50, which holds at "
+         "Standard"},
+        {LIMITED("\"probation\":{\"max_request_bytes\":65537}"),
+         "t.json:2:148: /ports/0/probation/max_request_bytes: looser than 65536, which holds at "
+         "Standard"},
+        {LIMITED("\"probation\":{\"max_reply_bytes\":65537}"),
+         "t.json:2:146: /ports/0/probation/max_reply_bytes: looser than 65536, which holds at "
+         "Standard"},
+        {LIMITED("\"probation\":{\"max_reply_bytes\":0}"),
+         "t.json:2:146: /ports/0/probation/max_reply_bytes: 0 is outside 1 to 1048576"},
     };
     check_refusals(refusals, COUNT(refusals));
 }

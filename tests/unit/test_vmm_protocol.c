@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "audit_record.h"
 #include "support.h"
 #include "vmm_protocol.h"
 
@@ -111,6 +112,37 @@ Test(vmm_protocol, rings_hold_four_messages)
             cr_assert_leq(bytes, largest * 8 > 65536 ? largest * 8 : 65536);
             cr_assert_eq(bytes & (bytes - 1), 0u);
         }
+    }
+}
+
+// An audit ring has room for four times the largest payloads that can go to the log, and is as
+// small as ever if none can.
+Test(vmm_protocol, audit_rings)
+{
+    struct random random = random_start(71);
+    struct vmm_port_config ports[3] = {{.closed_at_probation = 1, .max_request_bytes = 1u << 20},
+                                       {.closed_at_probation = 1, .max_reply_bytes = 1u << 20}};
+    cr_expect_eq(vmm_audit_ring_bytes(ports, 0), VMM_AUDIT_RING_BYTES);
+    cr_expect_eq(vmm_audit_ring_bytes(ports, 2), VMM_AUDIT_RING_BYTES);
+    for (int round = 0; round < 2000; round++) {
+        ports[2] = (struct vmm_port_config){
+            .closed_at_probation = random_below(&random, 2),
+            .audit = random_below(&random, 3),
+            .max_request_bytes = random_below(&random, (1u << 20) + 1),
+            .max_reply_bytes = random_below(&random, (1u << 20) + 1),
+        };
+        bool logs = !ports[2].closed_at_probation || ports[2].audit;
+        uint64_t bytes = vmm_audit_ring_bytes(ports, 3);
+        uint64_t largest = audit_payload_bytes(ports[2].max_request_bytes) +
+                           audit_payload_bytes(ports[2].max_reply_bytes);
+        cr_assert_eq(bytes & (bytes - 1), 0u);
+        if (logs) {
+            cr_assert_geq(bytes, 4 * largest);
+            cr_assert_geq(bytes, 4u << 20);
+        } else {
+            cr_assert_eq(bytes, VMM_AUDIT_RING_BYTES);
+        }
+        cr_assert_leq(bytes, 32u << 20);
     }
 }
 

@@ -1,0 +1,643 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Administrators' orders end to end: keys, signatures, levels that fall, and what must not work.
+
+Usage: test_quorum.py GUILLOTINE HELLO.elf GUEST.elf... FALLEN_SUPERVISOR
+"""
+
+import json
+import os
+import pty
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+from guest_test import Bench, Skip, Tap, one_line, wait_until
+
+bench = Bench(sys.argv[1], sys.argv[2:-1])
+tap = Tap(after=bench.clean)
+SURVIVE = ["--image", bench.guests["port_life.elf"], "--port", "loopback:loop", "--", "survive",
+           "loop"]
+ORDER_TEXT = '{"format":"guillotine-signed-order/1","order":'
+
+
+def quorum(*arguments, **keys):
+    return bench.command("quorum", *arguments, **keys)
+
+
+def good(done):
+    assert done.returncode == 0, done
+    return done
+
+
+def refused(done, *words):
+    assert done.returncode not in (0, -11, -6), done
+    one_line(done.stderr.decode(), *words)
+
+
+class World:
+    """An installation with a key set, and runs of it."""
+
+    def __init__(self, name, *options):
+        self.state = bench.path(f"{name}-state")
+        self.keys = bench.path(f"{name}-keys")
+        os.mkdir(self.state, 0o700)
+        good(quorum("init", "--demo", "--out", self.keys, "--state-dir", self.state, *options))
+
+    def key(self, number):
+        return os.path.join(self.keys, f"demo-{number}.key")
+
+    def sign(self, path, *numbers):
+        for number in numbers:
+            good(quorum("sign", "--yes", "--json", "--key", self.key(number), path))
+        return path
+
+    def start(self, name, arguments=None):
+        process = bench.start(["--name", name, "--state-dir", self.state, *(arguments or SURVIVE)])
+        return process, bench.wait_running(name, process)
+
+    def store(self, name):
+        return os.path.join(self.state, "quorum", name)
+
+
+def directories():
+    return ["--runtime-dir", bench.runtime]
+
+
+def status(name):
+    return json.loads(good(bench.command("ports", *directories(), "--json", name)).stdout)
+
+
+def requests(name):
+    return status(name)["ports"][0]["requests"]
+
+
+def isolate(name, level):
+    good(bench.command("isolate", *directories(), name, level))
+
+
+def propose(name, level, out, *options):
+    path = bench.path(out)
+    good(quorum("propose", *directories(), name, level, "--reason", "a test", "--out", path,
+                *options))
+    return path
+
+
+def submit(path, name, *options):
+    return quorum("submit", *directories(), *options, path, name)
+
+
+def quorum_status(name):
+    return json.loads(good(quorum("status", *directories(), "--json", name)).stdout)
+
+
+def edit(path, out, change):
+    """Writes the file with a change in the canonical form of a program that is not ours."""
+    with open(path, encoding="utf-8") as file:
+        document = json.load(file)
+    change(document)
+    return bench.write(out, json.dumps(document, sort_keys=True, separators=(",", ":"),
+                                       ensure_ascii=False))
+
+
+def details(log):
+    return [record["detail"] for record in bench.audit(log) if record["type"] == "quorum"]
+
+
+def end(process, name):
+    bench.command("kill", name, *directories())
+    bench.finish(process)
+
+
+@tap.test("severed to standard: four signatures are refused, with five the model runs again")
+def check_lowering():
+    world = World("lower")
+    process, _ = world.start("lower")
+    isolate("lower", "severed")
+    assert status("lower")["demo_keys"] is True and quorum_status("lower")["key_set"]["demo"] is True
+    before = requests("lower")
+    path = world.sign(propose("lower", "standard", "lower.json"), 1, 2, 3, 4)
+    refused(submit(path, "lower"), "too few")
+    assert status("lower")["level"] == "severed" and requests("lower") == before
+    done = good(submit(world.sign(path, 6), "lower", "--json"))
+    assert json.loads(done.stdout)["level"] == "standard", done
+    assert status("lower")["level"] == "standard"
+    assert wait_until(lambda: requests("lower") > before + 1000, 5), "the model does not run"
+    refused(submit(path, "lower"), "sequence number")  # again
+    isolate("lower", "severed")
+    refused(submit(path, "lower"), "sequence number")  # where it would have an effect
+    assert status("lower")["level"] == "severed"
+    end(process, "lower")
+
+
+@tap.test("a language model that was severed in the middle goes on and ends as it would have ended")
+def check_speech():
+    world = World("speech")
+    folder = os.path.dirname(bench.guillotine)
+    model = ["--image", os.path.join(folder, "llm.elf"), "--weights",
+             os.path.join(folder, "demo.gguf"), "--port", "console", "--", "--prompt",
+             "Once upon a time", "--tokens", "400", "--seed", "7"]
+    whole = bench.run(["--state-dir", world.state, *model])
+    assert whole.status == 0 and len(whole.stdout) > 100, whole
+    for attempt in range(5):  # it may be done before it is severed
+        process, _ = world.start("speech", model)
+        if bench.command("isolate", *directories(), "speech", "severed").returncode == 0:
+            break
+        bench.finish(process)
+    else:
+        raise Skip("the model was done each time before it could be severed")
+    exits = status("speech")["exits"]
+    time.sleep(0.3)
+    assert status("speech")["exits"] == exits and process.poll() is None, "it ran while severed"
+    path = world.sign(propose("speech", "standard", f"speech-{attempt}.json"), 3, 4, 5, 6, 7)
+    good(submit(path, "speech"))
+    ended = bench.finish(process)
+    assert ended.status == 0, ended
+    assert ended.stdout and whole.stdout.endswith(ended.stdout[-20:]), (ended, whole)
+
+
+@tap.test("backend processes come back with the level")
+def check_backends():
+    world = World("back")
+    vm = bench.write_vm("back.json", image=bench.guests["port_life.elf"],
+                        arguments=["survive", "loop"],
+                        ports=[{"kind": "loopback", "name": "loop", "process": True}])
+    process, _ = world.start("back", [vm])
+    assert wait_until(lambda: requests("back") > 100, 5)
+    for number in range(3):
+        isolate("back", "severed")
+        before = requests("back")
+        path = propose("back", "standard", f"back-{number}.json")
+        good(submit(world.sign(path, 1, 2, 3, 4, 5), "back"))
+        assert wait_until(lambda: requests("back") > before + 100, 5), status("back")
+    assert status("back")["ports"][0]["restarts"] == 0, status("back")
+    end(process, "back")
+
+
+@tap.test("every other order is refused, with the reason, and recorded")
+def check_refusals():
+    world = World("refuse")
+    other = World("other")
+    process, _ = world.start("refuse")
+    isolate("refuse", "severed")
+    path = world.sign(propose("refuse", "standard", "refuse.json"), 1, 2, 3, 4, 5)
+
+    def changed(name, **keys):
+        return edit(path, name, lambda document: document["order"].update(keys))
+
+    def signed(name, **keys):
+        """The same, and signed anew by five."""
+        def change(document):
+            document["order"].update(keys)
+            document["signatures"] = []
+        return world.sign(edit(path, name, change), 1, 2, 3, 4, 5)
+
+    def swap(document):
+        document["signatures"][1] = document["signatures"][0]
+
+    order = json.load(open(path, encoding="utf-8"))["order"]
+    uuid = "01234567-89ab-4def-8123-456789abcdef"
+    cases = [
+        (changed("r1.json", reason="another"), "not valid"),
+        (changed("r2.json", to="probation"), "not valid"),
+        (changed("r3.json", expires_s=order["expires_s"] + 1), "not valid"),
+        (signed("r4.json", vm=uuid), "another VM"),
+        (signed("r5.json", deployment=uuid), "another deployment"),
+        (signed("r6.json", key_set=2), "version of the key set"),
+        (changed("r7.json", sequence=0), "outside"),
+        (signed("r8.json", **{"from": "probation"}), "not at the level"),
+        (signed("r9.json", expires_s=order["issued_s"] + 86401), "24 hours"),
+        (signed("r10.json", issued_s=order["issued_s"] + 600), "future"),
+        (edit(path, "r11.json", swap), "twice"),
+        (other.sign(edit(path, "r12.json", lambda d: d["signatures"].pop()), 1), "not in the key"),
+        (changed("r13.json", repaired=True), "contradicts"),
+        (changed("r14.json", comment="x"), "unknown key"),
+    ]
+    for file, words in cases:
+        refused(submit(file, "refuse"), words)
+        assert status("refuse")["level"] == "severed", file
+    # An order that expires while it waits.
+    short = world.sign(propose("refuse", "standard", "short.json", "--expires", "5s"), 1, 2, 3, 4, 5)
+    with open(short, encoding="utf-8") as file:
+        expires_s = json.load(file)["order"]["expires_s"]
+    assert wait_until(lambda: time.time() >= expires_s, 10)
+    refused(submit(short, "refuse"), "expired")
+    refused(quorum("sign", "--yes", "--key", world.key(6), short), "expired")
+    assert status("refuse")["level"] == "severed"
+    good(submit(path, "refuse"))  # the original is still good
+    end(process, "refuse")
+    recorded = details(os.path.join(world.state, "audit", "refuse.audit"))
+    assert len(recorded) == len(cases) + 2 and recorded[-1] == 0 and 0 not in recorded[:-1], recorded
+
+
+@tap.test("another form of the same order is refused: blanks, key order, escapes, numbers")
+def check_canonical():
+    world = World("form")
+    process, _ = world.start("form")
+    isolate("form", "severed")
+    path = world.sign(propose("form", "standard", "form.json"), 1, 2, 3, 4, 5)
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    document = json.loads(text)
+    reordered = dict(document, order=dict(reversed(document["order"].items())))
+    number = f'"sequence":{document["order"]["sequence"]}'
+    assert text.startswith(ORDER_TEXT) and number in text
+    forms = [
+        json.dumps(document, sort_keys=True),
+        json.dumps(document, sort_keys=True, indent=1),
+        json.dumps(reordered, separators=(",", ":")),
+        text.replace('"a test"', '"a\\u0020test"'),
+        text.replace('"a test"', '"\\u0061 test"'),
+        text.replace(number, number + ".0"),
+        text.replace(number, number + "e0"),
+        text.replace('"to":"standard"', '"to":"standard","to":"standard"'),
+        text + "\n",
+        text + " ",
+        text + "{}",
+        "\ufeff" + text,
+        text.replace('"key":"', '"key":"A'),
+        text.upper(),
+        "",
+    ]
+    for number, form in enumerate(forms):
+        done = submit(bench.write(f"form-{number}.json", form), "form")
+        assert done.returncode not in (0, 70), (form, done)
+        assert status("form")["level"] == "severed", form
+    good(submit(path, "form"))
+    end(process, "form")
+
+
+@tap.test("three raise beyond offline, two do not; one administrator opens a proposal that holds")
+def check_raising():
+    world = World("raise")
+    process, _ = world.start("raise")
+    path = world.sign(propose("raise", "severed", "raise.json"), 1, 2)
+    refused(submit(path, "raise"), "too few")
+    good(submit(world.sign(path, 3), "raise"))
+    assert status("raise")["level"] == "severed"
+    # A proposal to lower shows itself and changes nothing.
+    path = world.sign(propose("raise", "standard", "down.json"), 1)
+    good(submit(path, "raise", "--propose"))
+    assert status("raise")["level"] == "severed"
+    shown = quorum_status("raise")["proposal"]
+    assert shown["to"] == "standard" and shown["signatures"] == 1, shown
+    good(submit(world.sign(path, 2, 3, 4, 5), "raise"))
+    assert quorum_status("raise")["proposal"] is None
+    refused(submit(propose("raise", "immolation", "nobody.json"), "raise", "--propose"), "too few")
+    # One to raise takes the VM offline while it is open.
+    path = world.sign(propose("raise", "immolation", "up.json"), 7)
+    refused(submit(path, "raise"), "too few")
+    good(submit(path, "raise", "--propose"))
+    assert bench.finish(process).status == 81
+    world = World("again")  # the level belongs to the image too
+    process, _ = world.start("again")
+    path = world.sign(propose("again", "decapitation", "up2.json"), 7, 1, 2)
+    good(submit(path, "again"))
+    assert bench.finish(process).status == 81
+
+
+@tap.test("a withdrawal takes a quorum, and the orders before it with it")
+def check_withdrawal():
+    world = World("withdraw")
+    process, _ = world.start("withdraw")
+    isolate("withdraw", "severed")
+    waiting = world.sign(propose("withdraw", "standard", "waiting.json"), 1, 2, 3, 4, 5)
+    path = world.sign(propose("withdraw", "withdraw", "withdraw.json"), 1, 2)
+    refused(submit(path, "withdraw"), "too few")
+    refused(submit(world.sign(path, 3), "withdraw"), "no proposal is open")
+    good(submit(waiting, "withdraw"))
+    end(process, "withdraw")
+
+
+@tap.test("without a key set levels only rise")
+def check_no_keys():
+    process = bench.start(["--name", "bare", "--state-dir", bench.state, *SURVIVE])
+    bench.wait_running("bare", process)
+    isolate("bare", "severed")
+    refused(quorum("propose", *directories(), "bare", "standard", "--reason", "x"), "only rise")
+    world = World("bare")
+    other, _ = world.start("keyed")
+    isolate("keyed", "severed")
+    path = world.sign(propose("keyed", "standard", "bare.json"), 1, 2, 3, 4, 5)
+    refused(submit(path, "bare"), "no key set")
+    assert status("bare")["level"] == "severed"
+    end(process, "bare")
+    end(other, "keyed")
+
+
+def openssl(*arguments, **keys):
+    if not shutil.which("openssl"):
+        raise Skip("openssl is not installed")
+    return subprocess.run(["openssl", *arguments], capture_output=True, check=False, **keys)
+
+
+@tap.test("OpenSSL verifies the signatures over the message that show prints", needs_kvm=False)
+def check_openssl():
+    folder = bench.path("openssl")
+    os.mkdir(folder)
+    key = os.path.join(folder, "alice.key")
+    phrase = bench.write("phrase", "correct horse\n")
+    done = good(quorum("key", key, "--name", "alice", "--passphrase-file", phrase))
+    pem = bench.write("alice.pem", done.stdout)
+    assert openssl("pkey", "-pubin", "-in", pem, "-noout").returncode == 0
+    order = {"deployment": "00000000-0000-4000-8000-000000000001", "expires_s": 4000000000,
+             "format": "guillotine-order/1", "from": "severed", "issued_s": 3999990000,
+             "key_set": 1, "kind": "set", "nonce": "11" * 16, "reason": "h\u00f6chste \u20ac \"\\\t",
+             "repair": "", "repaired": False, "sequence": 1, "to": "standard",
+             "vm": "00000000-0000-4000-8000-000000000002"}
+    path = bench.write("alice.json", json.dumps(
+        {"format": "guillotine-signed-order/1", "order": order, "signatures": []},
+        sort_keys=True, separators=(",", ":"), ensure_ascii=False))
+    good(quorum("sign", "--yes", "--key", key, "--passphrase-file", phrase, path))
+    message = good(quorum("show", "--message", path)).stdout
+    # The message, written independently.
+    assert message == b"guillotine-order/1\n" + json.dumps(
+        order, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    with open(path, encoding="utf-8") as file:
+        signature = json.load(file)["signatures"][0]["signature"]
+    verify = ["pkeyutl", "-verify", "-pubin", "-inkey", pem, "-rawin", "-sigfile",
+              bench.write("alice.sig", bytes.fromhex(signature)), "-in"]
+    assert openssl(*verify, bench.write("alice.msg", message)).returncode == 0
+    assert openssl(*verify, bench.write("bob.msg", message + b" ")).returncode != 0
+    # Twice with one key, and with a passphrase that is not it.
+    refused(quorum("sign", "--yes", "--key", key, "--passphrase-file", phrase, path), "already")
+    wrong = bench.write("wrong", "incorrect horse\n")
+    refused(quorum("sign", "--yes", "--key", key, "--passphrase-file", wrong, path), "wrong")
+    refused(quorum("sign", "--yes", "--key", key + ".pub", path), "public half")
+    with open(key, encoding="utf-8") as file:
+        text = file.read()
+    assert "secret" not in text and oct(os.stat(key).st_mode & 0o777) == "0o600"
+    refused(quorum("key", key, "--name", "alice", "--passphrase-file", phrase), "exist")
+
+
+@tap.test("signing asks on the terminal, shows what is signed, and takes only yes", needs_kvm=False)
+def check_terminal():
+    folder = bench.path("terminal")
+    good(quorum("init", "--demo", "--keys", "1", "--raise", "1", "--lower", "1", "--out", folder,
+                "--state-dir", bench.path("terminal-state")))
+    key = os.path.join(folder, "demo-1.key")
+    order = {"deployment": "00000000-0000-4000-8000-000000000001", "expires_s": 4000000000,
+             "format": "guillotine-order/1", "from": "severed", "issued_s": 3999990000,
+             "key_set": 1, "kind": "set", "nonce": "11" * 16,
+             "reason": "a\u001b]0;x\u0007\nLOWER nothing", "repair": "", "repaired": False,
+             "sequence": 1, "to": "standard", "vm": "00000000-0000-4000-8000-000000000002"}
+    # RFC 8785 and Python agree on the escapes of these.
+    path = bench.write("terminal.json", json.dumps(
+        {"format": "guillotine-signed-order/1", "order": order, "signatures": []},
+        sort_keys=True, separators=(",", ":"), ensure_ascii=False))
+    for answer, status_wanted in (("no\n", 1), ("y\n", 1), ("yes\n", 0)):
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execv(bench.guillotine, ["guillotine", "quorum", "sign", "--key", key, path])
+        shown = b""
+        while b"Type yes: " not in shown:
+            shown += os.read(terminal, 4096)
+        os.write(terminal, answer.encode())
+        try:
+            while os.read(terminal, 4096):
+                pass
+        except OSError:
+            pass
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status_wanted, answer
+        os.close(terminal)
+        assert b"LOWER the isolation level from severed to standard" in shown, shown
+        assert b"DEMONSTRATION" in shown and b"\x1b" not in shown, shown
+        assert b"\nLOWER nothing" not in shown, shown
+    with open(path, encoding="utf-8") as file:
+        assert len(json.load(file)["signatures"]) == 1
+    refused(quorum("sign", "--key", key, path, start_new_session=True), "already")
+
+
+@tap.test("a passphrase is typed twice, without echo", needs_kvm=False)
+def check_typed_passphrase():
+    for second, wanted in (("secret phrase\n", 0), ("secret phase\n", 1)):
+        key = bench.path(f"typed-{wanted}.key")
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execv(bench.guillotine, ["guillotine", "quorum", "key", key, "--name", "typist"])
+        shown = b""
+        for prompt, line in ((b"Passphrase of key typist: ", "secret phrase\n"),
+                             (b"Once more: ", second)):
+            while prompt not in shown:
+                shown += os.read(terminal, 4096)
+            os.write(terminal, line.encode())
+        try:
+            while piece := os.read(terminal, 4096):
+                shown += piece
+        except OSError:
+            pass
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == wanted, shown
+        os.close(terminal)
+        assert b"secret" not in shown, shown
+        assert os.path.exists(key) == (wanted == 0)
+    refused(quorum("key", bench.path("typed-2.key"), "--name", "x", start_new_session=True),
+            "--passphrase-file")
+
+
+def rotate(world, out, *options):
+    path = bench.path(out)
+    good(quorum("rotate", "--state-dir", world.state, "--out", path, *options))
+    return path
+
+
+def install(world, path):
+    return quorum("rotate", "--state-dir", world.state, "--install", path)
+
+
+def loaded(world):
+    return quorum("status", "--state-dir", world.state)
+
+
+@tap.test("key sets follow one another by both quorums only", needs_kvm=False)
+def check_rotation():
+    world = World("rotate")
+    new = []
+    for number in range(1, 7):
+        path = bench.path(f"new-{number}.key")
+        good(quorum("key", path, "--demo", "--name", f"new-{number}"))
+        new.append(path)
+    options = [f"--remove=demo-{n}" for n in range(1, 7)] + \
+              [f"--public={path}.pub" for path in new]
+    path = rotate(world, "two.json", *options)
+    refused(install(world, path), "old key set")
+    world.sign(path, 1, 2, 3, 4)
+    refused(install(world, path), "4 of the old key set")
+    world.sign(path, 5)
+    refused(install(world, path), "0 of the new key set")
+    for key in new[:4]:
+        good(quorum("sign", "--yes", "--json", "--key", key, path))
+    refused(install(world, path), "4 of the new key set")
+    assert b"version 1 " in good(loaded(world)).stdout
+    good(quorum("sign", "--yes", "--json", "--key", new[4], path))
+    outsider = bench.path("outsider.key")
+    good(quorum("key", outsider, "--demo", "--name", "outsider"))
+    good(install(world, path))
+    assert b"version 2 " in good(loaded(world)).stdout
+    refused(install(world, path), "version 2, but version 3 is next")
+    # The old quorum has nothing to say any more.
+    third = world.sign(rotate(world, "three.json"), 1, 2, 3, 4, 5)
+    refused(install(world, third), "neither in the old nor in the new")
+    fourth = edit(rotate(world, "four.json"), "five.json",
+                  lambda document: document["key_set"].update(version=4))
+    for key in new[:5]:
+        good(quorum("sign", "--yes", "--json", "--key", key, fourth))
+    refused(install(world, fourth), "version 4, but version 3 is next")
+
+
+@tap.test("a key set that was tampered with, rolled back or lost stops the launch", needs_kvm=False)
+def check_store():
+    world = World("store")
+    path = world.sign(rotate(world, "store-two.json"), 1, 2, 3, 4, 5)
+    good(install(world, path))
+    names = ("keys.json", "keys.1.json", "keys.2.json", "highest")
+    kept = {}
+    for name in names:
+        with open(world.store(name), "rb") as file:
+            kept[name] = file.read()
+
+    def restore():
+        for name in names:
+            with open(world.store(name), "wb") as file:
+                file.write(kept[name])
+
+    def put(name, data):
+        restore()
+        with open(world.store(name), "wb") as file:
+            file.write(data)
+
+    put("keys.json", kept["keys.1.json"])
+    refused(loaded(world), "rollback")
+    restore()
+    os.unlink(world.store("keys.json"))
+    refused(loaded(world), "missing")
+    restore()
+    os.unlink(world.store("keys.1.json"))
+    refused(loaded(world), "keys.1.json")
+    put("keys.2.json", kept["keys.1.json"])
+    refused(loaded(world), "version 1, but version 2 is next")
+    put("highest", b"3\n")
+    refused(loaded(world), "rollback")
+    put("highest", b"x")
+    refused(loaded(world), "highest")
+    unsigned = json.loads(kept["keys.2.json"])
+    unsigned["signatures"] = unsigned["signatures"][:4]
+    text = json.dumps(unsigned, sort_keys=True, separators=(",", ":")).encode()
+    put("keys.2.json", text)
+    refused(loaded(world), "4 of the old key set")
+    for name in ("keys.json", "keys.1.json", "keys.2.json"):
+        for at in range(0, len(kept[name]) - 1, 97):
+            data = bytearray(kept[name])
+            data[at] ^= 1
+            put(name, bytes(data))
+            assert loaded(world).returncode == 65, (name, at)
+    # A crash between the new key set and its pin.
+    put("highest", b"1\n")
+    good(loaded(world))
+    with open(world.store("highest"), "rb") as file:
+        assert file.read() == b"2\n"
+    put("keys.json", b"")
+    done = bench.command("run", "--state-dir", world.state, *directories(), *SURVIVE)
+    assert done.returncode in (65, 69), done
+    restore()
+
+
+@tap.test("no machine has to see all keys", needs_kvm=False)
+def check_separate_keys():
+    state = bench.path("separate-state")
+    os.mkdir(state, 0o700)
+    publics = []
+    for name in ("ann", "ben", "cy"):
+        key = bench.path(f"{name}.key")
+        good(quorum("key", key, "--demo", "--name", name))
+        publics.append(f"--public={key}.pub")
+    path = bench.path("separate.json")
+    good(quorum("init", "--state-dir", state, *publics, "--raise", "1", "--lower", "2", "--out",
+                path))
+    refused(quorum("rotate", "--state-dir", state, "--install", path), "0 of the new key set")
+    for name in ("ann", "cy"):
+        good(quorum("sign", "--yes", "--key", bench.path(f"{name}.key"), path))
+    good(quorum("rotate", "--state-dir", state, "--install", path))
+    shown = good(quorum("status", "--state-dir", state)).stdout
+    assert b"3 keys, 1 raise, 2 lower" in shown and b"DEMONSTRATION" in shown, shown
+    refused(quorum("init", "--demo", "--state-dir", state), "rotate")
+
+
+def ask_socket(name, operation, body):
+    """A request with a document, as any program may send it."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(os.path.join(bench.runtime, f"{name}.sock"))
+        client.sendall(json.dumps({"format": "guillotine-control/1", "op": operation,
+                                   "length_bytes": len(body)}).encode() + b"\n" + body)
+        client.settimeout(10)
+        return json.loads(client.makefile().readline())
+
+
+@tap.test("heartbeats of a console: a key of the set, counted up, of now")
+def check_heartbeat():
+    world = World("beat")
+    process, _ = world.start("beat")
+    outsider = bench.path("beat-outsider.key")
+    good(quorum("key", outsider, "--demo", "--name", "outsider"))
+
+    def beat(*arguments):
+        return bench.command("heartbeat", "--once", *directories(), "beat", *arguments)
+
+    good(beat("--key", world.key(2)))
+    good(beat("--key", world.key(3), "--period", "5s"))
+    refused(beat("--key", outsider), "not in the key set")
+    refused(beat("--key", world.key(1) + ".pub"), "demo-1")
+    now = int(time.time())
+    token = {"counter": 1, "deployment": quorum_status("beat")["deployment"],
+             "expires_s": now + 60, "format": "guillotine-beat/1", "issued_s": now,
+             "vm": quorum_status("beat")["vm"]}
+
+    def put(**changes):
+        text = json.dumps({"beat": dict(token, **changes), "format": "guillotine-signed-beat/1",
+                           "key": "11" * 32, "signature": "22" * 64},
+                          sort_keys=True, separators=(",", ":"))
+        return ask_socket("beat", "beat", text.encode())["error"]
+
+    assert "seen before" in put()
+    later = {"counter": 1 << 50}
+    assert "not in the key set" in put(**later)
+    assert "expired" in put(expires_s=now, issued_s=now - 1, **later)
+    assert "5 minutes" in put(expires_s=now + 301, **later)
+    assert "future" in put(issued_s=now + 100, expires_s=now + 200, **later)
+    assert "another VM" in put(vm="01234567-89ab-4def-8123-456789abcdef", **later)
+    assert "another deployment" in put(deployment="01234567-89ab-4def-8123-456789abcdef", **later)
+    assert "unknown key" in put(extra=1)
+    end(process, "beat")
+
+
+@tap.test("a fallen supervisor does not lower the level of its VMM")
+def check_fallen_supervisor():
+    folder = bench.path("fallen")
+    os.mkdir(folder)
+    for program in (os.path.join(os.path.dirname(bench.guillotine), "guillotine-vmm"), sys.argv[-1]):
+        shutil.copy(program, folder)
+    vm = bench.write_vm("fallen.json", image=bench.guests["port_life.elf"],
+                        arguments=["survive", "loop"], ports=[{"kind": "loopback", "name": "loop"}])
+    expected = {
+        "five": "accepted",  # the control: a valid order works
+        "page-only": "held",
+    }
+    for mode in ("five", "page-only", "no-order", "four", "duplicate", "bad-signature",
+                 "unknown-key", "count", "other-level", "wrong-vm", "wrong-deployment",
+                 "wrong-from", "expired", "old-sequence", "no-level", "replayed",
+                 "overtaken"):
+        done = subprocess.run([os.path.join(folder, "fallen_supervisor"), mode, vm],
+                              capture_output=True, timeout=30, check=False)
+        assert done.stdout.decode().strip() == expected.get(mode, "refused"), (mode, done)
+
+
+def main():
+    try:
+        return 0 if tap.run() else 1
+    finally:
+        bench.check_nothing_left()
+        bench.close()
+
+
+sys.exit(main())

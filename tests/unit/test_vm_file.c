@@ -33,6 +33,7 @@ static const char full[] =
     "    {\"name\": \"none\", \"operations\": [], \"mode\": \"doorbell\", \"kind\": \"console\"}\n"
     "  ],\n"
     "  \"audit\": {\"file\": \"x.audit\", \"records_per_s\": 6, \"record_burst\": 7},\n"
+    "  \"forensics\": true,\n"
     "  \"require\": \"strict\",\n"
     "  \"heartbeat\": {\"period_ms\": 100, \"operator_period_ms\": 604800000},\n"
     "  \"on_failure\": \"reboot\"\n"

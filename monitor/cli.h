@@ -15,6 +15,8 @@ int cli_heartbeat(int argc, char **argv);
 int cli_ports(int argc, char **argv);
 int cli_message(int argc, char **argv);
 int cli_audit(int argc, char **argv);
+int cli_forensics(int argc, char **argv);
+int cli_weights(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_register(int argc, char **argv);
 int cli_actuator(int argc, char **argv);

@@ -47,6 +47,8 @@ enum run_option {
     OPTION_REQUIRE,
     OPTION_ACTUATORS,
     OPTION_ALLOW_HOST_CUT,
+    OPTION_FORENSICS,
+    OPTION_NO_FORENSICS,
     OPTION_RUNTIME_DIR,
     OPTION_STATE_DIR,
     OPTION_WATCHDOG_DEVICE,
@@ -89,6 +91,12 @@ static const struct {
     {{"actuators", 1, NULL, OPTION_ACTUATORS},
      "FILE",
      "what cuts the VM off (default: " ACTUATOR_CONFIG_DEFAULT ", else simulated)"},
+    {{"forensics", 0, NULL, OPTION_FORENSICS},
+     NULL,
+     "reserve room for an encrypted image of the memory, made at Offline"},
+    {{"no-forensics", 0, NULL, OPTION_NO_FORENSICS},
+     NULL,
+     "Offline scrubs without a copy (default without a key set)"},
     {{"runtime-dir", 1, NULL, OPTION_RUNTIME_DIR},
      "DIR",
      "where control sockets live (root: /run/guillotine, else $XDG_RUNTIME_DIR/guillotine)"},
@@ -227,6 +235,11 @@ static int apply(int option, const char *value, struct run_options *options,
         return vm_require_parse(value, &vm->require, err);
     case OPTION_ACTUATORS:
         options->actuators = value;
+        return 0;
+    case OPTION_FORENSICS:
+    case OPTION_NO_FORENSICS:
+        vm->forensics_given = true;
+        vm->forensics = option == OPTION_FORENSICS;
         return 0;
     case OPTION_RUNTIME_DIR:
         options->runtime_dir = value;

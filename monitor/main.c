@@ -21,6 +21,8 @@ static const struct {
     {"ports", cli_ports, "show the ports of a VM, close and open them"},
     {"message", cli_message, "exchange messages with a model"},
     {"audit", cli_audit, "print an audit log"},
+    {"forensics", cli_forensics, "list and open images of memory that Offline left"},
+    {"weights", cli_weights, "encrypt weights for one VM"},
     {"status", cli_status, "show a VM's isolation level, and why"},
     {"register", cli_register, "list the VMs that ever ran here"},
     {"actuator", cli_actuator, "list, check, test and arm what cuts a VM off"},

@@ -505,6 +505,8 @@ static int start(struct supervisor *s, const char *runtime_dir, const char *audi
     if (orders_load(s, err) < 0 || launch_admit(s, err) < 0)
         return -1;
     levels_init(s, s->state.level);
+    forensics_reserve(s);
+    s->process.state_dir = s->state_dir;
     if (heartbeats_open(s, err) < 0 || orders_open(s, err) < 0 ||
         vmm_process_configure(&s->process, &s->vm, err) < 0)
         return -1;
@@ -578,6 +580,7 @@ static void forget_levels(struct supervisor *s)
 void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *audit_path)
 {
     s->signals = -1;
+    s->forensics.image_fd = -1;
     s->audit.fd = -1;
     s->state.fd = s->state.deployment.folder = -1;
     s->control.fd = s->control.lock = -1;
@@ -597,13 +600,16 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
     vmm_process_kill(&s->process);
     backends_kill_all(s);
     levels_take_gone(s);
+    // Also after an ordinary end: freed pages never hold the model's state.
+    forensics_scrub(s);
     forget_levels(s);
-    vmm_process_end(&s->process);
     if (s->console.output.header)
         check_console(s);
     if (s->has_console && s->console.output.header && !s->console_lies && !s->heartbeat.lost &&
         s->outcome != RUN_FAILED)
         console_relay_drain(&s->console, supervisor_is_stopping(s) ? 0 : DRAIN_MS);
+    forensics_close(s);
+    vmm_process_end(&s->process);
     effects_finish(s);
     close_audit(s);
     effects_finish(s); // a log that could not be closed has isolated the VM

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "actuator_run.h"
+#include "admin_key.h"
 #include "audit_log.h"
 #include "backend_process.h"
 #include "console_relay.h"
@@ -30,6 +31,15 @@ enum run_outcome {
     RUN_FAILED,    // it could not be launched, or broke; `error` says why
 };
 
+// What becomes of the VM's memory (supervisor_forensics.c).
+struct supervisor_forensics {
+    char id[64];                      // of the VM's key
+    struct admin_keys administrators; // when it was launched
+    int image_fd;                     // reserved file, -1: Offline scrubs without a copy
+    char path[PATH_MAX];              // of the reserved file
+    bool scrubbed;
+};
+
 // The administrators' orders (supervisor_orders.c).
 struct supervisor_orders {
     struct key_set_file keys; // in force; version 0: none
@@ -45,7 +55,8 @@ struct supervisor_orders {
 struct supervisor {
     struct vm_description vm; // owned
     const char *state_dir;    // NULL: no key set
-    uint8_t deployment[16];   // UUIDs; zero: the key set's, none
+    struct supervisor_forensics forensics;
+    uint8_t deployment[16]; // UUIDs; zero: the key set's, none
     uint8_t uuid[16];
     uint64_t *last_sequence; // of the VM's last accepted order; whoever keeps it sets this
     struct supervisor_orders orders;

@@ -128,6 +128,17 @@ void backends_kill_all(struct supervisor *s);
 // The level fell below Severed: starts again what ran before backends_kill_all.
 void backends_revive(struct supervisor *s);
 
+// The memory of a VM (supervisor_forensics.c). Reserves room for a forensic image, or says that
+// there will be none. Before the VMM is configured.
+void forensics_reserve(struct supervisor *s);
+// Effects of levels, once the VMM is gone, in this order. Each does its work once; false: failed,
+// which was said and recorded.
+bool forensics_seal(struct supervisor *s);
+bool forensics_scrub(struct supervisor *s);
+bool forensics_destroy_keys(struct supervisor *s);
+// Scrubs the rings, when nobody reads them any more, and gives unused room back.
+void forensics_close(struct supervisor *s);
+
 // Clients of the control socket (supervisor_clients.c).
 void clients_watch(struct supervisor *s, struct pollfd *fds);
 void clients_serve(struct supervisor *s, const struct pollfd *fds);

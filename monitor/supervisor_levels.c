@@ -89,8 +89,15 @@ static void end(void *context, bool kill)
 static bool carry(void *context, enum level_effect effect)
 {
     struct supervisor *s = context;
+    // Those of the actuators are not carried here.
     if (effect == LEVEL_EFFECT_KILL_BACKENDS)
         backends_kill_all(s);
+    if (effect == LEVEL_EFFECT_SEAL_MEMORY)
+        return forensics_seal(s);
+    if (effect == LEVEL_EFFECT_SCRUB_MEMORY)
+        return forensics_scrub(s);
+    if (effect == LEVEL_EFFECT_DESTROY_KEYS)
+        return forensics_destroy_keys(s);
     return effects_begin(s, effect);
 }
 

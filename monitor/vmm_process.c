@@ -18,10 +18,12 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "fd_message.h"
+#include "forensic_area.h"
 #include "heartbeat.h"
 #include "paths.h"
 #include "placement.h"
 #include "spawn.h"
+#include "weights_input.h"
 
 int kvm_device_open(struct error *err)
 {
@@ -73,6 +75,7 @@ static void forget(struct vmm_process *process)
         .channel = -1,
         .wake_supervisor = -1,
         .memory = -1,
+        .forensics = -1,
         .level_supervisor_fd = -1,
         .level_vmm_fd = -1,
     };
@@ -80,6 +83,8 @@ static void forget(struct vmm_process *process)
         process->wake_vmm[i] = process->audit_rings[i] = -1;
     for (unsigned i = 0; i < VMM_MAX_PORTS; i++)
         process->ports[i][0] = process->ports[i][1] = -1;
+    for (unsigned i = 0; i < VMM_MAX_WEIGHTS; i++)
+        process->sealed[i].fd = -1;
     for (unsigned i = 0; i < 1 + VMM_MAX_WEIGHTS; i++)
         process->inputs[i] = -1;
 }
@@ -199,6 +204,10 @@ int vmm_process_prepare(struct vmm_process *process, const struct vm_description
     process->memory = memfd_create("guillotine-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (process->memory < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "memfd");
+    process->forensics = memfd_create("guillotine-forensics", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (process->forensics < 0 || ftruncate(process->forensics, (off_t)FORENSIC_AREA_BYTES) < 0 ||
+        fcntl(process->forensics, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "forensic area");
     for (unsigned i = 0; i < process->config.poller_count; i++) {
         if (prepare_poller(process, i, err) < 0)
             return -1;
@@ -253,18 +262,24 @@ static int check_memory(uint64_t bytes, struct error *err)
     return 0;
 }
 
+uint64_t vmm_process_memory_bytes(const struct vm_description *vm, uint64_t weights_bytes)
+{
+    return vm->memory_bytes ? vm->memory_bytes : DEFAULT_MEMORY_BYTES + weights_bytes / 4;
+}
+
 // What depends on the files.
 static int fill_memory(struct vmm_config *config, const struct vm_description *vm,
-                       const uint64_t *weights_bytes, struct error *err)
+                       const struct sealed_memory *sealed, const uint64_t *weights_bytes,
+                       struct error *err)
 {
     uint64_t all_weights = 0;
     for (unsigned i = 0; i < vm->weights_count; i++) {
         config->weights[i].bytes = weights_bytes[i];
-        config->weights[i].copy = vm->weights[i].copy;
+        // Decrypted weights are private already, and their memory is scrubbed.
+        config->weights[i].copy = vm->weights[i].copy && sealed[i].fd < 0;
         all_weights += weights_bytes[i];
     }
-    config->memory_bytes =
-        vm->memory_bytes ? vm->memory_bytes : DEFAULT_MEMORY_BYTES + all_weights / 4;
+    config->memory_bytes = vmm_process_memory_bytes(vm, all_weights);
     return check_memory(config->memory_bytes, err);
 }
 
@@ -293,6 +308,7 @@ static unsigned fill_fds(const struct vmm_process *process, const int *inputs, i
     fds[VMM_FD_LEVEL_SUPERVISOR] = process->level_supervisor_fd;
     fds[VMM_FD_LEVEL_VMM] = process->level_vmm_fd;
     fds[VMM_FD_WAKE_SUPERVISOR] = process->wake_supervisor;
+    fds[VMM_FD_FORENSICS] = process->forensics;
     for (unsigned i = 0; i < config->poller_count; i++) {
         fds[vmm_config_poller_fd(i) + VMM_POLLER_FD_AUDIT] = process->audit_rings[i];
         fds[vmm_config_poller_fd(i) + VMM_POLLER_FD_WAKE] = process->wake_vmm[i];
@@ -321,7 +337,7 @@ static int send_config(struct vmm_process *process, const struct vm_description 
                        FD_MESSAGE_MAX_FDS,
                    "all descriptors fit one message");
     if (put_arguments(config, buffer.bytes + sizeof(*config), vm, err) < 0 ||
-        fill_memory(config, vm, weights_bytes, err) < 0)
+        fill_memory(config, vm, process->sealed, weights_bytes, err) < 0)
         return -1;
     size_t length = sizeof(*config) + config->arguments_bytes;
     vmm_message_init(&config->message, VMM_MESSAGE_CONFIG, (uint32_t)length);
@@ -355,7 +371,12 @@ int vmm_process_open_inputs(struct vmm_process *process, const struct vm_descrip
 int vmm_process_configure(struct vmm_process *process, const struct vm_description *vm,
                           struct error *err)
 {
-    int result = send_config(process, vm, process->inputs, process->input_bytes + 1, err);
+    int result = 0;
+    for (unsigned i = 0; result == 0 && i < vm->weights_count; i++)
+        result = weights_input_open(process->state_dir, &vm->weights[i], &process->inputs[1 + i],
+                                    &process->input_bytes[1 + i], &process->sealed[i], err);
+    if (result == 0)
+        result = send_config(process, vm, process->inputs, process->input_bytes + 1, err);
     close_inputs(process);
     return result;
 }
@@ -389,8 +410,9 @@ void vmm_process_end(struct vmm_process *process)
 {
     vmm_process_kill(process);
     close_inputs(process);
-    int *fds[] = {&process->pidfd,  &process->channel,      &process->wake_supervisor,
-                  &process->memory, &process->level_vmm_fd, &process->level_supervisor_fd};
+    int *fds[] = {&process->pidfd,    &process->channel,      &process->wake_supervisor,
+                  &process->memory,   &process->level_vmm_fd, &process->level_supervisor_fd,
+                  &process->forensics};
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
         close_one(*fds[i]);
     for (unsigned i = 0; i < VMM_MAX_POLLERS; i++) {
@@ -401,6 +423,9 @@ void vmm_process_end(struct vmm_process *process)
         close_one(process->ports[i][0]);
         close_one(process->ports[i][1]);
     }
+    uint64_t scrubbed = 0;
+    for (unsigned i = 0; i < VMM_MAX_WEIGHTS; i++)
+        sealed_memory_release(&process->sealed[i], &scrubbed, NULL);
     if (process->level_own)
         munmap(process->level_own, LEVEL_PAGE_SIZE);
     if (process->level_vmm)

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "level.h"
+#include "sealed_weights.h"
 #include "shared_ring.h"
 #include "vm_file.h"
 
@@ -18,9 +19,12 @@ struct vmm_process {
     int wake_vmm[VMM_MAX_POLLERS]; // eventfds that wake its pollers
     int wake_supervisor;           // eventfd that it wakes us with
     int audit_rings[VMM_MAX_POLLERS];
-    int ports[VMM_MAX_PORTS][VMM_PORT_FDS]; // as enum vmm_port_fd says, -1: none
-    int memory;                             // guest memory
-    int inputs[1 + VMM_MAX_WEIGHTS];        // image and weights, until they are sent; -1: none
+    int ports[VMM_MAX_PORTS][VMM_PORT_FDS];       // as enum vmm_port_fd says, -1: none
+    int memory;                                   // guest memory
+    int forensics;                                // what the VMM leaves (forensic_area.h)
+    const char *state_dir;                        // with keys of sealed weights; NULL: none
+    struct sealed_memory sealed[VMM_MAX_WEIGHTS]; // decrypted weights
+    int inputs[1 + VMM_MAX_WEIGHTS];              // image and weights, until sent; -1: none
     uint64_t input_bytes[1 + VMM_MAX_WEIGHTS];
     int level_supervisor_fd;
     int level_vmm_fd;
@@ -40,11 +44,15 @@ int vmm_process_start(struct vmm_process *process, int kvm_fd, struct error *err
 int vmm_process_prepare(struct vmm_process *process, const struct vm_description *vm,
                         struct error *err);
 
+// Bytes of memory that a cell gets whose weights have this size together.
+uint64_t vmm_process_memory_bytes(const struct vm_description *vm, uint64_t weights_bytes);
+
 // Opens image and weights, and checks what they are.
 int vmm_process_open_inputs(struct vmm_process *process, const struct vm_description *vm,
                             struct error *err);
 
-// Checks the host's resources, and sends the configuration with image and weights.
+// Decrypts sealed weights (process->state_dir), checks the host's resources, and sends the
+// configuration with image and weights.
 int vmm_process_configure(struct vmm_process *process, const struct vm_description *vm,
                           struct error *err);
 

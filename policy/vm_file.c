@@ -197,11 +197,18 @@ static int read_weights_copy(const struct json_place *place, void *target, struc
     return json_read_bool(place, &reader->vm.weights[reader->vm.weights_count].copy, err);
 }
 
+static int read_weights_sealed(const struct json_place *place, void *target, struct error *err)
+{
+    struct vm_reader *reader = target;
+    return json_read_bool(place, &reader->vm.weights[reader->vm.weights_count].sealed, err);
+}
+
 static int read_one_weights(const struct json_place *place, void *target, struct error *err)
 {
     static const struct json_field fields[] = {
         {.key = "file", .read = read_weights_file, .required = true},
         {.key = "copy", .read = read_weights_copy},
+        {.key = "sealed", .read = read_weights_sealed},
     };
     struct vm_reader *reader = target;
     int result = json_read_object(place, fields, COUNT(fields), reader, err);
@@ -316,6 +323,13 @@ static int read_audit(const struct json_place *place, void *target, struct error
     return json_read_object(place, fields, COUNT(fields), target, err);
 }
 
+static int read_forensics(const struct json_place *place, void *target, struct error *err)
+{
+    struct vm_reader *reader = target;
+    reader->vm.forensics_given = true;
+    return json_read_bool(place, &reader->vm.forensics, err);
+}
+
 static const char *const require_names[] = {
     [VMM_REQUIRE_NONE] = "none",
     [VMM_REQUIRE_BASIC] = "basic",
@@ -386,6 +400,7 @@ static const struct json_field vm_fields[] = {
     {.key = "poller", .read = read_poller},
     {.key = "ports", .read = read_ports},
     {.key = "audit", .read = read_audit},
+    {.key = "forensics", .read = read_forensics},
     {.key = "require", .read = read_require},
     {.key = "heartbeat", .read = read_heartbeat},
     {.key = "on_failure", .read = read_on_failure},

@@ -22,6 +22,7 @@
 struct vm_weights {
     char *path; // as given on the command line, or resolved against the VM file's folder
     bool copy;
+    bool sealed; // refuse weights that are not sealed
 };
 
 // What happens when the process of a port's backend dies.
@@ -69,6 +70,8 @@ struct vm_description {
     char *audit_path;
     uint64_t audit_records_per_s; // most that the model may cause; 0: no limit
     uint64_t audit_burst;
+    bool forensics_given;
+    bool forensics; // an encrypted image of the memory is made at Offline
     bool require_given;
     enum vmm_require require;
     uint32_t heartbeat_period_ms;          // 0: HEARTBEAT_PERIOD_DEFAULT_MS

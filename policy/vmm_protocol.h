@@ -56,6 +56,7 @@ enum vmm_fd {
     VMM_FD_LEVEL_SUPERVISOR, // level page, not writable for the VMM
     VMM_FD_LEVEL_VMM,        // level page that the VMM writes
     VMM_FD_WAKE_SUPERVISOR,  // eventfd: pollers wake the supervisor
+    VMM_FD_FORENSICS,        // memfd of forensic_area.h
     VMM_FD_POLLERS,
 };
 

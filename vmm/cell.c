@@ -212,12 +212,31 @@ static void *map_part(int memory_fd, uint64_t offset, uint64_t length, struct er
     return host;
 }
 
+// Offset of the read-only slot's bytes in the memfd.
+static uint64_t readonly_offset(const struct cell *cell)
+{
+    return large_page_up(writable_bytes(cell));
+}
+
+bool cell_backing_offset(const struct cell *cell, struct gpa base, uint64_t length,
+                         uint64_t *offset)
+{
+    if (range_contains(cell->ram.base.value, writable_bytes(cell), base.value, length)) {
+        *offset = base.value - cell->ram.base.value;
+        return true;
+    }
+    if (range_contains(cell->system.base.value, readonly_bytes(cell), base.value, length)) {
+        *offset = readonly_offset(cell) + (base.value - cell->system.base.value);
+        return true;
+    }
+    return false;
+}
+
 // Sizes, seals and maps the backing memory: one memfd, the writable slot's bytes, then the
 // read-only slot's.
 static int map_backing(struct cell *cell, int memory_fd, struct error *err)
 {
-    uint64_t readonly_offset = large_page_up(writable_bytes(cell));
-    uint64_t total = readonly_offset + large_page_up(readonly_bytes(cell));
+    uint64_t total = readonly_offset(cell) + large_page_up(readonly_bytes(cell));
     if (ftruncate(memory_fd, (off_t)total) < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "guest memory of %llu bytes",
                          (unsigned long long)total);
@@ -228,7 +247,7 @@ static int map_backing(struct cell *cell, int memory_fd, struct error *err)
         return -1;
     cell->io.host = cell->ram.host + cell->ram.length;
     cell->writable_system.host = cell->io.host + cell->io.length;
-    cell->system.host = map_part(memory_fd, readonly_offset, readonly_bytes(cell), err);
+    cell->system.host = map_part(memory_fd, readonly_offset(cell), readonly_bytes(cell), err);
     if (!cell->system.host)
         return -1;
     cell->code.host = cell->system.host + cell->system.length;

@@ -51,6 +51,11 @@ struct cell {
 int cell_build(struct cell *cell, const struct vmm_config *config, const char *arguments,
                int image_fd, int memory_fd, const int *weights_fds, struct error *err);
 
+// Where guest-physical memory lies in the memfd. Returns false for what is not in it: devices and
+// weights.
+bool cell_backing_offset(const struct cell *cell, struct gpa base, uint64_t length,
+                         uint64_t *offset);
+
 // Gives the cell's memory to KVM, one memslot for each part and each weights file.
 int cell_add_slots(const struct cell *cell, struct kvm_vm *vm, struct error *err);
 

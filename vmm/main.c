@@ -17,6 +17,7 @@
 #include "cleanup.h"
 #include "fatal_signal.h"
 #include "fd_message.h"
+#include "forensics.h"
 #include "heartbeat.h"
 #include "sandbox.h"
 #include "thread_filter.h"
@@ -240,7 +241,8 @@ static int build(int *fds, struct error *err)
 {
     if (cell_build(&vmm.cell, &vmm.config, vmm.arguments, fds[VMM_FD_IMAGE], fds[VMM_FD_MEMORY],
                    fds + vmm_config_weights_fd(&vmm.config), err) < 0 ||
-        open_rings(fds, err) < 0 || wait_for_vm(err) < 0)
+        forensics_open(&vmm, fds[VMM_FD_FORENSICS], err) < 0 || open_rings(fds, err) < 0 ||
+        wait_for_vm(err) < 0)
         return -1;
     vmm.xcr0 = cpuid_profile_xcr0(&vmm.kvm.profile);
     vmm.isa = cpuid_profile_isa(&vmm.kvm.profile, vmm.xcr0);

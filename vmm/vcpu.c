@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cpu_tables.h"
+#include "forensics.h"
 #include "thread_filter.h"
 #include "violation.h"
 #include "vmm.h"
@@ -311,6 +312,7 @@ static void *vcpu_thread(void *argument)
     atomic_store(&vcpu->tid, (int)syscall(SYS_gettid));
     thread_lock_and_wait(vcpu->vmm, SECCOMP_VCPU, &vcpu->signal_stack);
     run_guest(vcpu);
+    forensics_take_registers(vcpu);
     atomic_store(&vcpu->stopped, 1);
     futex(&vcpu->stopped, FUTEX_WAKE, 1, NULL);
     wait_for_ever(&vcpu->stopped);

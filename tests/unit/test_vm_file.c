@@ -19,7 +19,8 @@ static const char full[] =
     "  \"arguments\": [\"--prompt\", \"x \\u00e4\", \"\"],\n"
     "  \"vcpus\": 2,\n"
     "  \"memory_bytes\": 134217728,\n"
-    "  \"weights\": [{\"file\": \"m.gguf\", \"copy\": true}, {\"file\": \"/w/n.gguf\"}],\n"
+    "  \"weights\": [{\"file\": \"m.gguf\", \"copy\": true}, {\"file\": \"/w/n.gguf\", \"sealed\": "
+    "true}],\n"
     "  \"placement\": {\"model_cores\": \"0,2-3\", \"hypervisor_cores\": \"1\"},\n"
     "  \"poller\": {\"doorbell_interval_us\": 50, \"idle_spin_us\": 0, \"threads\": 2},\n"
     "  \"ports\": [\n"
@@ -32,6 +33,7 @@ static const char full[] =
     "    {\"name\": \"none\", \"operations\": [], \"mode\": \"doorbell\", \"kind\": \"console\"}\n"
     "  ],\n"
     "  \"audit\": {\"file\": \"x.audit\", \"records_per_s\": 6, \"record_burst\": 7},\n"
+    "  \"forensics\": true,\n"
     "  \"require\": \"strict\",\n"
     "  \"heartbeat\": {\"period_ms\": 100, \"operator_period_ms\": 604800000},\n"
     "  \"on_failure\": \"reboot\"\n"
@@ -85,6 +87,10 @@ Test(vm_file, reads_every_key)
     cr_assert_eq(vm.weights_count, 2);
     cr_expect_str_eq(vm.weights[0].path, "m.gguf");
     cr_expect(vm.weights[0].copy);
+    cr_expect_not(vm.weights[0].sealed);
+    cr_expect(vm.weights[1].sealed);
+    cr_expect(vm.forensics_given);
+    cr_expect(vm.forensics);
     cr_expect_str_eq(vm.weights[1].path, "/w/n.gguf");
     cr_expect_not(vm.weights[1].copy);
     cr_expect(vm.model_cores_given);
@@ -158,7 +164,7 @@ Test(vm_file, relative_paths_start_at_the_folder_of_the_file)
 
 #define ROOT_KEYS                                                                                  \
     "(known: format, name, uuid, image, arguments, vcpus, memory_bytes, weights, placement, "      \
-    "poller, ports, audit, require, heartbeat, on_failure)"
+    "poller, ports, audit, forensics, require, heartbeat, on_failure)"
 
 Test(vm_file, refuses_what_is_no_vm_file)
 {
@@ -263,7 +269,7 @@ Test(vm_file, refuses_bad_members)
         {VM("\"weights\":[{\"file\":\"m\",\"copy\":1}]"),
          "t.json:2:31: /weights/0/copy: true or false is expected, found an integer"},
         {VM("\"weights\":[{\"file\":\"m\",\"copied\":true}]"),
-         "t.json:2:24: /weights/0/copied: unknown key (known: file, copy)"},
+         "t.json:2:24: /weights/0/copied: unknown key (known: file, copy, sealed)"},
     };
     check_refusals(refusals, COUNT(refusals));
 }

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+// guillotine forensics: lists and opens the images that Offline leaves.
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <sodium.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "cli.h"
+#include "clock.h"
+#include "escape.h"
+#include "forensic_image.h"
+#include "level.h"
+#include "paths.h"
+
+#define PASSPHRASE_MAX 1024u
+
+struct options {
+    const char *state_dir;
+    const char *key;
+    const char *passphrase_file;
+    const char *vm_key;
+    const char *out;
+    const char *file;
+    bool json;
+};
+
+static int help(void)
+{
+    printf("Usage: guillotine forensics list [--json]\n"
+           "       guillotine forensics open FILE --out CORE [--key ADMIN.key]\n"
+           "\n"
+           "Images of a VM's memory and registers, made when it goes Offline (run --forensics).\n"
+           "An image opens only with the key of one administrator (if there was a key set) and\n"
+           "the VM's key, which Immolation destroys. That one lies in a file, not in a TPM or\n"
+           "token: that its disk forgets it is best effort. What open writes is not encrypted.\n"
+           "\n"
+           "Options:\n"
+           "  --key FILE               an administrator's key file\n"
+           "  --passphrase-file FILE   its passphrase, on the first line\n"
+           "  --vm-key FILE            the VM's key (default: ID.key in the state directory)\n"
+           "  --out FILE               a new file for the core\n"
+           "  --json                   one array on standard output\n"
+           "  --state-dir DIR          with images and keys\n"
+           "\n"
+           "Examples:\n"
+           "  guillotine forensics list\n"
+           "  guillotine forensics open demo-20260102T030405Z.core --key alice.key --out demo.elf\n"
+           "  gdb model.elf demo.elf\n");
+    return EXIT_STATUS_OK;
+}
+
+static int read_passphrase(const char *path, char passphrase[PASSPHRASE_MAX], struct error *err)
+{
+    cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    ssize_t n = fd < 0 ? -1 : read(fd, passphrase, PASSPHRASE_MAX - 1);
+    if (n <= 0)
+        return error_set(err, EXIT_STATUS_BAD_FILE, n < 0 ? errno : 0, "passphrase %s", path);
+    passphrase[n] = '\0';
+    passphrase[strcspn(passphrase, "\n")] = '\0';
+    return 0;
+}
+
+static int load_seed(const struct options *options, uint8_t seed[ADMIN_KEY_BYTES],
+                     struct error *err)
+{
+    char passphrase[PASSPHRASE_MAX];
+    if (options->passphrase_file && read_passphrase(options->passphrase_file, passphrase, err) < 0)
+        return -1;
+    int result =
+        admin_key_load(options->key, options->passphrase_file ? passphrase : NULL, seed, err);
+    sodium_memzero(passphrase, sizeof(passphrase));
+    return result;
+}
+
+static int load_vm_key(const struct options *options, int fd, struct vm_key *key, struct error *err)
+{
+    struct forensic_header header;
+    char state_dir[PATH_MAX];
+    if (forensic_image_read_header(fd, &header, err) < 0)
+        return -1;
+    if (options->vm_key)
+        return vm_key_load_file(options->vm_key, key, err);
+    if (paths_state_dir(options->state_dir, state_dir, err) < 0)
+        return -1;
+    return vm_key_load(state_dir, header.id, key, err);
+}
+
+// Opens the image into a new file. What is not whole is removed.
+static int extract(const struct options *options, int fd, const struct vm_key *key,
+                   const uint8_t *seed, struct error *err)
+{
+    cleanup_fd int out =
+        open(options->out, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (out < 0)
+        return error_set(err, EXIT_STATUS_FAILURE, errno, "%s", options->out);
+    if (forensic_image_open(fd, key, seed, out, err) == 0)
+        return 0;
+    unlink(options->out);
+    return -1;
+}
+
+static int open_image(const struct options *options, struct error *err)
+{
+    uint8_t seed[ADMIN_KEY_BYTES];
+    struct vm_key key;
+    cleanup_fd int fd = open(options->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return error_set(err, EXIT_STATUS_BAD_FILE, errno, "%s", options->file);
+    if (load_vm_key(options, fd, &key, err) < 0)
+        return error_wrap(err, "%s", options->file);
+    int result = options->key ? load_seed(options, seed, err) : 0;
+    if (result == 0 && extract(options, fd, &key, options->key ? seed : NULL, err) < 0)
+        result = error_wrap(err, "%s", options->file);
+    sodium_memzero(seed, sizeof(seed));
+    vm_key_wipe(&key);
+    return result;
+}
+
+static void print_image(const char *path, const struct forensic_header *header, bool json,
+                        bool *first)
+{
+    char shown[PATH_MAX * 2];
+    char time[32] = "";
+    struct tm tm;
+    time_t seconds = (time_t)(header->wall_ns / NS_PER_S);
+    struct stat status = {0};
+    stat(path, &status);
+    if (gmtime_r(&seconds, &tm))
+        strftime(time, sizeof(time), "%Y-%m-%dT%H:%M:%SZ", &tm);
+    escape_line(shown, sizeof(shown), path, strlen(path));
+    if (json)
+        printf("%s{\"file\":\"%s\",\"vm\":\"%s\",\"time\":\"%s\",\"administrators\":%u,"
+               "\"bytes\":%lld}",
+               *first ? "" : ",", shown, header->id, time, header->administrators,
+               (long long)status.st_size);
+    else
+        printf("%s  %-20s %2u administrators  %8lld KiB  %s\n", time, header->id,
+               header->administrators, (long long)status.st_size >> 10, shown);
+    *first = false;
+}
+
+static bool is_image_name(const char *name)
+{
+    size_t length = strlen(name);
+    return length > 5 && !strcmp(name + length - 5, ".core") &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-.TZ") == length;
+}
+
+static int list(const struct options *options, struct error *err)
+{
+    char state_dir[PATH_MAX];
+    char folder[PATH_MAX];
+    char path[PATH_MAX];
+    struct forensic_header header;
+    bool first = true;
+    if (paths_state_dir(options->state_dir, state_dir, err) < 0 ||
+        paths_join(folder, state_dir, "forensics", err) < 0)
+        return -1;
+    DIR *directory = opendir(folder);
+    if (!directory && errno != ENOENT)
+        return error_set(err, EXIT_STATUS_FAILURE, errno, "%s", folder);
+    if (options->json)
+        putchar('[');
+    for (struct dirent *entry; directory && (entry = readdir(directory));) {
+        if (!is_image_name(entry->d_name) || paths_join(path, folder, entry->d_name, err) < 0)
+            continue;
+        cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+        if (fd >= 0 && forensic_image_read_header(fd, &header, NULL) == 0)
+            print_image(path, &header, options->json, &first);
+        else
+            fprintf(stderr, "guillotine: %s: not an image that this version reads\n", path);
+    }
+    if (directory)
+        closedir(directory);
+    if (options->json)
+        puts("]");
+    return 0;
+}
+
+static int parse(int argc, char **argv, struct options *options)
+{
+    static const struct option table[] = {
+        {"key", 1, NULL, 'k'},    {"passphrase-file", 1, NULL, 'p'},
+        {"vm-key", 1, NULL, 'v'}, {"out", 1, NULL, 'o'},
+        {"json", 0, NULL, 'j'},   {"state-dir", 1, NULL, 's'},
+        {"help", 0, NULL, 'h'},   {0},
+    };
+    int option;
+    optind = 2;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":", table, NULL)) >= 0) {
+        switch (option) {
+        case 'k':
+            options->key = optarg;
+            break;
+        case 'p':
+            options->passphrase_file = optarg;
+            break;
+        case 'v':
+            options->vm_key = optarg;
+            break;
+        case 'o':
+            options->out = optarg;
+            break;
+        case 'j':
+            options->json = true;
+            break;
+        case 's':
+            options->state_dir = optarg;
+            break;
+        case 'h':
+            return 1;
+        default:
+            return cli_usage("forensics", "bad option %s", argv[optind - 1]);
+        }
+    }
+    if (optind < argc)
+        options->file = argv[optind++];
+    return optind < argc ? cli_usage("forensics", "unexpected argument %s", argv[optind]) : 0;
+}
+
+int cli_forensics(int argc, char **argv)
+{
+    struct options options = {0};
+    struct error err = {0};
+    if (argc < 2)
+        return help(), EXIT_STATUS_USAGE;
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+        return help();
+    int status = parse(argc, argv, &options);
+    if (status)
+        return status == 1 ? help() : status;
+    if (!strcmp(argv[1], "list") && !options.file)
+        return list(&options, &err) < 0 ? cli_fail(&err) : EXIT_STATUS_OK;
+    if (strcmp(argv[1], "open"))
+        return cli_usage("forensics", "unknown command '%s'", argv[1]);
+    if (!options.file || !options.out)
+        return cli_usage("forensics", "open needs an image and --out CORE");
+    return open_image(&options, &err) < 0 ? cli_fail(&err) : EXIT_STATUS_OK;
+}

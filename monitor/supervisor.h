@@ -28,6 +28,7 @@ struct supervisor {
     struct vmm_process process;
     struct audit_ring audit_rings[VMM_MAX_POLLERS];
     struct audit_log audit;
+    struct audit_place audit_place; // where it is; set before supervisor_run
     struct console_relay console;
     unsigned console_port;
     struct message_relay messages[VMM_MAX_PORTS];   // of the ports of that kind
@@ -63,7 +64,7 @@ struct supervisor {
 // Runs the VM to its end. The VMM process has been started (vmm_process_start); signals SIGINT,
 // SIGTERM, SIGHUP and SIGPIPE are blocked. Takes ownership of everything in `supervisor`.
 // Afterwards no process, socket, lock or shared memory of this run exists; the audit log does.
-void supervisor_run(struct supervisor *supervisor, const char *runtime_dir, const char *audit_path);
+void supervisor_run(struct supervisor *supervisor, const char *runtime_dir);
 
 // Releases what supervisor_run left for the report.
 void supervisor_free(struct supervisor *supervisor);

@@ -6,9 +6,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// First line of every log file, terminated by a newline and padded with zeros to 64 bytes.
-#define AUDIT_FORMAT            "guillotine-audit/1"
-#define AUDIT_FILE_HEADER_BYTES 64u
+#define AUDIT_FORMAT            "guillotine-audit/2"
+#define AUDIT_FILE_HEADER_BYTES 128u
+
+// The beginning of every log file, little-endian.
+struct audit_file_header {
+    char format[64];     // AUDIT_FORMAT, a newline, zeros
+    uint64_t first_leaf; // records in the files before this one
+    uint64_t index;      // of this file: 0, and n for NAME.audit.n
+    uint8_t root[32];    // of the Merkle tree of all records before this file
+    uint8_t zero[16];
+};
+_Static_assert(sizeof(struct audit_file_header) == AUDIT_FILE_HEADER_BYTES, "format");
 
 enum audit_type {
     AUDIT_START = 1,      // the VM's first record
@@ -30,6 +39,15 @@ enum audit_type {
     AUDIT_CONFIG = 17,
     AUDIT_ACTUATOR = 18, // text follows
     AUDIT_FORENSIC = 19,
+    AUDIT_SEAL = 20, // the log's end: a signed checkpoint of all records before this one follows
+};
+
+// Of AUDIT_CONFIG.
+enum audit_config_detail {
+    AUDIT_CONFIG_LEVEL_RESET = 1,
+    AUDIT_CONFIG_KEY_SET = 2,
+    AUDIT_CONFIG_CRASH_TAIL = 3, // the log ended without a checkpoint; argument: bytes cut away,
+                                 // request: records behind the last checkpoint
 };
 
 enum audit_decision {
@@ -44,6 +62,7 @@ enum audit_source {
     AUDIT_SOURCE_SUPERVISOR = 0,
     AUDIT_SOURCE_VMM = 1,
     AUDIT_SOURCE_BACKEND = 2, // a port's backend process; `cookie` is the VMM's request number
+    AUDIT_SOURCE_RECORDER = 3, // who writes the log file
 };
 
 enum audit_backend_event {
@@ -61,12 +80,12 @@ enum audit_order {
     AUDIT_ORDER_MESSAGE = 3, // a message to the model; length: its bytes
 };
 
-// Fixed 80 bytes, little-endian, written whole.
+// Little-endian, written whole; some types have data behind it.
 struct audit_record {
-    uint32_t size;      // of the record: 80
+    uint32_t size;      // of the record: 80 and its data, padded with zeros to a multiple of 8
     uint16_t type;      // enum audit_type
     uint16_t port;      // index in the VM file's port list, 0xffff: none
-    uint64_t sequence;  // the writer's, from 0, without gaps
+    uint64_t sequence;  // in a ring the writer's, from 0, without gaps; in a log the record's index
     uint64_t now_ns;    // boot-time clock
     uint64_t wall_ns;   // Unix time; 0 until the supervisor stamps the record
     uint64_t request;   // the fabric's number of the request, from 1
@@ -85,6 +104,27 @@ _Static_assert(sizeof(struct audit_record) == 80, "format");
 _Static_assert(offsetof(struct audit_record, operation) == 56, "format");
 
 #define AUDIT_NO_PORT 0xffffu
+
+#define AUDIT_DATA_MAX   4096u
+#define AUDIT_RECORD_MAX (sizeof(struct audit_record) + AUDIT_DATA_MAX)
+
+// A record with room for data.
+struct audit_record_data {
+    struct audit_record record;
+    uint8_t data[AUDIT_DATA_MAX];
+};
+
+// Size of a record with `length` bytes of data, at most AUDIT_DATA_MAX.
+static inline uint32_t audit_record_size(uint32_t length)
+{
+    return (uint32_t)sizeof(struct audit_record) + ((length + 7) & ~7u);
+}
+
+// True if `size` is one that a record can have.
+static inline int audit_size_is_valid(uint32_t size)
+{
+    return size >= sizeof(struct audit_record) && size <= AUDIT_RECORD_MAX && size % 8 == 0;
+}
 
 const char *audit_type_name(unsigned type);
 const char *audit_decision_name(unsigned decision);

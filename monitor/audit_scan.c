@@ -50,7 +50,7 @@ static int open_file(struct audit_scan *scan, uint64_t index, struct error *err)
     struct stat status;
     audit_scan_file_name(name, sizeof(name), scan->name, index);
     int fd = openat(scan->folder, name,
-                    (scan->forgives_tail ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY |
+                    (scan->writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY |
                         O_NONBLOCK);
     if (fd < 0 && errno == ENOENT && index)
         return 0;
@@ -102,10 +102,11 @@ static int take_header(struct audit_scan *scan, struct error *err)
     merkle_tree_root(&scan->tree, &root);
     memcpy(expected.root, root.bytes, sizeof(expected.root));
     size_t length = view(scan, sizeof(expected), &bytes);
-    bool same = scan->hashes ? !memcmp(bytes, &expected,
-                                       length < sizeof(expected) ? length : sizeof(expected))
-                             : !strncmp((const char *)bytes, expected.format,
-                                        length < sizeof(expected.format) ? length : 20);
+    bool same =
+        scan->hashes
+            ? !memcmp(bytes, &expected, length < sizeof(expected) ? length : sizeof(expected))
+            : !strncmp((const char *)bytes, expected.format,
+                       length < sizeof(expected.format) ? length : sizeof(expected.format));
     audit_scan_file_name(name, sizeof(name), scan->name, scan->index);
     if (same && length >= sizeof(expected)) {
         scan->end = sizeof(expected);
@@ -156,6 +157,8 @@ static int take_records(struct audit_scan *scan, audit_scan_function take, void 
             return wrong(scan, fault, err);
         memcpy(&record, bytes, record.record.size);
         struct merkle_hash leaf = {{0}};
+        if (scan->hashes && record.record.type == AUDIT_SEAL)
+            merkle_tree_root(&scan->tree, &scan->root_before);
         if (scan->hashes) {
             merkle_leaf(&record, record.record.size, &leaf);
             merkle_tree_add(&scan->tree, &leaf);

@@ -17,6 +17,7 @@ struct audit_scan {
     int folder; // borrowed
     char name[256];
     bool forgives_tail; // what is wrong at the last file's end is left out, not an error
+    bool writable;      // open the files for writing too
     bool hashes;        // build the tree
     bool torn;          // something was wrong, at `end`
     int fd;             // of the file that is read, or was read last
@@ -25,6 +26,7 @@ struct audit_scan {
     off_t file_bytes;   // its length
     uint64_t bytes;     // of whole records and headers in all files
     struct merkle_tree tree;
+    struct merkle_hash root_before; // of a seal: of the tree without it
     // What is in memory of the file.
     off_t buffer_at;
     size_t buffer_length;

@@ -354,6 +354,7 @@ int audit_writer_open(struct audit_writer *w, int fd, struct error *err)
     if (has_checkpoint < 0)
         return -1;
     audit_scan_init(&scan, w->folder, w->name, true);
+    scan.writable = true;
     int result = audit_scan_run(&scan, take_scanned, &opening, err);
     w->fd = steal_fd(&scan.fd);
     if (result < 0) {

@@ -406,7 +406,7 @@ static int check_stall(struct audit_log *log, struct error *err)
 {
     uint64_t now = clock_now_ns(log->clock);
     uint64_t there = position(log);
-    if (there != log->seen_position || there == log->out.own || !log->ready) {
+    if (there != log->seen_position || there == log->out.own || !log->ready || !log->seen_ns) {
         log->seen_position = there;
         log->seen_ns = now;
     }

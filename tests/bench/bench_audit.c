@@ -114,7 +114,8 @@ static void measure_writer(struct bench *bench)
 static void measure_verify(struct bench *bench)
 {
     char cli[4096], log[128];
-    char *argv[] = {cli, "audit", "verify", "--state-dir", bench->work, log, NULL};
+    char *argv[] = {cli, (char *)"audit", (char *)"verify", (char *)"--state-dir", bench->work, log,
+                    NULL};
     uint64_t start;
     int output;
     snprintf(cli, sizeof(cli), "%s/guillotine", bench->programs);

@@ -151,8 +151,9 @@ static void execute(const struct bench *bench, struct run *run)
     snprintf(result, sizeof(result), "%s/port-result.json", bench->work);
     write_vm_file(bench, run->ports, file);
     unlink(audit);
-    const char *const options[] = {cli,     "run",      "--audit", audit, "--runtime-dir",
-                                   runtime, "--result", result,    file,  "--"};
+    const char *const options[] = {
+        cli,     "run",      "--audit", audit, "--state-dir", bench->work, "--runtime-dir",
+        runtime, "--result", result,    file,  "--"};
     for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
         argv[argc++] = (char *)(uintptr_t)options[i];
     for (size_t i = 0; i < 6 && run->arguments[i]; i++)

@@ -26,6 +26,9 @@
 // Room in the ring to the recorder that only the supervisor's own records use.
 #define RESERVE_BYTES (64u << 10)
 
+// More bytes than any log has.
+#define NO_BUDGET (1ull << 62)
+
 // A recorder that has records and takes none for so long has stalled.
 #define STALL_NS (30 * NS_PER_S)
 
@@ -117,10 +120,14 @@ static int fill_config(struct recorder_config *config, const struct audit_place 
     const char *name = slash ? slash + 1 : place->path;
     *config =
         (struct recorder_config){.format = RECORDER_FORMAT, .rotate_bytes = place->rotate_bytes};
-    if (strlen(name) >= sizeof(config->name) || strlen(place->vm) >= sizeof(config->vm))
+    static const char suffix[] = ".audit";
+    bool is_log =
+        strlen(name) > sizeof(suffix) && !strcmp(name + strlen(name) + 1 - sizeof(suffix), suffix);
+    if (strlen(name) >= RECORDER_LOG_SIZE)
         return error_set(err, EXIT_STATUS_USAGE, ENAMETOOLONG, "audit log %s", place->path);
     memcpy(config->name, name, strlen(name));
-    memcpy(config->vm, place->vm, strlen(place->vm));
+    memcpy(config->log, name, strlen(name) - (is_log ? sizeof(suffix) - 1 : 0));
+    snprintf(config->path, sizeof(config->path), "%s", place->path);
     return 0;
 }
 
@@ -273,7 +280,7 @@ static bool may_take(struct audit_log *log)
 {
     if (!log->budget_bytes)
         return true;
-    if (log->ready && !log->full && log->bytes + RESERVE_BYTES >= log->budget_bytes) {
+    if (log->ready && !log->full && log->bytes >= log->budget_bytes) {
         log->full = true;
         fprintf(stderr,
                 "guillotine: the audit log has used up its budget of %llu bytes: ports "
@@ -297,12 +304,14 @@ static int refuse(const struct audit_ring *ring, struct error *err)
 
 // Copies records on, as long as there is room.
 static int forward(struct audit_log *log, struct audit_ring *ring, uint64_t available,
-                   struct error *err)
+                   uint64_t most, struct error *err)
 {
     uint64_t wall_ns = clock_wall_ns(log->clock);
     uint64_t room = shared_ring_space(&log->out);
+    uint64_t stop = log->bytes + most;
     static struct audit_record_data copy; // one thread
-    while (ring->ahead < available && room >= RESERVE_BYTES + AUDIT_RECORD_MAX) {
+    while (ring->ahead < available && room >= RESERVE_BYTES + AUDIT_RECORD_MAX &&
+           log->bytes < stop) {
         struct audit_record *record = &copy.record;
         uint64_t left = available - ring->ahead;
         if (left < sizeof(*record))
@@ -327,14 +336,15 @@ static int forward(struct audit_log *log, struct audit_ring *ring, uint64_t avai
     return 0;
 }
 
-static int take(struct audit_log *log, struct audit_ring *ring, bool *wake, struct error *err)
+static int take(struct audit_log *log, struct audit_ring *ring, uint64_t most, bool *wake,
+                struct error *err)
 {
     uint64_t available = shared_ring_available(&ring->ring);
     if (available == UINT64_MAX || available % 8 || available < ring->ahead)
         return error_set(err, EXIT_STATUS_ISOLATED, 0, "audit ring of the %s: impossible index",
                          audit_source_name(ring->source));
     uint64_t before = log->out.own;
-    int result = available > ring->ahead ? forward(log, ring, available, err) : 0;
+    int result = available > ring->ahead ? forward(log, ring, available, most, err) : 0;
     if (log->out.own != before)
         publish(log);
     release(log, ring, wake);
@@ -344,7 +354,8 @@ static int take(struct audit_log *log, struct audit_ring *ring, bool *wake, stru
 int audit_log_take(struct audit_log *log, struct audit_ring *ring, bool *wake, struct error *err)
 {
     if (may_take(log))
-        return take(log, ring, wake, err);
+        return take(log, ring, log->budget_bytes ? log->budget_bytes - log->bytes : NO_BUDGET, wake,
+                    err);
     release(log, ring, wake);
     return 0;
 }
@@ -463,7 +474,7 @@ int audit_log_take_all(struct audit_log *log, struct audit_ring *ring, uint64_t 
     uint64_t deadline_ns = clock_now_ns(log->clock) + timeout_ns;
     bool wake = false;
     for (;;) {
-        if (take(log, ring, &wake, err) < 0)
+        if (take(log, ring, NO_BUDGET, &wake, err) < 0)
             return -1;
         uint64_t available = shared_ring_available(&ring->ring);
         if (available == UINT64_MAX || available <= ring->ahead)

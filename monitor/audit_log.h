@@ -62,7 +62,6 @@ struct audit_log {
 struct audit_place {
     const char *path;
     const char *state_dir; // with the key
-    const char *vm;        // name
     const char *witness;   // file to which every checkpoint is appended too, or NULL
     uint64_t rotate_bytes; // or 0
     uint64_t budget_bytes; // or 0

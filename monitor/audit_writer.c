@@ -65,7 +65,7 @@ const struct audit_files audit_files_host = {
 
 static int fail(const struct audit_writer *w, const char *what, struct error *err)
 {
-    return error_set(err, EXIT_STATUS_ISOLATED, errno, "audit log %s: %s", w->name, what);
+    return error_set(err, EXIT_STATUS_ISOLATED, errno, "audit log %s: %s", w->path, what);
 }
 
 static int refuse(const struct audit_writer *w, const char *what, struct error *err)
@@ -73,7 +73,7 @@ static int refuse(const struct audit_writer *w, const char *what, struct error *
     return error_set(err, EXIT_STATUS_BAD_FILE, 0,
                      "audit log %s: %s: check it with guillotine audit verify and move it away, "
                      "with its other files",
-                     w->name, what);
+                     w->path, what);
 }
 
 static int write_all(const struct audit_writer *w, int fd, const void *data, size_t length,
@@ -305,9 +305,9 @@ static int read_checkpoint(struct audit_writer *w, struct checkpoint *checkpoint
     if (length < 0)
         return fail(w, "read its checkpoint", err);
     if (checkpoint_open(checkpoint, text, (size_t)length, &w->secret->key, err) < 0)
-        return error_wrap(err, "audit log %s", w->name);
+        return error_wrap(err, "audit log %s", w->path);
     if (strcmp(checkpoint->origin, w->origin) != 0)
-        return refuse(w, "its checkpoint is of another VM", err);
+        return refuse(w, "its checkpoint is of another log", err);
     return 1;
 }
 
@@ -358,7 +358,7 @@ int audit_writer_open(struct audit_writer *w, int fd, struct error *err)
     int result = audit_scan_run(&scan, take_scanned, &opening, err);
     w->fd = steal_fd(&scan.fd);
     if (result < 0) {
-        error_wrap(err, "audit log %s", w->name);
+        error_wrap(err, "audit log %s", w->path);
     } else if (!has_checkpoint && scan.tree.size) {
         result = refuse(w, "its checkpoint is missing", err);
     } else if (!has_checkpoint) {

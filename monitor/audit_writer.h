@@ -12,6 +12,7 @@
 #include "signed_note.h"
 
 #define AUDIT_WRITER_NAME_SIZE 240u
+#define AUDIT_WRITER_PATH_SIZE 300u
 #define AUDIT_WRITER_MAX_FILES 1000000u
 
 // Whatever changes files; tests record it. Each returns as the system call of its name does.
@@ -35,6 +36,7 @@ struct audit_writer {
     int folder;                        // borrowed
     int witness;                       // appended to, or -1; borrowed
     char name[AUDIT_WRITER_NAME_SIZE]; // of the first file, in `folder`
+    char path[AUDIT_WRITER_PATH_SIZE]; // for messages
     char origin[NOTE_ORIGIN_SIZE];
     uint64_t rotate_bytes;                             // a file is not longer than this, or 0
     const struct note_secret *secret;                  // borrowed

@@ -304,7 +304,6 @@ static int find_places(const struct run_options *options, struct supervisor *sup
     supervisor->audit_place = (struct audit_place){
         .path = places->audit,
         .state_dir = places->state_dir,
-        .vm = vm->name,
         .witness = options->witness ? options->witness : vm->audit_witness,
         .rotate_bytes = vm->audit_rotate_bytes,
         .budget_bytes = vm->audit_budget_bytes,

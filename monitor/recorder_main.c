@@ -81,8 +81,8 @@ static int receive(int *fds, struct error *err)
         fd_message_receive(RECORDER_CHANNEL_FD, &config, sizeof(config), fds, &count, err);
     if (length != (ssize_t)sizeof(config) || count < RECORDER_FD_WITNESS ||
         memcmp(config.format, RECORDER_FORMAT, sizeof(RECORDER_FORMAT)) != 0 ||
-        config.name[sizeof(config.name) - 1] || config.vm[sizeof(config.vm) - 1] ||
-        strchr(config.name, '/'))
+        config.name[sizeof(config.name) - 1] || config.log[sizeof(config.log) - 1] ||
+        config.path[sizeof(config.path) - 1] || strchr(config.name, '/'))
         return error_set(err, EXIT_STATUS_INTERNAL, 0, "recorder: bad configuration");
     if (dup3(fds[RECORDER_FD_FOLDER], RECORDER_FOLDER_FD, O_CLOEXEC) < 0 ||
         map_shared(fds, err) < 0 || log_key_read(fds[RECORDER_FD_KEY], &self.secret, err) < 0)
@@ -98,7 +98,8 @@ static int receive(int *fds, struct error *err)
     w->secret = &self.secret;
     w->progress = tell_progress;
     memcpy(w->name, config.name, sizeof(w->name));
-    snprintf(w->origin, sizeof(w->origin), "%s/%s", self.secret.key.name, config.vm);
+    memcpy(w->path, config.path, sizeof(w->path));
+    snprintf(w->origin, sizeof(w->origin), "%s/%s", self.secret.key.name, config.log);
     return 0;
 }
 

@@ -11,7 +11,7 @@
 #define RECORDER_CHANNEL_FD 3
 #define RECORDER_FOLDER_FD  32 // the one folder in which it opens files
 #define RECORDER_RING_BYTES (4u << 20)
-#define RECORDER_VM_SIZE    64u
+#define RECORDER_LOG_SIZE   120u
 
 // Descriptors that come with the configuration.
 enum recorder_fd {
@@ -30,7 +30,8 @@ enum recorder_fd {
 struct recorder_config {
     char format[32];
     char name[AUDIT_WRITER_NAME_SIZE];
-    char vm[RECORDER_VM_SIZE];
+    char log[RECORDER_LOG_SIZE]; // name without its ending: the checkpoints' origin ends in it
+    char path[AUDIT_WRITER_PATH_SIZE];
     uint64_t rotate_bytes;
 };
 

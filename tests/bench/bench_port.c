@@ -170,9 +170,6 @@ static void execute(const struct bench *bench, struct run *run)
     bench_wait(pid, run->stop_ns ? SIGNAL_STATUS_BASE + SIGTERM : 0);
     read_log(run, audit);
     unlink(audit);
-    char checkpoint[160];
-    snprintf(checkpoint, sizeof(checkpoint), "%s.checkpoint", audit);
-    unlink(checkpoint);
 
     char *json = bench_read_file(result, NULL);
     uint64_t requests = (uint64_t)bench_json_number(json, "requests");

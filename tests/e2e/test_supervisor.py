@@ -118,8 +118,8 @@ def run_fallen(arguments, log):
     program = os.path.join(folder, "guillotine")
     shutil.copy(bench.guillotine, program)
     shutil.copy(bench.guests["fallen_vmm"], os.path.join(folder, "guillotine-vmm"))
-    backend = os.path.join(os.path.dirname(bench.guillotine), "guillotine-backend")
-    shutil.copy(backend, folder)
+    for other in ("guillotine-backend", "guillotine-recorder"):
+        shutil.copy(os.path.join(os.path.dirname(bench.guillotine), other), folder)
     return subprocess.run([program, "run", *bench.directories(), "--audit", log, *arguments],
                           capture_output=True, timeout=20, check=False, stdin=subprocess.DEVNULL)
 

@@ -26,6 +26,9 @@
 // Room in the ring to the recorder that only the supervisor's own records use.
 #define RESERVE_BYTES (64u << 10)
 
+// Ten milliseconds each.
+#define LOCK_TRIES 100u
+
 // More bytes than any log has.
 #define NO_BUDGET (1ull << 62)
 
@@ -83,7 +86,13 @@ static int open_file(const char *path, struct error *err)
     if (fd < 0)
         return error_set(err, errno == EISDIR ? EXIT_STATUS_BAD_FILE : EXIT_STATUS_RESOURCES, errno,
                          "audit log %s", path);
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+    // The recorder of a run that was killed a moment ago may still be writing what that had said.
+    int locked = flock(fd, LOCK_EX | LOCK_NB);
+    for (unsigned tries = 0; locked < 0 && tries < LOCK_TRIES; tries++) {
+        poll(NULL, 0, 10);
+        locked = flock(fd, LOCK_EX | LOCK_NB);
+    }
+    if (locked < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, 0, "audit log %s is in use by another VM",
                          path);
     return check_beginning(fd, path, err) < 0 ? -1 : steal_fd(&fd);

@@ -135,7 +135,7 @@ def add_lie(name):
         assert all(byte >= 0x20 or byte == 0x0a for byte in done.stderr), done.stderr
         assert done.stderr.count(b"\n") == 1, done.stderr
         records = bench.audit(log)
-        assert [record["type"] for record in records] == ["start", "level", "end"], records
+        assert [record["type"] for record in records] == ["start", "level", "end", "seal"], records
         assert records[1]["level"] == "offline", records
 
 

@@ -64,17 +64,21 @@ static void drop_bounding_set(void)
     }
 }
 
-static void drop_identity(uint32_t *missing)
+static void drop_identity(uint32_t uid, uint32_t gid, uint32_t *missing)
 {
     if (geteuid() != 0 || getuid() != 0)
         return; // already somebody without rights of its own beyond the caller's
-    if (syscall(SYS_setgroups, 0, NULL) < 0 ||
-        syscall(SYS_setresgid, UNPRIVILEGED_ID, UNPRIVILEGED_ID, UNPRIVILEGED_ID) < 0 ||
-        syscall(SYS_setresuid, UNPRIVILEGED_ID, UNPRIVILEGED_ID, UNPRIVILEGED_ID) < 0)
+    if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, gid, gid, gid) < 0 ||
+        syscall(SYS_setresuid, uid, uid, uid) < 0)
         *missing |= SANDBOX_LAYER_IDENTITY;
 }
 
 int sandbox_enter(uint32_t *missing, struct error *err)
+{
+    return sandbox_enter_as(UNPRIVILEGED_ID, UNPRIVILEGED_ID, missing, err);
+}
+
+int sandbox_enter_as(uint32_t uid, uint32_t gid, uint32_t *missing, struct error *err)
 {
     static const struct rlimit none = {0, 0};
 
@@ -88,7 +92,7 @@ int sandbox_enter(uint32_t *missing, struct error *err)
 
     drop_bounding_set();
     if (privileged)
-        drop_identity(missing);
+        drop_identity(uid, gid, missing);
     if (drop_capabilities() < 0)
         *missing |= SANDBOX_LAYER_CAPABILITIES;
     setrlimit(RLIMIT_CORE, &none);

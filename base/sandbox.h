@@ -22,6 +22,10 @@ enum sandbox_layer {
 // host denied. Fails only where going on would leave less than the process had before.
 int sandbox_enter(uint32_t *missing, struct error *err);
 
+// Same for a process that makes files in a folder of `uid` and `gid`: it becomes that user instead
+// of one without rights, and reaches only what it has open.
+int sandbox_enter_as(uint32_t uid, uint32_t gid, uint32_t *missing, struct error *err);
+
 // Installs a system-call filter, as seccomp_compile made it, on the calling thread, for good.
 int sandbox_install(const struct sock_filter *filter, size_t count, struct error *err);
 

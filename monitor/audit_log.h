@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The audit log file: stamps records and appends them, whole, in batches.
+// The supervisor's end of the audit log: checks and stamps records and hands them to the recorder,
+// the process that writes the file (recorder_main.c).
+//
+// A writer's ring gives its room back only when the recorder has the records in the file, and from
+// Probation on durable: a recorder that is late stops the ports, nothing is lost.
 #ifndef MONITOR_AUDIT_LOG_H
 #define MONITOR_AUDIT_LOG_H
 
@@ -11,10 +15,9 @@
 #include "audit_record.h"
 #include "clock.h"
 #include "error.h"
-#include "level.h"
+#include "payload_digest.h"
+#include "recorder_protocol.h"
 #include "shared_ring.h"
-
-#define AUDIT_LOG_BATCH 512u
 
 // A ring that somebody else writes.
 struct audit_ring {
@@ -23,39 +26,91 @@ struct audit_ring {
     uint64_t next;       // sequence that its next record must have
     uint32_t first_port; // records may be about ports from this one ...
     uint32_t ports;      // ... this many
-    // Pages of the level; from Probation on nothing is consumed before it is on the disk. NULL: by
-    // the level of nobody.
-    const struct level_page *levels[2];
     // What its records say was allowed, in all.
     uint64_t requests;
     uint64_t bytes;
     uint64_t reply_bytes;
+    // Bytes that are with the recorder and still in this ring; and, of these, bytes that may be
+    // consumed when the recorder has come to a position.
+    uint64_t ahead;
+    uint64_t mark_bytes;
+    uint64_t mark_position;
 };
 
 struct audit_log {
-    int fd;
+    int fd; // the log's first file, locked
     const struct clock *clock;
-    uint64_t sequence; // of the next record in this run
-    off_t whole;       // bytes of the file that are whole records
-    size_t used;       // records in `batch`
-    struct audit_record batch[AUDIT_LOG_BATCH];
+    uint64_t sequence;      // of the next record in this run
+    struct shared_ring out; // to the recorder
+    int ring_fd;
+    int channel;
+    int wake_own;      // eventfd: the recorder has made room, or says something
+    int wake_recorder; // eventfd
+    pid_t pid;
+    int pidfd;
+    bool ready;            // the recorder has the log open
+    bool finished;         // the log is sealed
+    bool full;             // the budget is used up: rings are not emptied any more
+    uint64_t budget_bytes; // or 0
+    uint64_t bytes;        // of the log, with what is with the recorder; known once it is ready
+    uint64_t generation;   // in the last AUDIT_STATE record of earlier runs, or 0; once it is ready
+    struct payload_digests digests;
+    uint64_t sync_asked;
+    uint64_t sync_done;
+    uint64_t seen_position; // of the recorder, and when it was seen to come there
+    uint64_t seen_ns;
 };
 
-// Opens or creates a log for appending, under an exclusive lock: one writer per file. A file that
-// is not a log of this format is refused.
-int audit_log_open(struct audit_log *log, const char *path, const struct clock *clock,
+// Where a log is and how it is written.
+struct audit_place {
+    const char *path;
+    const char *state_dir; // with the key
+    const char *witness;   // file to which every checkpoint is appended too, or NULL
+    uint64_t rotate_bytes; // or 0
+    uint64_t budget_bytes; // or 0
+    uint64_t state_cookie; // of the VM's AUDIT_STATE records
+};
+
+// No log: everything is -1.
+void audit_log_init(struct audit_log *log, const struct clock *clock);
+
+// Makes the ring to the recorder. Records can be appended from now on.
+int audit_log_prepare(struct audit_log *log, struct error *err);
+
+// Opens or creates the log under an exclusive lock, one run per file, and starts its recorder, but
+// does not wait for it: audit_log_serve reports what becomes of it. `level_fd` is the page of the
+// supervisor's level. A file that is not a log of this format is refused at once.
+int audit_log_open(struct audit_log *log, const struct audit_place *place, int level_fd,
                    struct error *err);
 
-// Appends a record of the supervisor itself.
+// Appends a record of the supervisor itself, and data of at most AUDIT_DATA_MAX bytes. Fails if the
+// recorder is so far behind that the room kept for these records is used up.
 int audit_log_append(struct audit_log *log, const struct audit_record *record, struct error *err);
+int audit_log_append_data(struct audit_log *log, const struct audit_record *record,
+                          const void *data, uint32_t length, struct error *err);
 
-// Moves what is in a ring to the log. *wake is set if its writer waits for room. A ring whose
-// contents are not records in sequence is an error: the log would lie.
+// Hands what is in a ring to the recorder, as far as there is room, and gives the ring back what
+// the recorder is done with. *wake is set if its writer waits for room. A ring whose contents are
+// not records in sequence is an error without code: the log would lie.
 int audit_log_take(struct audit_log *log, struct audit_ring *ring, bool *wake, struct error *err);
 
-// Writes the batch to the file.
-int audit_log_flush(struct audit_log *log, struct error *err);
+// Same at the ring's end: everything, waiting at most `timeout_ns` for the recorder, budget or not.
+int audit_log_take_all(struct audit_log *log, struct audit_ring *ring, uint64_t timeout_ns,
+                       struct error *err);
 
+// Before the supervisor sleeps: asks for wake-ups about a ring. True if there is work now.
+bool audit_log_wait(struct audit_log *log, struct audit_ring *ring);
+
+// Reads what the recorder says, without waiting. An error: the log cannot be written any more.
+int audit_log_serve(struct audit_log *log, struct error *err);
+
+// Waits until all records so far are durable.
+int audit_log_wait_durable(struct audit_log *log, uint64_t timeout_ns, struct error *err);
+
+// Waits until the log is written to its end, sealed and closed.
+int audit_log_finish(struct audit_log *log, uint64_t timeout_ns, struct error *err);
+
+// Ends the recorder, if it has not ended, and releases everything.
 void audit_log_close(struct audit_log *log);
 
 #endif

@@ -35,10 +35,11 @@ static int open_audit(struct backend_process *backend, const struct vmm_process 
     backend->audit_fd = shared_ring_create("guillotine-audit", bytes, err);
     if (backend->audit_fd < 0)
         return -1;
-    backend->audit = (struct audit_ring){.source = AUDIT_SOURCE_BACKEND,
-                                         .first_port = backend->port,
-                                         .ports = 1,
-                                         .levels = {vmm->level_own, vmm->level_vmm}};
+    backend->audit = (struct audit_ring){
+        .source = AUDIT_SOURCE_BACKEND,
+        .first_port = backend->port,
+        .ports = 1,
+    };
     return shared_ring_map(&backend->audit.ring, backend->audit_fd, bytes, err);
 }
 

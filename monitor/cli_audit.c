@@ -1,171 +1,208 @@
 // SPDX-License-Identifier: Apache-2.0
-// guillotine audit: prints an audit log.
+// guillotine audit: prints audit logs, and follows those that are written.
+#include "cli_audit.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "audit_record.h"
+#include "audit_print.h"
 #include "cleanup.h"
 #include "cli.h"
-#include "level.h"
-#include "port_policy.h"
-#include "queue_rule.h"
-#include "violation.h"
+#include "clock.h"
+#include "number.h"
 
-static void print_json(const struct audit_record *record, const char *time)
+#define FOLLOW_NS (100 * (long)NS_PER_MS)
+
+struct cat_options {
+    bool json;
+    bool follow;
+    const char *path;
+    const char *type;
+    const char *decision;
+    uint64_t port; // UINT64_MAX: any; the same for the request
+    uint64_t request;
+    uint64_t since_ns;
+    uint64_t until_ns;
+    bool sealed; // the last record that was read is a seal
+};
+
+static int help(int status)
 {
-    printf("{\"sequence\":%" PRIu64 ",\"time\":\"%s\",\"now_ns\":%" PRIu64
-           ",\"source\":\"%s\",\"type\":\"%s\",\"level\":\"%s\"",
-           record->sequence, time, record->now_ns, audit_source_name(record->source),
-           audit_type_name(record->type), level_name(record->level));
-    if (record->port != AUDIT_NO_PORT)
-        printf(",\"port\":%u,\"request\":%" PRIu64 ",\"cookie\":%" PRIu64
-               ",\"operation\":%u,\"argument\":%" PRIu64 ",\"length_bytes\":%u,\"status\":%u,"
-               "\"decision\":\"%s\",\"rule\":\"%s\"",
-               record->port, record->request, record->cookie, record->operation, record->argument,
-               record->length, record->status, audit_decision_name(record->decision),
-               policy_rule_name(record->rule));
-    if (record->type == AUDIT_VIOLATION)
-        printf(",\"violation\":\"%s\",\"address\":%" PRIu64, violation_name(record->detail),
-               record->argument);
-    else if (record->type == AUDIT_ANOMALY)
-        printf(",\"queue_rule\":\"%s\",\"detail\":%u", queue_rule_name(record->detail),
-               record->detail);
-    else if (record->type == AUDIT_BACKEND)
-        printf(",\"event\":\"%s\"", audit_backend_event_name(record->detail));
-    else if (record->type == AUDIT_ORDER)
-        printf(",\"order\":\"%s\"", audit_order_name(record->detail));
-    else if (record->type == AUDIT_HEARTBEAT)
-        printf(",\"lost\":\"%s\",\"argument\":%" PRIu64, audit_heartbeat_name(record->detail),
-               record->argument);
-    else
-        printf(",\"detail\":%u", record->detail);
-    printf("}\n");
+    printf("Usage: guillotine audit cat|follow [--json] [FILTERS] FILE.audit\n"
+           "       guillotine audit verify [--key KEY] [--checkpoint FILE] [--json] FILE.audit\n"
+           "       guillotine audit prove --record N | --from SIZE [--key KEY] FILE.audit\n"
+           "\n"
+           "cat     prints the records, one a line: every request with the decision and the rule\n"
+           "        that made it, every completion, anomaly, violation and level\n"
+           "follow  goes on printing until the log is sealed\n"
+           "verify  checks that the log is what was signed, whole and unchanged\n"
+           "prove   prints a proof, as JSON, that a record is in the log (--record), or that the\n"
+           "        log of SIZE records is the beginning of this one (--from)\n"
+           "\n"
+           "Filters: --type TYPE, --port N, --decision DECISION, --request N,\n"
+           "         --since TIME, --until TIME (2030-01-31T12:00:00Z)\n"
+           "KEY is a file or the key itself (default: keys/log.pub in the state directory;\n"
+           "--state-dir DIR). The checkpoint is FILE.audit.checkpoint unless another is given.\n"
+           "\n"
+           "Examples:\n"
+           "  guillotine audit cat --decision deny --json vm.audit\n"
+           "  guillotine audit verify --checkpoint seen-yesterday vm.audit\n"
+           "  guillotine audit prove --record 17 vm.audit > proof.json\n");
+    return status;
 }
 
-static void print_line(const struct audit_record *record, const char *time)
+int cli_audit_open(struct audit_scan *scan, int *folder, const char *path, struct error *err)
 {
-    printf("%s %6" PRIu64 " %-10s %-11s", time, record->sequence, audit_source_name(record->source),
-           audit_type_name(record->type));
-    switch (record->type) {
-    case AUDIT_REQUEST:
-        printf(" port %u request %" PRIu64 " operation %u %u bytes: %s (%s)", record->port,
-               record->request, record->operation, record->length,
-               audit_decision_name(record->decision), policy_rule_name(record->rule));
-        break;
-    case AUDIT_COMPLETION:
-        printf(" port %u request %" PRIu64 " status %u %u bytes%s", record->port, record->request,
-               record->status, record->length,
-               record->decision == AUDIT_DECISION_GATE ? ", not delivered: gate" : "");
-        break;
-    case AUDIT_ANOMALY:
-        printf(" port %u %s descriptor %" PRIu64, record->port, queue_rule_name(record->detail),
-               record->argument);
-        break;
-    case AUDIT_VIOLATION:
-        printf(" %s at 0x%" PRIx64, violation_name(record->detail), record->argument);
-        break;
-    case AUDIT_LEVEL:
-        printf(" %s", level_name(record->level));
-        break;
-    case AUDIT_BACKEND:
-        printf(" port %u %s", record->port, audit_backend_event_name(record->detail));
-        break;
-    case AUDIT_ORDER:
-        printf(" port %u %s %u bytes", record->port, audit_order_name(record->detail),
-               record->length);
-        break;
-    case AUDIT_HEARTBEAT:
-        printf(" %s lost", audit_heartbeat_name(record->detail));
-        break;
-    default:
-        break;
-    }
-    printf("\n");
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    char where[4096];
+    if (!*name || strlen(name) > 240 || strlen(path) >= sizeof(where))
+        return error_set(err, EXIT_STATUS_USAGE, 0, "%s is not the name of a log", path);
+    snprintf(where, sizeof(where), "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    *folder = open(where, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*folder < 0)
+        return error_set(err, EXIT_STATUS_BAD_FILE, errno, "%s", where);
+    audit_scan_init(scan, *folder, name, false);
+    return 0;
 }
 
-static void format_time(uint64_t wall_ns, char *text, size_t size)
+static bool matches(const struct cat_options *options, const struct audit_record *record)
 {
-    time_t seconds = (time_t)(wall_ns / 1000000000ull);
-    struct tm parts;
-    char date[32];
-    gmtime_r(&seconds, &parts);
-    strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &parts);
-    snprintf(text, size, "%s.%06uZ", date, (unsigned)(wall_ns / 1000 % 1000000));
+    return (!options->type || !strcmp(options->type, audit_type_name(record->type))) &&
+           (!options->decision ||
+            !strcmp(options->decision, audit_decision_name(record->decision))) &&
+           (options->port == UINT64_MAX || options->port == record->port) &&
+           (options->request == UINT64_MAX || options->request == record->request) &&
+           record->wall_ns >= options->since_ns && record->wall_ns <= options->until_ns;
 }
 
-static int cat(const char *path, bool json)
+static int show(void *context, const struct audit_scan *scan,
+                const struct audit_record_data *record, const struct merkle_hash *leaf,
+                struct error *err)
 {
+    struct cat_options *options = context;
+    (void)scan;
+    (void)leaf;
+    (void)err;
+    options->sealed = record->record.type == AUDIT_SEAL;
+    if (matches(options, &record->record))
+        audit_print(record, options->json);
+    return ferror(stdout) ? 1 : 0;
+}
+
+static int cat(struct cat_options *options)
+{
+    static struct audit_scan scan; // large
     struct error err;
-    char header[AUDIT_FILE_HEADER_BYTES];
-    static const char expected[AUDIT_FILE_HEADER_BYTES] = AUDIT_FORMAT "\n";
-    struct audit_record record;
-    FILE *file = fopen(path, "re");
-    struct stat status;
-    if (!file || fstat(fileno(file), &status) < 0 || !S_ISREG(status.st_mode)) {
-        error_set(&err, EXIT_STATUS_BAD_FILE, file ? 0 : errno, "%s%s", path,
-                  file ? " is not a regular file" : "");
+    cleanup_fd int folder = -1;
+    if (cli_audit_open(&scan, &folder, options->path, &err) < 0)
         return cli_fail(&err);
+    scan.hashes = false;
+    scan.forgives_tail = options->follow;
+    int result = audit_scan_run(&scan, show, options, &err);
+    while (result == 0 && options->follow && !options->sealed) {
+        const struct timespec pause = {0, FOLLOW_NS};
+        fflush(stdout);
+        nanosleep(&pause, NULL);
+        result = audit_scan_more(&scan, show, options, &err);
     }
-    if (fread(header, sizeof(header), 1, file) != 1 || memcmp(header, expected, sizeof(header))) {
-        error_set(&err, EXIT_STATUS_BAD_FILE, 0, "%s is not an audit log of format %s", path,
-                  AUDIT_FORMAT);
-        fclose(file);
-        return cli_fail(&err);
+    audit_scan_close(&scan);
+    fflush(stdout);
+    return result < 0 ? cli_fail(&err) : EXIT_STATUS_OK;
+}
+
+// RFC 3339, in UTC.
+static int parse_time(const char *text, uint64_t *wall_ns, struct error *err)
+{
+    struct tm parts = {0};
+    int used = 0;
+    if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d%n", &parts.tm_year, &parts.tm_mon, &parts.tm_mday,
+               &parts.tm_hour, &parts.tm_min, &parts.tm_sec, &used) != 6 ||
+        used != 19 || strcmp(text + used, "Z") != 0 || parts.tm_year < 1970 || parts.tm_mon < 1 ||
+        parts.tm_mon > 12)
+        return error_set(err, EXIT_STATUS_USAGE, 0, "%s: write times as 2030-01-31T12:00:00Z",
+                         text);
+    parts.tm_year -= 1900;
+    parts.tm_mon -= 1;
+    *wall_ns = (uint64_t)timegm(&parts) * NS_PER_S;
+    return 0;
+}
+
+static int known_name(const char *text, const char *(*name)(unsigned number), struct error *err)
+{
+    for (unsigned i = 0; i < 64; i++) {
+        if (!strcmp(name(i), text) && strcmp(text, "unknown") != 0)
+            return 0;
     }
-    size_t n;
-    while ((n = fread(&record, 1, sizeof(record), file)) == sizeof(record)) {
-        char time[64];
-        format_time(record.wall_ns, time, sizeof(time));
-        if (json)
-            print_json(&record, time);
+    return error_set(err, EXIT_STATUS_USAGE, 0, "there is no record with '%s'", text);
+}
+
+// Takes an option with its value. Returns 0 or -1.
+static int take_filter(struct cat_options *options, const char *name, const char *value,
+                       struct error *err)
+{
+    if (!strcmp(name, "--type")) {
+        options->type = value;
+        return known_name(value, audit_type_name, err);
+    }
+    if (!strcmp(name, "--decision")) {
+        options->decision = value;
+        return known_name(value, audit_decision_name, err);
+    }
+    if (!strcmp(name, "--port"))
+        return number_parse(value, 0, AUDIT_NO_PORT - 1, &options->port, err);
+    if (!strcmp(name, "--request"))
+        return number_parse(value, 0, UINT64_MAX - 1, &options->request, err);
+    if (!strcmp(name, "--since"))
+        return parse_time(value, &options->since_ns, err);
+    if (!strcmp(name, "--until"))
+        return parse_time(value, &options->until_ns, err);
+    return error_set(err, EXIT_STATUS_USAGE, 0, "unexpected argument %s", name);
+}
+
+static int run_cat(int argc, char **argv)
+{
+    struct cat_options options = {
+        .follow = !strcmp(argv[0], "follow"),
+        .port = UINT64_MAX,
+        .request = UINT64_MAX,
+        .until_ns = UINT64_MAX,
+    };
+    struct error err;
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--json"))
+            options.json = true;
+        else if (argv[i][0] != '-' && !options.path)
+            options.path = argv[i];
+        else if (argv[i][0] != '-' || i + 1 == argc)
+            return cli_usage("audit", "unexpected argument %s", argv[i]);
+        else if (take_filter(&options, argv[i], argv[i + 1], &err) < 0)
+            return cli_usage("audit", "%s", err.text);
         else
-            print_line(&record, time);
-        // Data behind the record.
-        if (record.size > sizeof(record) && record.size <= sizeof(record) + AUDIT_PIECE_BYTES &&
-            fseek(file, (long)(record.size - sizeof(record)), SEEK_CUR) < 0)
-            break;
+            i++;
     }
-    fclose(file);
-    if (n) {
-        error_set(&err, EXIT_STATUS_BAD_FILE, 0, "%s ends inside a record", path);
-        return cli_fail(&err);
-    }
-    return EXIT_STATUS_OK;
+    if (!options.path)
+        return cli_usage("audit", "give one audit log");
+    return cat(&options);
 }
 
 int cli_audit(int argc, char **argv)
 {
-    bool json = false;
-    const char *path = NULL;
-    bool wants_help = argc < 2;
-    for (int i = 1; i < argc; i++)
-        wants_help = wants_help || !strcmp(argv[i], "--help") || !strcmp(argv[i], "-h");
-    if (wants_help) {
-        printf("Usage: guillotine audit cat [--json] FILE.audit\n\n"
-               "Prints the records of an audit log, one a line: every request with the decision\n"
-               "and the rule that made it, every completion, anomaly, violation and level.\n\n"
-               "Example:\n  guillotine audit cat --json vm.audit | jq "
-               "'select(.decision==\"deny\")'\n");
-        return argc < 2 ? EXIT_STATUS_USAGE : EXIT_STATUS_OK;
+    if (argc < 2)
+        return help(EXIT_STATUS_USAGE);
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+            return help(EXIT_STATUS_OK);
     }
-    if (strcmp(argv[1], "cat"))
-        return cli_usage("audit", "unknown command '%s'", argv[1]);
-    for (int i = 2; i < argc; i++) {
-        if (!strcmp(argv[i], "--json"))
-            json = true;
-        else if (argv[i][0] == '-' || path)
-            return cli_usage("audit", "unexpected argument %s", argv[i]);
-        else
-            path = argv[i];
-    }
-    if (!path)
-        return cli_usage("audit", "give one audit log");
-    return cat(path, json);
+    if (!strcmp(argv[1], "cat") || !strcmp(argv[1], "follow"))
+        return run_cat(argc - 1, argv + 1);
+    if (!strcmp(argv[1], "verify"))
+        return cli_audit_verify(argc - 1, argv + 1);
+    if (!strcmp(argv[1], "prove"))
+        return cli_audit_prove(argc - 1, argv + 1);
+    return cli_usage("audit", "unknown command '%s'", argv[1]);
 }

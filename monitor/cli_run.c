@@ -20,6 +20,7 @@ struct run_options {
     const char *runtime_dir;
     const char *state_dir;
     const char *audit;
+    const char *witness;
     const char *result;
     const char *expect;
     const char *watchdog_device;
@@ -42,6 +43,7 @@ enum run_option {
     OPTION_HYPERVISOR_CORES,
     OPTION_NAME,
     OPTION_AUDIT,
+    OPTION_WITNESS,
     OPTION_RESULT,
     OPTION_EXPECT,
     OPTION_REQUIRE,
@@ -81,6 +83,9 @@ static const struct {
     {{"audit", 1, NULL, OPTION_AUDIT},
      "FILE.audit",
      "audit log (default: NAME.audit in the state directory)"},
+    {{"witness", 1, NULL, OPTION_WITNESS},
+     "FILE",
+     "append every signed checkpoint of the audit log to FILE too"},
     {{"result", 1, NULL, OPTION_RESULT}, "FILE", "write how the run ended as JSON"},
     {{"expect", 1, NULL, OPTION_EXPECT},
      "OUTCOME",
@@ -224,6 +229,9 @@ static int apply(int option, const char *value, struct run_options *options,
             return error_set(err, EXIT_STATUS_USAGE, 0,
                              "--audit %s: an audit log's name ends in .audit", value);
         return 0;
+    case OPTION_WITNESS:
+        options->witness = value;
+        return 0;
     case OPTION_RESULT:
         options->result = value;
         return 0;
@@ -338,22 +346,36 @@ static int complete(struct vm_description *vm, const struct run_options *options
     return 0;
 }
 
-static int find_places(const struct run_options *options, const struct vm_description *vm,
-                       char runtime_dir[PATH_MAX], char state_dir[PATH_MAX], char audit[PATH_MAX],
-                       struct error *err)
+// The directories, and where the audit log goes.
+struct run_places {
+    char runtime_dir[PATH_MAX];
+    char state_dir[PATH_MAX];
+    char audit[PATH_MAX];
+};
+
+static int find_places(const struct run_options *options, struct supervisor *supervisor,
+                       struct run_places *places, struct error *err)
 {
+    const struct vm_description *vm = &supervisor->vm;
     char name[VM_NAME_SIZE + 16];
     const char *given = options->audit ? options->audit : vm->audit_path;
-    if (paths_runtime_dir(options->runtime_dir, runtime_dir, err) < 0 ||
-        paths_state_dir(options->state_dir, state_dir, err) < 0)
+    if (paths_runtime_dir(options->runtime_dir, places->runtime_dir, err) < 0 ||
+        paths_state_dir(options->state_dir, places->state_dir, err) < 0)
         return -1;
-    if (given) {
-        if (snprintf(audit, PATH_MAX, "%s", given) >= PATH_MAX)
-            return error_set(err, EXIT_STATUS_USAGE, ENAMETOOLONG, "%s", given);
-        return 0;
-    }
     snprintf(name, sizeof(name), "audit/%s.audit", vm->name);
-    return paths_join(audit, state_dir, name, err);
+    if (!given && paths_join(places->audit, places->state_dir, name, err) < 0)
+        return -1;
+    if (given && snprintf(places->audit, PATH_MAX, "%s", given) >= PATH_MAX)
+        return error_set(err, EXIT_STATUS_USAGE, ENAMETOOLONG, "%s", given);
+    supervisor->state_dir = places->state_dir;
+    supervisor->audit_place = (struct audit_place){
+        .path = places->audit,
+        .state_dir = places->state_dir,
+        .witness = options->witness ? options->witness : vm->audit_witness,
+        .rotate_bytes = vm->audit_rotate_bytes,
+        .budget_bytes = vm->audit_budget_bytes,
+    };
+    return 0;
 }
 
 // A configuration that is no good is found before the model runs, not when it has to be cut off.
@@ -406,9 +428,7 @@ int cli_run(int argc, char **argv)
     struct run_options options = {0};
     struct error err = {0};
     struct error kvm_error = {0};
-    char runtime_dir[PATH_MAX];
-    char state_dir[PATH_MAX];
-    char audit[PATH_MAX];
+    static struct run_places places;
 
     block_signals();
     // The VMM starts first and creates its VM on another core while the files are read here. If
@@ -425,7 +445,7 @@ int cli_run(int argc, char **argv)
     if (result == 0)
         result = complete(&supervisor.vm, &options, &err);
     if (result == 0)
-        result = find_places(&options, &supervisor.vm, runtime_dir, state_dir, audit, &err);
+        result = find_places(&options, &supervisor, &places, &err);
     if (result == 0)
         result = find_actuators(&options, &supervisor, &err);
     if (result == 0 && !started) {
@@ -441,9 +461,9 @@ int cli_run(int argc, char **argv)
         supervisor.heartbeat.watchdog_path = options.watchdog_device;
         supervisor.heartbeat.machine_root = options.sysfs;
         supervisor.heartbeat.allow_host_cut = options.allow_host_cut;
-        supervisor.state_dir = state_dir;
         supervisor.accept_level_reset = options.accept_level_reset;
-        supervisor_run(&supervisor, runtime_dir, audit);
+        supervisor.vm_file = options.file;
+        supervisor_run(&supervisor, places.runtime_dir);
         status = report(&supervisor, &options);
     }
     supervisor_free(&supervisor);

@@ -185,6 +185,11 @@ void containment_stop(struct containment *c)
     end(c, false);
 }
 
+void containment_show(struct containment *c)
+{
+    show(c);
+}
+
 void containment_vmm_ready(struct containment *c)
 {
     if (c->vmm != CONTAINMENT_VMM_STARTING)

@@ -82,6 +82,9 @@ enum level_refusal containment_happen(struct containment *c, const struct level_
 // Ends the VM without a change of its level: the gate shuts for this run only.
 void containment_stop(struct containment *c);
 
+// Publishes level and hold again.
+void containment_show(struct containment *c);
+
 // The VMM can be asked from now on, and is, unless the level is Standard.
 void containment_vmm_ready(struct containment *c);
 

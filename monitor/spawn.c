@@ -59,14 +59,14 @@ __attribute__((no_sanitize("address", "undefined"))) static int child(void *argu
 
 pid_t spawn_program(const struct spawn_request *request, int *pidfd, struct error *err)
 {
-    // Static: the child may still read all this after this function has returned. One place for the
-    // one program that nobody waits for, one for all others.
+    // Static: the child may still read all this after this function has returned. One place for
+    // each program that nobody waits for, one for all others.
     static struct {
         struct spawn_request copy;
         char path[4096];
         _Alignas(16) char stack[CHILD_STACK_BYTES];
-    } places[2], *place;
-    place = &places[request->wait ? 1 : 0];
+    } places[3], *place;
+    place = &places[request->wait ? 0 : request->second ? 2 : 1];
     size_t size = strlen(request->path) + 1;
     if (size > sizeof(place->path))
         return error_set(err, EXIT_STATUS_INTERNAL, ENAMETOOLONG, "start %s", request->path);

@@ -17,7 +17,8 @@ struct spawn_request {
     int output_fd;                // becomes standard output; 0: /dev/null
     int fds[SPAWN_MAX_FDS];       // become 3, 4, ...; none of them may lie below 3 + fd_count
     unsigned fd_count;
-    int wait;        // return only when the program has been loaded: for all but the first one
+    int wait;        // return only when the program has been loaded: for all but two
+    int second;      // the second of the two that nobody waits for
     int keep_stderr; // else standard error is /dev/null, as the other two are
 };
 

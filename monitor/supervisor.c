@@ -24,6 +24,9 @@
 // same.
 #define POLL_MAX_MS 1000
 
+// For the recorder at the end: reading a long log, and a slow disk.
+#define RECORDER_NS (60 * NS_PER_S)
+
 // Operations of the console (ports/port_abi.h).
 #define OPERATION_WRITE 1u
 #define OPERATION_READ  2u
@@ -34,7 +37,7 @@
 void supervisor_record(struct supervisor *s, const struct audit_record *record)
 {
     struct error err;
-    if (audit_log_append(&s->audit, record, &err) < 0 || audit_log_flush(&s->audit, &err) < 0) {
+    if (audit_log_append(&s->audit, record, &err) < 0) {
         // A log that cannot be written: Offline.
         s->error = err;
         supervisor_fail(s, RUN_ISOLATED);
@@ -266,9 +269,34 @@ static void wake_poller(struct supervisor *s, unsigned poller)
     (void)ignored;
 }
 
+// The log cannot be written: Offline. If it could not even be opened, nothing has been shown yet.
+static void log_failed(struct supervisor *s, const struct error *err)
+{
+    if (s->ended)
+        return;
+    s->error = *err;
+    supervisor_fail(s, s->audit.ready ? RUN_ISOLATED : RUN_FAILED);
+}
+
+// What the log has to say of the VM's state, and nobody has looked at yet.
+static int check_log(struct supervisor *s, struct error *err)
+{
+    if (s->log_checked || !s->audit.ready)
+        return 0;
+    s->log_checked = true;
+    if (launch_check_log(s, err) < 0)
+        return -1;
+    levels_open_gate(s);
+    return 0;
+}
+
 static void drain_audit(struct supervisor *s)
 {
     struct error err;
+    if (audit_log_serve(&s->audit, &err) < 0)
+        log_failed(s, &err);
+    else if (check_log(s, &err) < 0)
+        supervisor_lie(s, err.text);
     for (unsigned i = 0; i < s->process.config.poller_count; i++) {
         bool wake = false;
         if (audit_log_take(&s->audit, &s->audit_rings[i], &wake, &err) < 0 && !s->ended) {
@@ -341,12 +369,17 @@ static void fill_watch(struct supervisor *s, struct pollfd *fds)
         [WATCH_CONTROL] = {.fd = s->control.fd, .events = POLLIN},
         [WATCH_INPUT] = {.fd = -1},
         [WATCH_OUTPUT] = {.fd = -1},
+        [WATCH_RECORDER] = {.fd = s->audit.channel, .events = POLLIN},
+        [WATCH_RECORDER_WAKE] = {.fd = s->audit.wake_own, .events = POLLIN},
     };
     memcpy(fds, fixed, sizeof(fixed));
-    if (s->has_console && supervisor_carries(s, s->console_port, OPERATION_READ) &&
+    // Nothing is shown or read before the log is open.
+    if (s->has_console && s->audit.ready &&
+        supervisor_carries(s, s->console_port, OPERATION_READ) &&
         console_relay_wants_input(&s->console))
         fds[WATCH_INPUT] = (struct pollfd){.fd = s->console.input_fd, .events = POLLIN};
-    if (s->has_console && supervisor_carries(s, s->console_port, OPERATION_WRITE) &&
+    if (s->has_console && s->audit.ready &&
+        supervisor_carries(s, s->console_port, OPERATION_WRITE) &&
         console_relay_has_output(&s->console))
         fds[WATCH_OUTPUT] = (struct pollfd){.fd = s->console.output_fd, .events = POLLOUT};
     clients_watch(s, fds);
@@ -359,10 +392,10 @@ static int poll_timeout(struct supervisor *s)
     // Asks for wake-ups; what came in meanwhile is served without sleeping.
     bool data = false;
     for (unsigned i = 0; i < s->process.config.poller_count; i++)
-        data = shared_ring_wait_data(&s->audit_rings[i].ring) || data;
+        data = audit_log_wait(&s->audit, &s->audit_rings[i]) || data;
     for (unsigned i = 0; i < s->vm.port_count; i++)
         data = (s->backends[i].audit.ring.header &&
-                shared_ring_wait_data(&s->backends[i].audit.ring)) ||
+                audit_log_wait(&s->audit, &s->backends[i].audit)) ||
                data;
     // Each move sets its own wake-up if it has to wait.
     data = clients_move_messages(s) || data;
@@ -443,8 +476,6 @@ static int map_rings(struct supervisor *s, struct error *err)
     for (unsigned i = 0; i < s->process.config.poller_count; i++) {
         s->audit_rings[i].source = AUDIT_SOURCE_VMM;
         s->audit_rings[i].ports = s->vm.port_count;
-        s->audit_rings[i].levels[0] = s->process.level_own;
-        s->audit_rings[i].levels[1] = s->process.level_vmm;
         if (shared_ring_map(
                 &s->audit_rings[i].ring, s->process.audit_rings[i],
                 vmm_audit_ring_bytes(s->process.config.ports, s->process.config.port_count),
@@ -483,24 +514,28 @@ static int check_ports(const struct supervisor *s, struct error *err)
     return 0;
 }
 
-static int open_audit(struct supervisor *s, const char *path, struct error *err)
+// The log's first record; the recorder may not have been started yet.
+static int begin_audit(struct supervisor *s, struct error *err)
 {
     const struct audit_record record = {.type = AUDIT_START, .port = AUDIT_NO_PORT};
-    return audit_log_open(&s->audit, path, &clock_host, err) < 0 ||
-                   audit_log_append(&s->audit, &record, err) < 0
+    return audit_log_prepare(&s->audit, err) < 0 || audit_log_append(&s->audit, &record, err) < 0
                ? -1
                : 0;
 }
 
-static int start(struct supervisor *s, const char *runtime_dir, const char *audit_path,
-                 struct error *err)
+static int open_audit(struct supervisor *s, struct error *err)
+{
+    return audit_log_open(&s->audit, &s->audit_place, s->process.level_supervisor_fd, err);
+}
+
+static int start(struct supervisor *s, const char *runtime_dir, struct error *err)
 {
     sigset_t set;
-    if (check_ports(s, err) < 0 || vmm_process_prepare(&s->process, &s->vm, err) < 0 ||
-        map_rings(s, err) < 0 || vmm_process_open_inputs(&s->process, &s->vm, err) < 0)
+    if (begin_audit(s, err) < 0 || check_ports(s, err) < 0 ||
+        vmm_process_prepare(&s->process, &s->vm, err) < 0 || map_rings(s, err) < 0 ||
+        vmm_process_open_inputs(&s->process, &s->vm, err) < 0)
         return -1;
-    if (s->accept_level_reset &&
-        (open_audit(s, audit_path, err) < 0 || launch_record_reset(s, err) < 0))
+    if (s->accept_level_reset && (open_audit(s, err) < 0 || launch_record_reset(s, err) < 0))
         return -1;
     if (orders_load(s, err) < 0 || launch_admit(s, err) < 0)
         return -1;
@@ -512,7 +547,7 @@ static int start(struct supervisor *s, const char *runtime_dir, const char *audi
         return -1;
     // Everything below happens while the VMM builds the VM.
     if (control_server_open(&s->control, runtime_dir, s->vm.name, err) < 0 ||
-        (s->audit.fd < 0 && open_audit(s, audit_path, err) < 0))
+        (s->audit.pid <= 0 && open_audit(s, err) < 0))
         return -1;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
@@ -527,61 +562,65 @@ static int start(struct supervisor *s, const char *runtime_dir, const char *audi
     return s->state.level < LEVEL_SEVERED ? backends_start(s, err) : 0;
 }
 
-// The last records: what the VMM still had in its ring, the violation, the end.
+// What the VMM still had in its rings, and that the log took it: before the model's last bytes are
+// shown. The recorder may have been started a moment ago.
+static void settle_audit(struct supervisor *s)
+{
+    struct error err = {0};
+    int result = 0;
+    if (s->audit.pid <= 0 || s->outcome == RUN_FAILED)
+        return;
+    for (unsigned i = 0; i < VMM_MAX_POLLERS; i++) {
+        if (s->audit_rings[i].ring.header && result == 0)
+            result = audit_log_take_all(&s->audit, &s->audit_rings[i], RECORDER_NS, &err);
+    }
+    if (result == 0)
+        result = audit_log_wait_durable(&s->audit, RECORDER_NS, &err);
+    if (result == 0)
+        result = check_log(s, &err); // a run may be shorter than the opening of its log
+    if (result < 0 && s->outcome != RUN_ISOLATED) {
+        s->error = err;
+        s->outcome = s->audit.ready ? RUN_ISOLATED : RUN_FAILED;
+        go_offline(s);
+    }
+}
+
+// The last records: the violation, the end.
 static void close_audit(struct supervisor *s)
 {
-    bool wake = false;
-    struct error err;
-    if (s->audit.fd < 0)
-        return;
-    bool whole = true;
-    for (unsigned i = 0; i < VMM_MAX_POLLERS; i++) {
-        if (s->audit_rings[i].ring.header &&
-            audit_log_take(&s->audit, &s->audit_rings[i], &wake, &err) < 0)
-            whole = false;
-    }
-    if (s->outcome == RUN_VIOLATION) {
-        const struct audit_record violation = {
-            .type = AUDIT_VIOLATION,
+    struct error err = {0};
+    if (s->audit.pid > 0) {
+        if (s->outcome == RUN_VIOLATION) {
+            const struct audit_record violation = {
+                .type = AUDIT_VIOLATION,
+                .port = AUDIT_NO_PORT,
+                .argument = s->end.address,
+                .detail = s->end.violation,
+            };
+            audit_log_append(&s->audit, &violation, &err);
+        }
+        const struct audit_record end = {
+            .type = AUDIT_END,
             .port = AUDIT_NO_PORT,
-            .argument = s->end.address,
-            .detail = s->end.violation,
+            .argument = s->end.exit_value,
+            .detail = s->outcome,
         };
-        audit_log_append(&s->audit, &violation, &err);
+        if ((audit_log_append(&s->audit, &end, &err) < 0 ||
+             audit_log_finish(&s->audit, RECORDER_NS, &err) < 0) &&
+            s->outcome != RUN_FAILED && s->outcome != RUN_ISOLATED) {
+            s->error = err;
+            s->outcome = s->audit.ready ? RUN_ISOLATED : RUN_FAILED;
+            go_offline(s);
+        }
     }
-    const struct audit_record end = {
-        .type = AUDIT_END,
-        .port = AUDIT_NO_PORT,
-        .argument = s->end.exit_value,
-        .detail = s->outcome,
-    };
-    audit_log_append(&s->audit, &end, &err);
-    if (audit_log_flush(&s->audit, &err) < 0)
-        whole = false;
-    if (!whole && s->outcome != RUN_FAILED && s->outcome != RUN_ISOLATED) {
-        s->error = err;
-        s->outcome = RUN_ISOLATED;
-    }
-    if (!whole)
-        go_offline(s);
     audit_log_close(&s->audit);
 }
 
-// The pages of the level go with the VMM. Nothing is taken from a ring between this and its end,
-// and behind that nobody waits for the disk.
-static void forget_levels(struct supervisor *s)
-{
-    for (unsigned i = 0; i < VMM_MAX_POLLERS; i++)
-        s->audit_rings[i].levels[0] = s->audit_rings[i].levels[1] = NULL;
-    for (unsigned i = 0; i < VMM_MAX_PORTS; i++)
-        s->backends[i].audit.levels[0] = s->backends[i].audit.levels[1] = NULL;
-}
-
-void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *audit_path)
+void supervisor_run(struct supervisor *s, const char *runtime_dir)
 {
     s->signals = -1;
     s->forensics.image_fd = -1;
-    s->audit.fd = -1;
+    audit_log_init(&s->audit, &clock_host);
     s->state.fd = s->state.deployment.folder = -1;
     s->control.fd = s->control.lock = -1;
     for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++)
@@ -590,7 +629,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
         backend_process_init(&s->backends[i], i);
     heartbeats_init(s);
     s->started_ns = clock_now_ns(&clock_host);
-    if (start(s, runtime_dir, audit_path, &s->error) < 0)
+    if (start(s, runtime_dir, &s->error) < 0)
         s->outcome = RUN_FAILED;
     else
         loop(s);
@@ -599,10 +638,10 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir, const char *a
         clients_take_last_words(s);
     vmm_process_kill(&s->process);
     backends_kill_all(s);
+    settle_audit(s);
     levels_take_gone(s);
     // Also after an ordinary end: freed pages never hold the model's state.
     forensics_scrub(s);
-    forget_levels(s);
     if (s->console.output.header)
         check_console(s);
     if (s->has_console && s->console.output.header && !s->console_lies && !s->heartbeat.lost &&

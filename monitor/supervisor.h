@@ -63,6 +63,7 @@ struct supervisor {
     struct vmm_process process;
     struct audit_ring audit_rings[VMM_MAX_POLLERS];
     struct audit_log audit;
+    struct audit_place audit_place; // where it is; set before supervisor_run
     struct console_relay console;
     unsigned console_port;
     struct message_relay messages[VMM_MAX_PORTS];   // of the ports of that kind
@@ -77,6 +78,7 @@ struct supervisor {
     bool has_console;
     bool console_lies; // the VMM put into its ring what nobody granted: none of it is shown
     bool ready;
+    bool log_checked; // the log is open and agrees with the state file
     bool ended;
     uint64_t started_ns;                   // boot-time clock
     int stop_signal;                       // the signal that asked us to stop, or 0
@@ -89,7 +91,11 @@ struct supervisor {
     uint64_t status_asked_ns;
     struct vm_state state;   // what is durable
     bool accept_level_reset; // given by the caller
-    bool state_broken;       // the state file could not be written: the running mark stays
+    const char *vm_file;     // given by the caller, or NULL
+    uint8_t vmm_sha256[DIGEST_BYTES];
+    uint8_t vm_file_sha256[DIGEST_BYTES];
+    uint64_t generation_at_start; // of the state file
+    bool state_broken;            // the state file could not be written: the running mark stays
     struct containment containment;
     uint64_t decided_ns;    // when the page was last written
     uint64_t gate_ns;       // from then until the last poller saw its gate shut, as confirmed
@@ -107,7 +113,7 @@ struct supervisor {
 // Runs the VM to its end. The VMM process has been started (vmm_process_start); signals SIGINT,
 // SIGTERM, SIGHUP and SIGPIPE are blocked. Takes ownership of everything in `supervisor`.
 // Afterwards no process, socket, lock or shared memory of this run exists; the audit log does.
-void supervisor_run(struct supervisor *supervisor, const char *runtime_dir, const char *audit_path);
+void supervisor_run(struct supervisor *supervisor, const char *runtime_dir);
 
 // An operator has proved to be there: the deadline for the next heartbeat moves. Without
 // heartbeat.operator_period_ms in the VM file nothing depends on it.

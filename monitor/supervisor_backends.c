@@ -15,6 +15,9 @@
 
 #define DELAY_MAX_MS 10000u
 
+// The recorder's time for the last records of a process.
+#define RECORDER_NS (2 * NS_PER_S)
+
 static void record(struct supervisor *s, const struct backend_process *backend,
                    enum audit_backend_event event)
 {
@@ -63,11 +66,11 @@ void backends_watch(const struct supervisor *s, struct pollfd *fds)
 // dead already.
 static void drain_last_records(struct supervisor *s, struct backend_process *backend)
 {
-    bool wake = false;
     struct error err;
     if (!backend->audit.ring.header)
         return;
-    if (audit_log_take(&s->audit, &backend->audit, &wake, &err) < 0 && err.code && !s->ended) {
+    if (audit_log_take_all(&s->audit, &backend->audit, RECORDER_NS, &err) < 0 && err.code &&
+        !s->ended) {
         s->error = err; // the log itself
         supervisor_fail(s, RUN_ISOLATED);
     }
@@ -280,7 +283,7 @@ void backends_kill_all(struct supervisor *s)
     for (unsigned i = 0; i < s->vm.port_count; i++) {
         struct backend_process *backend = &s->backends[i];
         backend_process_reap(backend);
-        if (s->audit.fd >= 0)
+        if (s->audit.pid > 0)
             drain_last_records(s, backend);
         backend_process_close_audit(backend);
         if (backend->phase != BACKEND_NONE && backend->phase != BACKEND_GIVEN_UP) {

@@ -15,6 +15,8 @@ enum watched {
     WATCH_CONTROL,
     WATCH_INPUT,
     WATCH_OUTPUT,
+    WATCH_RECORDER,
+    WATCH_RECORDER_WAKE,
     WATCH_CLIENTS,
     WATCH_BACKENDS = WATCH_CLIENTS + CONTROL_MAX_CLIENTS, // for each port: process, channel
     WATCH_COUNT = WATCH_BACKENDS + 2 * VMM_MAX_PORTS,
@@ -34,6 +36,8 @@ bool supervisor_is_stopping(const struct supervisor *s);
 // The level pages exist: from now on there is a level.
 void levels_init(struct supervisor *s, enum level level);
 void levels_take_done(struct supervisor *s, const struct vmm_level *done);
+// The log is open: ports may carry traffic, as far as the level permits.
+void levels_open_gate(struct supervisor *s);
 // The VMM can be asked from now on.
 void levels_take_ready(struct supervisor *s);
 // Nothing that ran for the VM is left.
@@ -79,6 +83,9 @@ void orders_take_beat(struct supervisor *s, struct control_client *client);
 int launch_admit(struct supervisor *s, struct error *err);
 // --accept-level-reset goes to the log before it has any effect.
 int launch_record_reset(struct supervisor *s, struct error *err);
+// The log is open: -1 if it knows a newer state of the VM than the state file, which then is taken
+// Offline.
+int launch_check_log(struct supervisor *s, struct error *err);
 // Makes the running mark durable and lets the VMM enter the model.
 int launch_go(struct supervisor *s, struct error *err);
 // Makes a level durable (vm_state_persist) and records that.

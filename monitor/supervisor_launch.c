@@ -2,16 +2,20 @@
 // What a launch has to settle before the model runs: who it is, at which level, and that this is
 // durable.
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "cleanup.h"
 #include "digest.h"
+#include "paths.h"
 #include "supervisor_internal.h"
 
-// How much of the log's end is searched for the last record about this VM's state.
-#define SEARCH_BYTES (4u << 20)
-#define SEARCH_CHUNK 512u // records
+// For the log to take a record that must be durable.
+#define LOG_NS (10 * NS_PER_S)
 
 static int measure(struct supervisor *s, struct digest_set *digests, struct error *err)
 {
@@ -31,10 +35,46 @@ static int measure(struct supervisor *s, struct digest_set *digests, struct erro
     return 0;
 }
 
+// The program that will run the model, and the file that describes the VM.
+static int measure_programs(struct supervisor *s, struct error *err)
+{
+    struct file_digest digest;
+    char path[PATH_MAX];
+    if (paths_sibling("guillotine-vmm", path, err) < 0)
+        return -1;
+    cleanup_fd int program = open(path, O_RDONLY | O_CLOEXEC);
+    if (program < 0)
+        return error_set(err, EXIT_STATUS_INTERNAL, errno, "%s", path);
+    if (file_digest_get(&digest, &s->state.deployment, program, "guillotine-vmm", err) < 0)
+        return -1;
+    memcpy(s->vmm_sha256, digest.sha256, DIGEST_BYTES);
+    if (!s->vm_file)
+        return 0;
+    cleanup_fd int file = open(s->vm_file, O_RDONLY | O_CLOEXEC);
+    // A pipe has been read already.
+    struct stat status;
+    if (file < 0 || fstat(file, &status) < 0 || !S_ISREG(status.st_mode)) {
+        s->vm_file = NULL;
+        return 0;
+    }
+    if (file_digest_get(&digest, &s->state.deployment, file, "VM file", err) < 0)
+        return -1;
+    memcpy(s->vm_file_sha256, digest.sha256, DIGEST_BYTES);
+    return 0;
+}
+
 static bool is_replica_permitted(const uint8_t digest[DIGEST_BYTES], void *context)
 {
     const struct supervisor *s = context;
     return s->orders.keys.set.version && key_set_file_permits_replica(&s->orders.keys, digest);
+}
+
+// The first bytes of the UUID: a log may be shared by several VMs, one after the other.
+static uint64_t state_cookie(const struct supervisor *s)
+{
+    uint64_t cookie;
+    memcpy(&cookie, s->state.uuid.bytes, sizeof(cookie));
+    return cookie;
 }
 
 int launch_admit(struct supervisor *s, struct error *err)
@@ -48,7 +88,8 @@ int launch_admit(struct supervisor *s, struct error *err)
         .context = s,
     };
     if (deployment_open(&s->state.deployment, s->state_dir, err) < 0 ||
-        measure(s, &request.digests, err) < 0 || vm_state_claim(&s->state, &request, err) < 0)
+        measure(s, &request.digests, err) < 0 || measure_programs(s, err) < 0 ||
+        vm_state_claim(&s->state, &request, err) < 0)
         return -1;
     if (s->state.was_reset)
         fprintf(stderr, "guillotine: note: the level of %u VM(s) was reset to Standard\n",
@@ -56,43 +97,14 @@ int launch_admit(struct supervisor *s, struct error *err)
     s->last_sequence = &s->state.last_sequence;
     memcpy(s->uuid, s->state.uuid.bytes, sizeof(s->uuid));
     memcpy(s->deployment, s->state.deployment.uuid.bytes, sizeof(s->deployment));
+    s->audit_place.state_cookie = state_cookie(s);
     return 0;
 }
 
-// The first bytes of the UUID: a log may be shared by several VMs, one after the other.
-static uint64_t state_cookie(const struct supervisor *s)
-{
-    uint64_t cookie;
-    memcpy(&cookie, s->state.uuid.bytes, sizeof(cookie));
-    return cookie;
-}
-
-// Generation in the last record about this VM's state, or 0.
-static uint64_t last_generation(const struct supervisor *s)
-{
-    static struct audit_record records[SEARCH_CHUNK];
-    off_t end = s->audit.whole;
-    off_t lowest = end > (off_t)SEARCH_BYTES ? end - (off_t)SEARCH_BYTES : 0;
-    while (end - (off_t)AUDIT_FILE_HEADER_BYTES >= (off_t)sizeof(records[0]) && end > lowest) {
-        size_t count = (size_t)(end - (off_t)AUDIT_FILE_HEADER_BYTES) / sizeof(records[0]);
-        if (count > SEARCH_CHUNK)
-            count = SEARCH_CHUNK;
-        end -= (off_t)(count * sizeof(records[0]));
-        if (pread(s->audit.fd, records, count * sizeof(records[0]), end) !=
-            (ssize_t)(count * sizeof(records[0])))
-            return 0;
-        for (size_t i = count; i-- > 0;) {
-            if (records[i].type == AUDIT_STATE && records[i].cookie == state_cookie(s))
-                return records[i].argument;
-        }
-    }
-    return 0;
-}
-
+// Records of this run so far.
 static uint64_t audit_size(const struct supervisor *s)
 {
-    uint64_t bytes = s->audit.fd < 0 ? 0 : (uint64_t)s->audit.whole - AUDIT_FILE_HEADER_BYTES;
-    return bytes / sizeof(struct audit_record) + s->audit.used;
+    return s->audit.sequence;
 }
 
 static int record_state(struct supervisor *s, struct error *err)
@@ -115,25 +127,56 @@ int launch_record_reset(struct supervisor *s, struct error *err)
         .port = AUDIT_NO_PORT,
         .detail = 1,
     };
-    if (audit_log_append(&s->audit, &record, err) < 0 || audit_log_flush(&s->audit, err) < 0)
-        return -1;
-    if (fdatasync(s->audit.fd) < 0)
-        return error_set(err, EXIT_STATUS_ISOLATED, errno, "audit log");
-    return 0;
+    return audit_log_append(&s->audit, &record, err) < 0 ||
+                   audit_log_wait_durable(&s->audit, LOG_NS, err) < 0
+               ? -1
+               : 0;
+}
+
+int launch_check_log(struct supervisor *s, struct error *err)
+{
+    struct error ignored;
+    if (s->state.was_reset || s->audit.generation <= s->generation_at_start)
+        return 0;
+    launch_persist(s, LEVEL_OFFLINE, 0, "its state file was rolled back", &ignored);
+    return error_set(err, EXIT_STATUS_ISOLATED, 0,
+                     "the state file of VM %s is older than the audit log says: it was rolled "
+                     "back; the level is Offline",
+                     s->vm.name);
+}
+
+// What is started, by its SHA-256.
+static int record_measures(struct supervisor *s, struct error *err)
+{
+    const struct digest_set *digests = &s->state.digests;
+    struct audit_record record = {
+        .type = AUDIT_MEASURE,
+        .port = AUDIT_NO_PORT,
+        .level = (uint8_t)s->state.level,
+        .detail = AUDIT_MEASURE_IMAGE,
+    };
+    int result = audit_log_append_data(&s->audit, &record, digests->image, DIGEST_BYTES, err);
+    record.detail = AUDIT_MEASURE_WEIGHTS;
+    for (uint32_t i = 0; i < digests->weights_count && result == 0; i++) {
+        record.argument = i;
+        result = audit_log_append_data(&s->audit, &record, digests->weights[i], DIGEST_BYTES, err);
+    }
+    record.argument = 0;
+    record.detail = AUDIT_MEASURE_VMM;
+    if (result == 0)
+        result = audit_log_append_data(&s->audit, &record, s->vmm_sha256, DIGEST_BYTES, err);
+    record.detail = AUDIT_MEASURE_VM_FILE;
+    if (result == 0 && s->vm_file)
+        result = audit_log_append_data(&s->audit, &record, s->vm_file_sha256, DIGEST_BYTES, err);
+    return result;
 }
 
 int launch_go(struct supervisor *s, struct error *err)
 {
-    if (!s->state.was_reset && vm_state_is_behind(&s->state, last_generation(s))) {
-        struct error ignored;
-        launch_persist(s, LEVEL_OFFLINE, 0, "its state file was rolled back", &ignored);
-        return error_set(err, EXIT_STATUS_ISOLATED, 0,
-                         "the state file of VM %s is older than the audit log says: it was rolled "
-                         "back; the level is Offline",
-                         s->vm.name);
-    }
-    if (vm_state_mark_running(&s->state, audit_size(s), err) < 0 || record_state(s, err) < 0 ||
-        audit_log_flush(&s->audit, err) < 0)
+    // What the log is compared with once it is open.
+    s->generation_at_start = s->state.record.generation;
+    if (record_measures(s, err) < 0 || vm_state_mark_running(&s->state, audit_size(s), err) < 0 ||
+        record_state(s, err) < 0)
         return -1;
     // A VMM that has failed meanwhile is gone, but has said why: the loop reads that.
     struct error gone;

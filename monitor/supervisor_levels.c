@@ -24,7 +24,8 @@ static void show(void *context, enum level level, bool hold)
     if (!s->process.level_own)
         return; // nothing is left that could look at it; what is found now is durable all the same
     s->decided_ns = clock_now_ns(&clock_host);
-    atomic_store(&s->process.level_own->hold, hold);
+    // Nothing passes before the log is open.
+    atomic_store(&s->process.level_own->hold, hold || !s->log_checked);
     atomic_store(&s->process.level_own->level, level);
     if (s->process.pid > 0 && (level >= LEVEL_SEVERED || hold))
         kick_vcpus(s);
@@ -123,7 +124,8 @@ static void record(void *context, const struct level_event *event, const struct 
         .level = (uint8_t)result->state.level,
         .detail = result->state.level,
     };
-    audit_log_append(&s->audit, &entry, &err);
+    const char *reason = event->actor == LEVEL_ACTOR_OPERATOR ? s->reason : "";
+    audit_log_append_data(&s->audit, &entry, reason, (uint32_t)strlen(reason), &err);
 }
 
 void levels_init(struct supervisor *s, enum level level)
@@ -175,6 +177,11 @@ void supervisor_stop(struct supervisor *s)
 {
     if (s->containment.ops)
         containment_stop(&s->containment);
+}
+
+void levels_open_gate(struct supervisor *s)
+{
+    containment_show(&s->containment);
 }
 
 void levels_take_done(struct supervisor *s, const struct vmm_level *done)

@@ -13,6 +13,9 @@
 #include "key_set_store.h"
 #include "supervisor_internal.h"
 
+// For the log to make an order durable before its effect.
+#define RECORD_NS (500 * NS_PER_MS)
+
 // How long a proposal to lower is shown as open. It holds nothing.
 #define PROPOSAL_NS CONTAINMENT_PROPOSAL_NS
 
@@ -54,7 +57,18 @@ static void record_order(struct supervisor *s, const struct level_order *order, 
         .level = (uint8_t)s->containment.state.level,
         .detail = refusal,
     };
-    supervisor_record(s, &record);
+    char text[LEVEL_ORDER_TEXT_MAX];
+    struct error err;
+    int length = order ? level_order_format(order, text, sizeof(text)) : 0;
+    if (length < 0)
+        length = 0; // not even well-formed
+    if ((uint32_t)length > AUDIT_DATA_MAX)
+        length = (int)AUDIT_DATA_MAX;
+    if (audit_log_append_data(&s->audit, &record, text, (uint32_t)length, &err) < 0 ||
+        audit_log_wait_durable(&s->audit, RECORD_NS, &err) < 0) {
+        s->error = err;
+        supervisor_fail(s, RUN_ISOLATED);
+    }
 }
 
 static bool is_open_proposal(const struct supervisor *s, const struct level_order *order)

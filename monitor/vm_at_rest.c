@@ -2,10 +2,12 @@
 // Orders of the administrators about a VM that does not run.
 #include "vm_at_rest.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "actuator_run.h"
@@ -18,7 +20,10 @@
 #include "vm_register.h"
 #include "vm_state_internal.h"
 
-#define ORDERS_LOG "orders.audit"
+#define ORDERS_LOG "audit/orders.audit"
+
+// For the log of orders.
+#define LOG_NS (60 * NS_PER_S)
 
 // An installation with its register locked: nothing is launched meanwhile.
 struct rest {
@@ -112,12 +117,23 @@ int vm_at_rest_describe(const char *state_dir, const char *vm, char *text, size_
     return result;
 }
 
+// At Offline the recorder makes each record durable before it says so.
+static int make_level_page(struct error *err)
+{
+    const struct level_page page = {.level = LEVEL_OFFLINE};
+    cleanup_fd int fd = memfd_create("guillotine-level", MFD_CLOEXEC);
+    if (fd < 0 || write(fd, &page, sizeof(page)) != (ssize_t)sizeof(page))
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "level page");
+    return steal_fd(&fd);
+}
+
 // On disk before the level is.
 static int record_order(const char *state_dir, const struct level_order *order, uint32_t refusal,
                         enum level level, struct error *err)
 {
     char path[PATH_MAX];
-    static struct audit_log log;
+    char text[LEVEL_ORDER_TEXT_MAX];
+    struct audit_log log;
     struct audit_record record = {
         .type = AUDIT_QUORUM,
         .port = AUDIT_NO_PORT,
@@ -125,14 +141,20 @@ static int record_order(const char *state_dir, const struct level_order *order, 
         .level = (uint8_t)level,
         .detail = refusal,
     };
+    int length = level_order_format(order, text, sizeof(text));
+    const struct audit_place place = {.path = path, .state_dir = state_dir};
     memcpy(&record.cookie, order->vm, sizeof(record.cookie));
-    if (paths_join(path, state_dir, ORDERS_LOG, err) < 0 ||
-        audit_log_open(&log, path, &clock_host, err) < 0)
+    cleanup_fd int page = make_level_page(err);
+    if (page < 0 || paths_join(path, state_dir, ORDERS_LOG, err) < 0)
         return -1;
-    int result =
-        audit_log_append(&log, &record, err) < 0 || audit_log_flush(&log, err) < 0 ? -1 : 0;
-    if (result == 0 && fdatasync(log.fd) < 0)
-        result = error_set(err, EXIT_STATUS_ISOLATED, 0, "%s cannot be made durable", path);
+    audit_log_init(&log, &clock_host);
+    int result = audit_log_prepare(&log, err);
+    if (result == 0)
+        result = audit_log_open(&log, &place, page, err);
+    if (result == 0)
+        result = audit_log_append_data(&log, &record, text, length > 0 ? (uint32_t)length : 0, err);
+    if (result == 0)
+        result = audit_log_finish(&log, LOG_NS, err);
     audit_log_close(&log);
     return result;
 }

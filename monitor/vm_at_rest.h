@@ -23,7 +23,7 @@ int vm_at_rest_describe(const char *state_dir, const char *vm, char *text, size_
                         struct error *err);
 
 // Checks a signed order against the key set and the state of the VM that it names, records it in
-// STATE/orders.audit, and carries it out, actuators included. *level is the level in force
+// STATE/audit/orders.audit, and carries it out, actuators included. *level is the level in force
 // afterwards. A refusal is an error with the reason.
 int vm_at_rest_order(const char *state_dir, const struct vm_at_rest_actuators *actuators,
                      const struct signed_order *order, enum level *level, struct error *err);

@@ -8,6 +8,7 @@ const char *audit_type_name(unsigned type)
         "none",      "start",     "request", "completion", "anomaly",  "port-closed", "level",
         "violation", "end",       "backend", "order",      "payload",  "digest",      "measure",
         "quorum",    "heartbeat", "state",   "config",     "actuator", "forensic",
+        "seal",
     };
     return type < sizeof(names) / sizeof(names[0]) ? names[type] : "unknown";
 }
@@ -20,7 +21,7 @@ const char *audit_decision_name(unsigned decision)
 
 const char *audit_source_name(unsigned source)
 {
-    static const char *const names[] = {"supervisor", "vmm", "backend"};
+    static const char *const names[] = {"supervisor", "vmm", "backend", "recorder"};
     return source < sizeof(names) / sizeof(names[0]) ? names[source] : "unknown";
 }
 

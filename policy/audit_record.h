@@ -6,9 +6,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// First line of every log file, terminated by a newline and padded with zeros to 64 bytes.
-#define AUDIT_FORMAT            "guillotine-audit/1"
-#define AUDIT_FILE_HEADER_BYTES 64u
+#define AUDIT_FORMAT            "guillotine-audit/2"
+#define AUDIT_FILE_HEADER_BYTES 128u
+
+// The beginning of every log file, little-endian.
+struct audit_file_header {
+    char format[64];     // AUDIT_FORMAT, a newline, zeros
+    uint64_t first_leaf; // records in the files before this one
+    uint64_t index;      // of this file: 0, and n for NAME.audit.n
+    uint8_t root[32];    // of the Merkle tree of all records before this file
+    uint8_t zero[16];
+};
+_Static_assert(sizeof(struct audit_file_header) == AUDIT_FILE_HEADER_BYTES, "format");
 
 enum audit_type {
     AUDIT_START = 1,      // the VM's first record
@@ -30,6 +39,15 @@ enum audit_type {
     AUDIT_CONFIG = 17,
     AUDIT_ACTUATOR = 18, // text follows
     AUDIT_FORENSIC = 19,
+    AUDIT_SEAL = 20, // the log's end: a signed checkpoint of all records before this one follows
+};
+
+// Of AUDIT_CONFIG.
+enum audit_config_detail {
+    AUDIT_CONFIG_LEVEL_RESET = 1,
+    AUDIT_CONFIG_KEY_SET = 2,
+    AUDIT_CONFIG_CRASH_TAIL = 3, // the log ended without a checkpoint; argument: bytes cut away,
+                                 // request: records behind the last checkpoint
 };
 
 enum audit_decision {
@@ -43,7 +61,8 @@ enum audit_decision {
 enum audit_source {
     AUDIT_SOURCE_SUPERVISOR = 0,
     AUDIT_SOURCE_VMM = 1,
-    AUDIT_SOURCE_BACKEND = 2, // a port's backend process; `cookie` is the VMM's request number
+    AUDIT_SOURCE_BACKEND = 2,  // a port's backend process; `cookie` is the VMM's request number
+    AUDIT_SOURCE_RECORDER = 3, // who writes the log file
 };
 
 enum audit_backend_event {
@@ -69,12 +88,21 @@ enum audit_order {
     AUDIT_ORDER_MESSAGE = 3, // a message to the model; length: its bytes
 };
 
-// Fixed 80 bytes, little-endian, written whole.
+// What an AUDIT_MEASURE record is the SHA-256 of.
+enum audit_measure {
+    AUDIT_MEASURE_VMM = 1,
+    AUDIT_MEASURE_VM_FILE = 2,
+    AUDIT_MEASURE_IMAGE = 3,
+    AUDIT_MEASURE_WEIGHTS = 4, // argument: index
+    AUDIT_MEASURE_BACKEND = 5,
+};
+
+// Little-endian, written whole; some types have data behind it.
 struct audit_record {
-    uint32_t size;      // of the record: 80
+    uint32_t size;      // of the record: 80 and its data, padded with zeros to a multiple of 8
     uint16_t type;      // enum audit_type
     uint16_t port;      // index in the VM file's port list, 0xffff: none
-    uint64_t sequence;  // the writer's, from 0, without gaps
+    uint64_t sequence;  // in a ring the writer's, from 0, without gaps; in a log the record's index
     uint64_t now_ns;    // boot-time clock
     uint64_t wall_ns;   // Unix time; 0 until the supervisor stamps the record
     uint64_t request;   // the fabric's number of the request, from 1
@@ -94,10 +122,14 @@ _Static_assert(offsetof(struct audit_record, operation) == 56, "format");
 
 #define AUDIT_NO_PORT 0xffffu
 
+// Most bytes behind a record.
+#define AUDIT_DATA_MAX   4096u
+#define AUDIT_RECORD_MAX (sizeof(struct audit_record) + AUDIT_DATA_MAX)
+
 // Most payload bytes behind one AUDIT_PAYLOAD record. In such a record `status` is the length of
 // the whole payload, and `operation` is AUDIT_PIECE_DIGEST if only its digest belongs in the log. A
 // piece without bytes only marks a place in the ring.
-#define AUDIT_PIECE_BYTES 4096u
+#define AUDIT_PIECE_BYTES AUDIT_DATA_MAX
 
 enum audit_piece {
     AUDIT_PIECE_FULL = 0,
@@ -108,6 +140,12 @@ enum audit_piece {
 enum audit_direction {
     AUDIT_DIRECTION_REQUEST = 0,
     AUDIT_DIRECTION_REPLY = 1,
+};
+
+// A record with room for data.
+struct audit_record_data {
+    struct audit_record record;
+    uint8_t data[AUDIT_DATA_MAX];
 };
 
 // Bytes of a record with `data` bytes behind it.
@@ -122,6 +160,18 @@ static inline uint64_t audit_payload_bytes(uint64_t length)
     uint64_t rest = length % AUDIT_PIECE_BYTES;
     return length / AUDIT_PIECE_BYTES * audit_record_bytes(AUDIT_PIECE_BYTES) +
            (rest ? audit_record_bytes(rest) : 0);
+}
+
+// Size of a record with `length` bytes of data, at most AUDIT_DATA_MAX.
+static inline uint32_t audit_record_size(uint32_t length)
+{
+    return (uint32_t)audit_record_bytes(length);
+}
+
+// True if `size` is one that a record can have.
+static inline int audit_size_is_valid(uint32_t size)
+{
+    return size >= sizeof(struct audit_record) && size <= AUDIT_RECORD_MAX && size % 8 == 0;
 }
 
 const char *audit_type_name(unsigned type);

@@ -311,12 +311,23 @@ static int read_audit_file(const struct json_place *place, void *target, struct 
     return 0;
 }
 
+static int read_audit_witness(const struct json_place *place, void *target, struct error *err)
+{
+    struct vm_reader *reader = target;
+    return read_path(place, reader->path, &reader->vm.audit_witness, err);
+}
+
 static int read_audit(const struct json_place *place, void *target, struct error *err)
 {
     static const struct json_field fields[] = {
         {.key = "file", .read = read_audit_file},
         {"records_per_s", json_field_u64, false, offsetof(struct vm_reader, vm.audit_records_per_s),
          0, VM_LIMIT_MAX},
+        {.key = "witness", .read = read_audit_witness},
+        {"rotate_bytes", json_field_u64, false, offsetof(struct vm_reader, vm.audit_rotate_bytes),
+         VM_AUDIT_BYTES_MIN, VM_LIMIT_MAX},
+        {"budget_bytes", json_field_u64, false, offsetof(struct vm_reader, vm.audit_budget_bytes),
+         VM_AUDIT_BYTES_MIN, VM_LIMIT_MAX},
         {"record_burst", json_field_u64, false, offsetof(struct vm_reader, vm.audit_burst), 0,
          VM_LIMIT_MAX},
     };
@@ -471,5 +482,6 @@ void vm_description_free(struct vm_description *vm)
     free(vm->arguments);
     free(vm->image);
     free(vm->audit_path);
+    free(vm->audit_witness);
     *vm = (struct vm_description){0};
 }

@@ -8,6 +8,9 @@
 
 #define VM_LIMIT_MAX (1ull << 40)
 
+// Least size of an audit log's file, and of its budget.
+#define VM_AUDIT_BYTES_MIN (128u << 10)
+
 // Turns an error of a function that knows nothing of the document into one about `place`.
 int vm_file_refuse_because(const struct json_place *place, const struct error *inner,
                            struct error *err);

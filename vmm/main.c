@@ -335,7 +335,8 @@ static int wait_for_go(struct error *err)
         vmm_message_check(&message, (uint64_t)length) != VMM_MESSAGE_GO)
         return error_set(err, EXIT_STATUS_INTERNAL, 0, "the supervisor did not let the model run");
     // At Severed nothing runs until the level is lowered.
-    if (level_effective(vmm.level_supervisor, vmm.level_own) >= LEVEL_SEVERED)
+    // A hold at the launch is for the ports: the log is not open yet.
+    if (atomic_load(&vmm.level_supervisor->level) >= LEVEL_SEVERED)
         vcpus_pause(&vmm, 0);
     return 0;
 }

@@ -68,5 +68,6 @@ double bench_json_number(const char *json, const char *key);
 void bench_launch(struct bench *bench);
 void bench_inference(struct bench *bench);
 void bench_port(struct bench *bench);
+void bench_audit(struct bench *bench);
 
 #endif

@@ -114,9 +114,11 @@ static void read_log(struct run *run, const char *path)
     FILE *file = fopen(path, "re");
     if (!file || fread(header, 1, sizeof(header), file) != sizeof(header))
         bench_die("%s: %s", path, strerror(errno));
-    for (size_t count; (count = fread(records, sizeof(records[0]), 8192, file)) > 0;) {
-        for (size_t i = 0; i < count; i++) {
-            if (records[i].size != sizeof(records[i]) || records[i].sequence != next++)
+    bool sealed = false;
+    for (size_t count; !sealed && (count = fread(records, sizeof(records[0]), 8192, file)) > 0;) {
+        for (size_t i = 0; i < count && !sealed; i++) {
+            sealed = records[i].type == AUDIT_SEAL; // the only record with data
+            if (records[i].sequence != next++ || (!sealed && records[i].size != sizeof(records[i])))
                 bench_die("the audit log has a gap");
             take_record(run, &records[i]);
         }
@@ -150,6 +152,9 @@ static void execute(const struct bench *bench, struct run *run)
     snprintf(state, sizeof(state), "%s/state", bench->work);
     write_vm_file(bench, run->ports, file);
     unlink(audit);
+    char checkpoint[160];
+    snprintf(checkpoint, sizeof(checkpoint), "%s.checkpoint", audit);
+    unlink(checkpoint);
     const char *const options[] = {cli,     "run",         "--audit", audit,      "--runtime-dir",
                                    runtime, "--state-dir", state,     "--result", result,
                                    file,    "--"};

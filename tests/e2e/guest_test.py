@@ -209,7 +209,7 @@ class Bench:
             os.makedirs(folder, exist_ok=True)
             shutil.copy(self.guillotine, program)
             shutil.copy(self.guests["fallen_vmm"], os.path.join(folder, "guillotine-vmm"))
-            for name in ("backend", "actuator"):
+            for name in ("backend", "actuator", "digest", "recorder"):
                 shutil.copy(os.path.join(os.path.dirname(self.guillotine), f"guillotine-{name}"),
                             folder)
         return program

@@ -144,7 +144,7 @@ def raw_records(path):
     """The records of a log with the bytes behind them, read without the program under test."""
     with open(path, "rb") as file:
         text = file.read()
-    at, found = 64, []
+    at, found = 128, []
     while at < len(text):
         size, kind, port = struct.unpack_from("<IHH", text, at)
         request, _, argument, operation, length, status = struct.unpack_from("<QQQIII", text,

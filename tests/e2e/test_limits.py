@@ -29,8 +29,9 @@ def with_console(**keys):
 
 def new_log(name="test.audit"):
     path = bench.path(name)
-    if os.path.exists(path):
-        os.unlink(path)
+    for old in (path, path + ".checkpoint"):
+        if os.path.exists(old):
+            os.unlink(old)
     return path
 
 
@@ -126,7 +127,8 @@ def check_audit():
                for record in requests), requests
     assert all(record["status"] == 0 for record in completions), completions
     assert [record["sequence"] for record in records] == list(range(len(records)))
-    assert records[0]["type"] == "start" and records[-1]["type"] == "end", records
+    assert records[0]["type"] == "start", records
+    assert [record["type"] for record in records[-2:]] == ["end", "seal"], records
     assert len(records) == 103, [record["type"] for record in records]
     # A request stands in the log before its completion.
     place = {(r["type"], r.get("request")): i for i, r in enumerate(records)}
@@ -159,7 +161,7 @@ def check_audit_append():
     assert len(bench.audit(log)) == 2 * first
     assert bench.run([with_console(), "--name", "log-test", "--", "exit", "0"]).status == 0
     default = os.path.join(bench.state, "audit", "log-test.audit")
-    assert bench.audit(default)[-1]["type"] == "end"
+    assert bench.audit(default)[-1]["type"] == "seal"
     assert os.stat(default).st_mode & 0o077 == 0
 
 
@@ -176,9 +178,9 @@ def check_audit_refused():
     files = {
         bench.write("text.audit", "important\n"): b"important\n",
         bench.write("cut.audit", content[:-1]): content[:-1],
-        bench.write("head.audit", content[:63]): content[:63],
-        bench.write("newer.audit", content.replace(b"audit/1", b"audit/2")):
-            content.replace(b"audit/1", b"audit/2"),
+        bench.write("head.audit", content[:63] + b"x"): content[:63] + b"x",
+        bench.write("newer.audit", content.replace(b"audit/2", b"audit/3")):
+            content.replace(b"audit/2", b"audit/3"),
     }
     for path in [*files, fifo, folder, "/dev/null"]:
         ended = bench.run([with_console(), "--audit", path, "--", "write", "1", "0"])

@@ -46,8 +46,9 @@ def order(vm, what, port):
 
 def new_log(name):
     path = bench.path(name)
-    if os.path.exists(path):
-        os.unlink(path)
+    for old in (path, path + ".checkpoint"):
+        if os.path.exists(old):
+            os.unlink(old)
     return path
 
 

@@ -333,7 +333,7 @@ def check_at_rest():
                 "--out", up))
     world.sign(up, 1, 2, 3, 4, 5, 6, 7)
     refused(quorum("submit", *directories(), *state, up), "immolation")
-    log = os.path.join(world.state, "orders.audit")
+    log = os.path.join(world.state, "audit", "orders.audit")
     kinds = [record["type"] for record in bench.audit(log)]
     assert kinds.count("quorum") == 5, kinds
 

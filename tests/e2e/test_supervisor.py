@@ -130,7 +130,7 @@ def add_lie(name):
         assert all(byte >= 0x20 or byte == 0x0a for byte in done.stderr), done.stderr
         assert done.stderr.count(b"\n") == 1, done.stderr
         records = [record for record in bench.audit(log) if record["type"] != "state"]
-        assert [record["type"] for record in records] == ["start", "level", "end"], records
+        assert [record["type"] for record in records] == ["start", "level", "end", "seal"], records
         assert records[1]["level"] == "offline", records
 
 
@@ -177,11 +177,12 @@ def check_accused():
                             arguments=["backend-accused"],
                             ports=[{"kind": "loopback", "process": True}])
         log = bench.path("accused.audit")
-        if os.path.exists(log):
-            os.unlink(log)
+        for old in (log, log + ".checkpoint"):
+            if os.path.exists(old):
+                os.unlink(old)
         done = run_fallen([vm], log)
         assert done.returncode == 80, done
-        assert [r["type"] for r in bench.audit(log)][-1] == "end"
+        assert [r["type"] for r in bench.audit(log)][-2:] == ["end", "seal"]
 
 
 # What a fallen VMM tries on the backend process of its port; how the backend answers (a status, or

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// Prints audit records. Nothing in them but numbers reaches the output.
+#include "audit_print.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "level.h"
+#include "port_policy.h"
+#include "queue_rule.h"
+#include "violation.h"
+
+static void print_json(const struct audit_record_data *whole, const char *time)
+{
+    const struct audit_record *record = &whole->record;
+    printf("{\"sequence\":%" PRIu64 ",\"time\":\"%s\",\"now_ns\":%" PRIu64
+           ",\"source\":\"%s\",\"type\":\"%s\",\"level\":\"%s\"",
+           record->sequence, time, record->now_ns, audit_source_name(record->source),
+           audit_type_name(record->type), level_name(record->level));
+    if (record->port != AUDIT_NO_PORT)
+        printf(",\"port\":%u,\"request\":%" PRIu64 ",\"cookie\":%" PRIu64
+               ",\"operation\":%u,\"argument\":%" PRIu64 ",\"length_bytes\":%u,\"status\":%u,"
+               "\"decision\":\"%s\",\"rule\":\"%s\"",
+               record->port, record->request, record->cookie, record->operation, record->argument,
+               record->length, record->status, audit_decision_name(record->decision),
+               policy_rule_name(record->rule));
+    if (record->type == AUDIT_VIOLATION)
+        printf(",\"violation\":\"%s\",\"address\":%" PRIu64, violation_name(record->detail),
+               record->argument);
+    else if (record->type == AUDIT_ANOMALY)
+        printf(",\"queue_rule\":\"%s\",\"detail\":%u", queue_rule_name(record->detail),
+               record->detail);
+    else if (record->type == AUDIT_BACKEND)
+        printf(",\"event\":\"%s\"", audit_backend_event_name(record->detail));
+    else if (record->type == AUDIT_ORDER)
+        printf(",\"order\":\"%s\"", audit_order_name(record->detail));
+    else
+        printf(",\"detail\":%u", record->detail);
+    if (record->size > sizeof(*record)) {
+        printf(",\"data\":\"");
+        for (uint32_t i = 0; i < record->size - sizeof(*record); i++)
+            printf("%02x", whole->data[i]);
+        printf("\"");
+    }
+    printf("}\n");
+}
+
+static void print_line(const struct audit_record *record, const char *time)
+{
+    printf("%s %6" PRIu64 " %-10s %-11s", time, record->sequence, audit_source_name(record->source),
+           audit_type_name(record->type));
+    switch (record->type) {
+    case AUDIT_REQUEST:
+        printf(" port %u request %" PRIu64 " operation %u %u bytes: %s (%s)", record->port,
+               record->request, record->operation, record->length,
+               audit_decision_name(record->decision), policy_rule_name(record->rule));
+        break;
+    case AUDIT_COMPLETION:
+        printf(" port %u request %" PRIu64 " status %u %u bytes%s", record->port, record->request,
+               record->status, record->length,
+               record->decision == AUDIT_DECISION_GATE ? ", not delivered: gate" : "");
+        break;
+    case AUDIT_ANOMALY:
+        printf(" port %u %s descriptor %" PRIu64, record->port, queue_rule_name(record->detail),
+               record->argument);
+        break;
+    case AUDIT_VIOLATION:
+        printf(" %s at 0x%" PRIx64, violation_name(record->detail), record->argument);
+        break;
+    case AUDIT_LEVEL:
+        printf(" %s", level_name(record->level));
+        break;
+    case AUDIT_BACKEND:
+        printf(" port %u %s", record->port, audit_backend_event_name(record->detail));
+        break;
+    case AUDIT_ORDER:
+        printf(" port %u %s %u bytes", record->port, audit_order_name(record->detail),
+               record->length);
+        break;
+    default:
+        break;
+    }
+    printf("\n");
+}
+
+static void format_time(uint64_t wall_ns, char *text, size_t size)
+{
+    time_t seconds = (time_t)(wall_ns / 1000000000ull);
+    struct tm parts;
+    char date[32];
+    gmtime_r(&seconds, &parts);
+    strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(text, size, "%s.%06uZ", date, (unsigned)(wall_ns / 1000 % 1000000));
+}
+
+void audit_print(const struct audit_record_data *record, bool json)
+{
+    char time[64];
+    format_time(record->record.wall_ns, time, sizeof(time));
+    if (json)
+        print_json(record, time);
+    else
+        print_line(&record->record, time);
+}

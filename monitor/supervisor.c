@@ -218,7 +218,7 @@ static void serve_channel(struct supervisor *s)
     } else if (type == VMM_MESSAGE_STATUS_REPLY && size == sizeof(buffer.status) &&
                buffer.status.port_count == s->vm.port_count) {
         // No VMM talks the level down.
-        unsigned level = level_effective(s->process.level_own, s->process.level_vmm);
+        unsigned level = level_named(s->process.level_own, s->process.level_vmm);
         if (buffer.status.level < level || buffer.status.level >= LEVEL_COUNT)
             buffer.status.level = level;
         clients_take_status(s, &buffer.status);

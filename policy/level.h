@@ -63,6 +63,14 @@ static inline unsigned level_effective(const struct level_page *a, const struct 
     return level;
 }
 
+// The same without the hold: what stands in answers and reports.
+static inline unsigned level_named(const struct level_page *a, const struct level_page *b)
+{
+    unsigned x = atomic_load_explicit(&a->level, memory_order_acquire);
+    unsigned y = atomic_load_explicit(&b->level, memory_order_acquire);
+    return x > y ? x : y;
+}
+
 // What ports may do.
 enum level_gate {
     LEVEL_GATE_OPEN,

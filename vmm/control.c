@@ -65,7 +65,7 @@ static struct vmm_port_status port_status(const struct vmm *vmm, unsigned index)
 static int send_status(const struct vmm *vmm)
 {
     struct vmm_status status = {
-        .level = level_effective(vmm->level_supervisor, vmm->level_own),
+        .level = level_named(vmm->level_supervisor, vmm->level_own),
         .port_count = vmm->config.port_count,
         .exits = sum_exits(vmm),
     };

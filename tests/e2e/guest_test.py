@@ -225,6 +225,11 @@ class Bench:
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
 
+    def story(self, path):
+        """Its records without those about the launch and the end of every run."""
+        return [record for record in self.audit(path)
+                if record["type"] not in ("state", "measure", "forensic", "actuator")]
+
     def wait_running(self, name, process=None):
         """Waits until `ps` shows a VM, with a port, that entered its guest. Returns its status."""
         deadline = time.monotonic() + 10

@@ -16,6 +16,8 @@ from guest_test import Bench, Skip, Tap, one_line
 bench = Bench(sys.argv[1], sys.argv[2:])
 tap = Tap(bench.clean)
 HEADER_BYTES = 128
+PLACE = bench.directories() # one installation: one key
+STATE = bench.state
 # SubjectPublicKeyInfo of an Ed25519 key, without the key.
 ED25519_PREFIX = bytes.fromhex("302a300506032b6570032100")
 
@@ -24,13 +26,13 @@ def record_log(name, *options, guest="hello.elf", arguments=(), status=0):
     """Runs a cell and returns its log."""
     log = bench.path(f"{name}.audit")
     ended = bench.run(["--name", name, "--audit", log, "--image", bench.guests[guest], "--port",
-                       "console", *options, "--", *arguments])
+                       "console", *options, "--", *arguments], directories=PLACE)
     assert ended.status == status, ended
     return log
 
 
 def verify(log, *options):
-    return bench.command("audit", "verify", "--state-dir", bench.state, *options, log)
+    return bench.command("audit", "verify", "--state-dir", STATE, *options, log)
 
 
 def read(path):
@@ -154,8 +156,8 @@ def check_good():
     assert said["records"] == len(records_of(read(log)))
     alone = bench.write("alone.audit", read(log))
     assert verify(alone).returncode == 0, "a seal is enough"
-    assert verify(log, "--key", os.path.join(bench.state, "keys", "log.pub")).returncode == 0
-    assert os.stat(os.path.join(bench.state, "keys", "log.key")).st_mode & 0o077 == 0
+    assert verify(log, "--key", os.path.join(STATE, "keys", "log.pub")).returncode == 0
+    assert os.stat(os.path.join(STATE, "keys", "log.key")).st_mode & 0o077 == 0
 
 
 @tap.test("every byte of log and checkpoint counts")
@@ -246,23 +248,23 @@ def check_splice():
 @tap.test("proofs and signatures hold for an implementation of its own")
 def check_proofs():
     log = bench.path("flip.audit")
-    vkey = read(os.path.join(bench.state, "keys", "log.pub")).decode()
+    vkey = read(os.path.join(STATE, "keys", "log.pub")).decode()
     leaves = [leaf_hash(record) for record in records_of(read(log))]
     origin, size, root = check_note(read(log + ".checkpoint").decode(), vkey)
     assert size == len(leaves) and root == tree_root(leaves)
     assert origin == vkey.split("+")[0] + "/flip"
     for index in range(size):
-        done = bench.command("audit", "prove", "--state-dir", bench.state, "--record", str(index), log)
+        done = bench.command("audit", "prove", "--state-dir", STATE, "--record", str(index), log)
         proof = json.loads(done.stdout)
         assert bytes.fromhex(proof["leaf_hash"]) == leaves[index]
         assert check_note(proof["checkpoint"], vkey)[1:] == (size, root)
         assert check_inclusion(proof, root), proof
         assert not check_inclusion({**proof, "leaf_index": (index + 1) % size}, root), proof
-        done = bench.command("audit", "prove", "--state-dir", bench.state, "--from", str(index + 1), log)
+        done = bench.command("audit", "prove", "--state-dir", STATE, "--from", str(index + 1), log)
         proof = json.loads(done.stdout)
         assert bytes.fromhex(proof["from_root"]) == tree_root(leaves[:index + 1])
         assert check_consistency(proof, root), proof
-    done = bench.command("audit", "prove", "--state-dir", bench.state, "--record", str(size), log)
+    done = bench.command("audit", "prove", "--state-dir", STATE, "--record", str(size), log)
     assert done.returncode == 1, done
 
 
@@ -272,7 +274,7 @@ def check_goes_on():
     first = read(log)
     record_log("again", "--witness", bench.path("witness"))
     assert read(log).startswith(first) and verify(log).returncode == 0
-    vkey = read(os.path.join(bench.state, "keys", "log.pub")).decode()
+    vkey = read(os.path.join(STATE, "keys", "log.pub")).decode()
     notes = read(bench.path("witness")).decode().split("\nguillotine/")
     assert check_note("guillotine/" * (len(notes) > 1) + notes[-1], vkey)[1] == len(records_of(read(log)))
     content, checkpoint = read(log), read(log + ".checkpoint")
@@ -285,7 +287,7 @@ def check_goes_on():
         else:
             os.unlink(log + ".checkpoint")
         ended = bench.run(["--name", "again", "--audit", log, "--image", bench.guests["hello.elf"],
-                           "--port", "console"])
+                           "--port", "console"], directories=PLACE)
         assert ended.status == 65 and ended.stdout == b"", f"{name}: {ended}"
         one_line(ended.stderr, "again.audit")
         assert read(log) == changed, name
@@ -295,7 +297,7 @@ def check_goes_on():
 def check_recorder_dies():
     log = bench.path("dies.audit")
     process = bench.start(["--image", bench.guests["attack_hang.elf"], "--port", "console", "--name",
-                           "dies", "--audit", log, "--", "park"])
+                           "dies", "--audit", log, "--", "park"], directories=PLACE)
     bench.wait_running("dies", process)
     time.sleep(0.3)
     done = subprocess.run(["ps", "-o", "pid=,comm=", "--ppid", str(process.pid)],
@@ -309,7 +311,7 @@ def check_recorder_dies():
     with open(log, "ab") as file:
         file.write(b"torn")
     assert verify(log).returncode == 65
-    record_log("dies")
+    record_log("dies") # another image: nothing of the isolated one
     assert verify(log).returncode == 0
     notes = [r for r in bench.audit(log) if r["type"] == "config" and r["source"] == "recorder"]
     assert len(notes) == 1, notes
@@ -322,7 +324,7 @@ def check_rotation():
     vm = bench.write_vm("rotated.json", image=bench.guests["honest.elf"],
                         ports=[{"name": "console", "kind": "console"}],
                         audit={"file": log, "rotate_bytes": 131072})
-    ended = bench.run([vm, "--", "write", "3000", "0"])
+    ended = bench.run([vm, "--", "write", "3000", "0"], directories=PLACE)
     assert ended.outcome == "exit:3000", ended
     assert verify(log).returncode == 0, verify(log)
     assert os.path.getsize(log) <= 131072
@@ -336,7 +338,7 @@ def check_rotation():
     vm = bench.write_vm("budget.json", image=bench.guests["honest.elf"],
                         ports=[{"name": "console", "kind": "console"}],
                         audit={"file": log, "budget_bytes": 262144})
-    process = bench.start(["--name", "budget", vm, "--", "write-for-ever"])
+    process = bench.start(["--name", "budget", vm, "--", "write-for-ever"], directories=PLACE)
     time.sleep(1.5)
     process.send_signal(signal.SIGTERM)
     ended = bench.finish(process)

@@ -258,7 +258,8 @@ def copy_for_nobody():
     folder = bench.path("everybody")
     if not os.path.exists(folder):
         os.mkdir(folder, 0o755)
-        for name in ("guillotine", "guillotine-vmm"):
+        for name in ("guillotine", "guillotine-vmm", "guillotine-recorder", "guillotine-digest",
+                     "guillotine-actuator"):
             shutil.copy2(os.path.join(os.path.dirname(bench.guillotine), name), folder)
         for name in ("honest.elf", "hello.elf", "attack_memory.elf"):
             shutil.copy2(bench.guests[name], folder)

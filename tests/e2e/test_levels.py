@@ -213,7 +213,7 @@ def check_echo(process_of_its_own, size):
     with open(log, "rb") as file:
         text = file.read()
     cookies = {}
-    at = 64
+    at = 128
     while at < len(text):
         record_size, kind = struct.unpack_from("<IH", text, at)
         if kind == REQUEST and text[at + 75] == 1:

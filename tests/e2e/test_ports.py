@@ -336,7 +336,8 @@ def check_backend_orphans():
 def check_no_backend():
     folder = bench.path("alone")
     os.makedirs(folder, exist_ok=True)
-    for name in ("guillotine", "guillotine-vmm"):
+    for name in ("guillotine", "guillotine-vmm", "guillotine-recorder", "guillotine-digest",
+                 "guillotine-actuator"):
         shutil.copy(os.path.join(os.path.dirname(bench.guillotine), name), folder)
     done = subprocess.run([os.path.join(folder, "guillotine"), "run", *bench.directories(),
                            vm_file(loop(process=True)), "--", "survive", "loop"],

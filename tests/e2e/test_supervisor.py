@@ -129,7 +129,7 @@ def add_lie(name):
         assert time.monotonic() - begin < 10, "the supervisor waited for the liar"
         assert all(byte >= 0x20 or byte == 0x0a for byte in done.stderr), done.stderr
         assert done.stderr.count(b"\n") == 1, done.stderr
-        records = [record for record in bench.audit(log) if record["type"] != "state"]
+        records = bench.story(log)
         assert [record["type"] for record in records] == ["start", "level", "end", "seal"], records
         assert records[1]["level"] == "offline", records
 
@@ -149,7 +149,7 @@ def add_console_attack(name, keys):
     def check():
         vm = bench.write_vm("fallen.json", image=bench.guests["attack_supervisor.elf"],
                             arguments=["console-bytes"], ports=[{"kind": "console", **keys}])
-        done = run_fallen([vm], bench.path("console.audit"))
+        done = run_fallen([vm], bench.path(f"console-{len(keys)}-{name.split()[0]}.audit"))
         assert done.returncode == 81 and done.stdout == b"", done
 
 

@@ -256,7 +256,8 @@ Test(vm_file, refuses_bad_members)
         {VM("\"on_failure\":\"restart\""),
          "t.json:2:14: /on_failure: 'restart' is not one of: stop, reboot"},
         {VM("\"audit\":{\"records\":1}"),
-         "t.json:2:10: /audit/records: unknown key (known: file, records_per_s, record_burst)"},
+         "t.json:2:10: /audit/records: unknown key (known: file, records_per_s, witness, "
+         "rotate_bytes, budget_bytes, record_burst)"},
         {VM("\"audit\":{\"file\":\"x.log\"}"),
          "t.json:2:17: /audit/file: an audit log's name ends in .audit"},
         {VM("\"audit\":{\"file\":\"x/.audit\"}"),

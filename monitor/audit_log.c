@@ -116,7 +116,7 @@ static int start_recorder(struct audit_log *log, struct error *err)
         .name = "guillotine-recorder",
         .fds = {[RECORDER_CHANNEL_FD - 3] = remote},
         .fd_count = 1,
-        .wait = 1,
+        .second = 1, // the launch does not wait for it
     };
     log->pid = spawn_program(&request, &log->pidfd, err);
     return log->pid < 0 ? -1 : 0;

@@ -54,8 +54,11 @@ static unsigned serve_all(struct poller *poller)
         served += port_serve(poller->ports[i], POLLER_BUDGET);
     // Every port has looked at the gate since the level was read: from now on the poller refuses
     // what that level forbids.
-    if (observed && atomic_load_explicit(observed, memory_order_relaxed) != level)
+    if (observed && atomic_load_explicit(observed, memory_order_relaxed) != level) {
+        atomic_store_explicit(&poller->observed_ns, clock_now_ns(poller->settings.clock),
+                              memory_order_relaxed);
         atomic_store_explicit(observed, level, memory_order_release);
+    }
     return served;
 }
 

@@ -43,6 +43,7 @@ struct poller {
     uint64_t last_tick_ns;
     _Atomic uint64_t epoch; // passes begun; what an earlier pass saw is over when it rises
     _Atomic uint64_t sleeps;
+    _Atomic uint64_t observed_ns; // boot-time clock: when the level in settings.observed changed
 };
 
 void poller_init(struct poller *poller, const struct poller_settings *settings);

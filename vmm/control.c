@@ -188,8 +188,13 @@ static bool serve_level(struct vmm *vmm, struct vmm_lowering *message, size_t le
             order->paused_ns = at > order->paused_ns ? at : order->paused_ns;
         }
     }
-    for (unsigned i = 0; i < vmm->config.poller_count; i++)
-        order->quiet_pollers += poller_quiesce(&vmm->pollers[i].poller, QUIESCE_NS);
+    order->shut_ns = 0;
+    for (unsigned i = 0; i < vmm->config.poller_count; i++) {
+        struct poller *poller = &vmm->pollers[i].poller;
+        order->quiet_pollers += poller_quiesce(poller, QUIESCE_NS);
+        uint64_t at = atomic_load(&poller->observed_ns);
+        order->shut_ns = at > order->shut_ns ? at : order->shut_ns;
+    }
     if (!pauses)
         vcpus_resume(vmm);
     vmm_message_init(&order->message, VMM_MESSAGE_LEVEL_DONE, sizeof(*order));

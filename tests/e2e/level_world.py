@@ -12,8 +12,6 @@ import termios
 import threading
 import time
 
-from guest_test import process_exists, wait_until
-
 LEVELS = ["standard", "probation", "severed", "offline", "decapitation", "immolation"]
 COMPLETION = re.compile(rb'"now_ns":(\d+),"source":"vmm","type":"completion"')
 LEVEL_CHANGE = re.compile(rb'^.*"type":"(?:level|quorum)".*$', re.MULTILINE)
@@ -89,15 +87,14 @@ class Cell:
         self.state = state
         self.log = bench.path(f"{name}-{bench.runs}.audit")
         self.said = 0
+        self.begin = b""  # the first bytes of it
         self.shut_since_ns = None
         self.shut = []  # (from, to): closed intervals of silence
-        self.falls = 0  # orders that lowered the level
-        self.stdin, keep = os.pipe()
-        self.keep = keep  # standard input stays open and without data
+        stdin, self.keep = os.pipe()  # standard input stays open and without data
         self.process = bench.start(["--name", name, "--audit", self.log, *arguments],
                                    directories=["--runtime-dir", bench.runtime, "--state-dir",
-                                                state], stdin=self.stdin, **keys)
-        os.close(self.stdin)
+                                                state], stdin=stdin, **keys)
+        os.close(stdin)
         self.output = os.dup(self.process.stdout.fileno())
         self.reader = threading.Thread(target=self.read)
         self.reader.start()
@@ -105,6 +102,8 @@ class Cell:
     def read(self):
         while data := os.read(self.output, 65536):
             self.said += len(data)
+            if len(self.begin) < 4096:
+                self.begin += data[:4096]
 
     def drain(self):
         """How much it said, once nothing is on its way to us any more."""
@@ -211,7 +210,3 @@ class Cell:
                 orders -= 1
             known = level
         return len(times)
-
-
-def vmm_is_gone(pid, seconds):
-    return wait_until(lambda: not process_exists(pid), seconds)

@@ -202,7 +202,11 @@ class Attack:
 def check_end(attack, ended, expected):
     """The attack ended as it must, or was isolated; and the log agrees."""
     isolated = ended.status == 81 and ended.outcome in ("isolated", "stopped")
+    # While its port carried nothing, the guest may have made an honest request of its malformed one.
+    if attack.guest == "queue" and len(attack.story) > 1:
+        expected += " exit:8"
     assert isolated or matches(ended.outcome, expected), f"expected {expected}: {ended}"
+    assert attack.guest != "queue" or b"leak" not in attack.cell.begin, attack.cell.begin
     assert not isolated or attack.level == "offline", f"nobody isolated it: {ended}"
     if ended.outcome.startswith("violation:"):
         assert ended.status == 80, ended

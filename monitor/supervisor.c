@@ -521,8 +521,7 @@ static int start(struct supervisor *s, const char *runtime_dir, const char *audi
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "signalfd");
     if (launch_go(s, err) < 0)
         return -1;
-    // From Severed on there are no backends.
-    return s->state.level < LEVEL_SEVERED ? backends_start(s, err) : 0;
+    return backends_start(s, err);
 }
 
 // The last records: what the VMM still had in its ring, the violation, the end.

@@ -558,8 +558,7 @@ static int start(struct supervisor *s, const char *runtime_dir, struct error *er
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "signalfd");
     if (launch_go(s, err) < 0)
         return -1;
-    // From Severed on there are no backends.
-    return s->state.level < LEVEL_SEVERED ? backends_start(s, err) : 0;
+    return backends_start(s, err);
 }
 
 // What the VMM still had in its rings, and that the log took it: before the model's last bytes are

@@ -39,7 +39,10 @@ int backends_start(struct supervisor *s, struct error *err)
 {
     for (unsigned i = 0; i < s->vm.port_count; i++) {
         s->backends[i].delay_ms = s->vm.restarts[i].delay_ms;
-        if (s->vm.ports[i].process && backend_process_start(&s->backends[i], &s->process, err) < 0)
+        // From Severed on there are none, until the level falls.
+        s->backends[i].severed = s->vm.ports[i].process && s->state.level >= LEVEL_SEVERED;
+        if (s->vm.ports[i].process && !s->backends[i].severed &&
+            backend_process_start(&s->backends[i], &s->process, err) < 0)
             return -1;
     }
     return 0;

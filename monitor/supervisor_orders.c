@@ -112,6 +112,14 @@ uint32_t supervisor_take_order(struct supervisor *s, const struct level_order *o
         return refusal;
     *s->last_sequence = order->sequence;
     s->orders.proposed = false;
+    // A withdrawal changes no level with which its number would become durable.
+    struct error err;
+    if (event.kind == LEVEL_EVENT_WITHDRAW &&
+        launch_persist(s, before, order->sequence, order->reason, &err) < 0) {
+        fprintf(stderr, "guillotine: ALARM: %s: %s\n", s->vm.name, err.text);
+        supervisor_set_level(s, LEVEL_ACTOR_HYPERVISOR, LEVEL_OFFLINE);
+        return LEVEL_REFUSAL_NOT_DURABLE;
+    }
     // The VMM wants to see it before it lowers its own level.
     s->orders.lowering = (struct vmm_lowering){.order = *order, .count = count};
     memcpy(s->orders.lowering.signatures, signatures, count * sizeof(*signatures));

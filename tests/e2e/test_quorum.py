@@ -351,6 +351,39 @@ def check_withdrawal():
     end(process, "withdraw")
 
 
+@tap.test("a withdrawal spends its number for good: older orders are refused after a relaunch, too")
+def check_withdrawal_is_durable():
+    world = World("spend")
+    process, _ = world.start("spend")
+    path = world.sign(propose("spend", "severed", "spend-up.json"), 1)
+    good(submit(path, "spend", "--propose"))
+    older = world.sign(propose("spend", "standard", "spend-down.json"), 1, 2, 3, 4, 5)
+    path = world.sign(propose("spend", "withdraw", "spend-withdraw.json"), 1, 2, 3)
+    good(submit(path, "spend"))
+    refused(submit(older, "spend"), "sequence number")
+    end(process, "spend")
+    process, _ = world.start("spend")
+    assert status("spend")["level"] == "severed"
+    refused(submit(older, "spend"), "sequence number")
+    end(process, "spend")
+
+
+@tap.test("backends of a VM that was launched at Severed start when its level falls")
+def check_backends_after_launch():
+    world = World("late")
+    vm = bench.write_vm("late.json", image=bench.guests["port_life.elf"],
+                        arguments=["survive", "loop"],
+                        ports=[{"kind": "loopback", "name": "loop", "process": True}])
+    process, _ = world.start("late", [vm])
+    isolate("late", "severed")
+    end(process, "late")
+    process, _ = world.start("late", [vm])
+    assert status("late")["level"] == "severed" and requests("late") == 0
+    good(submit(world.sign(propose("late", "standard", "late.order"), 1, 2, 3, 4, 5), "late"))
+    assert wait_until(lambda: requests("late") > 100, 5), status("late")
+    end(process, "late")
+
+
 @tap.test("without a key set levels only rise")
 def check_no_keys():
     process = bench.start(["--name", "bare", "--state-dir", bench.state, *SURVIVE])

@@ -9,6 +9,8 @@
 #include "containment.h"
 #include "heartbeat.h"
 #include "level.h"
+#include "level_order.h"
+#include "state_file.h"
 
 #define NEVER UINT64_MAX
 
@@ -73,6 +75,9 @@ enum sabotage {
     SABOTAGE_LOWERED,        // a level falls by itself
     SABOTAGE_NO_DEATH_SIGNAL,
     SABOTAGE_WATCHDOG_NOT_WATCHED,
+    SABOTAGE_SYNC_LIES,          // fdatasync returns without having done anything
+    SABOTAGE_SEQUENCE_FORGOTTEN, // of accepted orders, over a launch
+    SABOTAGE_ORDER_UNCHECKED,    // expired ones count
     SABOTAGE_COUNT,
 };
 
@@ -122,6 +127,9 @@ struct sim_supervisor {
     uint64_t person_beats;
     bool watching;
     enum level launched_at;
+    struct state_record record; // as this process believes it to be on disk
+    uint64_t last_sequence;
+    const struct sim_order *order; // that is being carried out
 };
 
 struct sim_vmm {
@@ -136,12 +144,53 @@ struct sim_vmm {
     uint64_t control_beat;
 };
 
-// What a power cut leaves. A damaged state reads as Offline.
+#define STATE_PAGES 2
+
+// One file: what reads see, and what a power cut leaves.
+struct sim_file {
+    bool exists;
+    bool named; // durably
+    bool dirty[STATE_PAGES];
+    size_t length, durable_length;
+    uint8_t cached[STATE_FILE_BYTES];
+    uint8_t durable[STATE_FILE_BYTES];
+};
+
 struct sim_disk {
-    enum level level;
-    bool running;
-    bool damaged;
-    bool fails; // from now on
+    struct sim_file files[2]; // the state file, and its successor while it is being made
+    struct sim_file *opened;
+    bool fails; // now and then, until the next launch
+    uint64_t writes, repairs;
+};
+
+// What is wrong with an order of administrators.
+enum sim_flaw {
+    FLAW_NONE,
+    FLAW_WRONG_VM,
+    FLAW_DEPLOYMENT,
+    FLAW_EXPIRED,
+    FLAW_REPLAYED,
+    FLAW_DUPLICATE_KEY,
+    FLAW_SIGNATURE,
+    FLAW_COUNT,
+};
+extern const char *const flaw_names[FLAW_COUNT];
+
+struct sim_order {
+    enum sim_flaw flaw;
+    struct level_order order;
+    struct level_order_signature signatures[7];
+    unsigned count;
+};
+
+#define SPENT_ORDERS 4
+struct sim_orders {
+    struct level_key_set keys;
+    uint8_t secrets[7][64];
+    struct sim_order spent[SPENT_ORDERS]; // the last ones that were accepted, durably
+    unsigned spent_count;
+    uint64_t spent_sequence;   // of the last one
+    uint64_t seen[FLAW_COUNT]; // over all seeds
 };
 
 struct world {
@@ -164,7 +213,11 @@ struct world {
     struct debt debts[MAX_DEBTS];
     bool debt_open_for_required;
     enum level required; // by whoever was entitled to raise, until a quorum lowered it
-    enum level durable;  // what was acknowledged as durable
+    enum level
+        durable; // what was acknowledged as durable; or what a quorum wanted, if that is lower
+    enum level acknowledged;
+    struct uuid uuid; // of the VM
+    struct sim_orders orders;
     struct cause_statistics statistics[CAUSE_COUNT];
 };
 extern struct world w;
@@ -189,12 +242,38 @@ void sim_prolong_debts(uint64_t by_ns);
 void sim_vmm_gone(void);
 
 // sim_supervisor.c
-void supervisor_launch(enum level level);
+void supervisor_launch(const struct state_record *record);
 void supervisor_turn(void);
 void supervisor_receive(void);
 void supervisor_vmm_died(void);
 // A person, a detector or the hypervisor. Returns what the core says.
 enum level_refusal supervisor_event(const struct level_event *event, enum cause cause);
+
+// An order with signatures. `count`: how many. Returns what the checks or the core say.
+uint32_t supervisor_order(enum level level, unsigned count, bool repaired, enum cause cause);
+
+// sim_disk.c: the real monitor/state_file.c over this disk. False: it failed, or power did.
+bool sim_disk_has_state(void);
+bool sim_disk_create(struct state_record *record);
+bool sim_disk_write(struct state_record *record);
+bool sim_disk_repair(struct state_record *record);
+// What a launch reads. False if the file is damaged, which *record says too.
+bool sim_disk_read(struct state_record *record);
+void sim_disk_power_cut(void);
+// A medium that failed is mounted again: what was never written to it is gone.
+void sim_disk_replace(void);
+
+// sim_orders.c
+void orders_begin(void);
+uint64_t orders_now_s(void);
+// An order from one level to another one, perhaps with a flaw.
+void orders_make(struct sim_order *signed_order, enum level from, enum level to,
+                 unsigned signatures, bool repaired, uint64_t last_sequence);
+// As level_order_check. Fails the run if a flaw is not found, or one is found that is none.
+uint32_t orders_check(const struct sim_order *signed_order, enum level level,
+                      uint64_t last_sequence, struct level_event *event);
+// An accepted one is durable.
+void orders_spent(const struct sim_order *signed_order);
 
 // sim_vmm.c
 void vmm_launch(void);

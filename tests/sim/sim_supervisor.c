@@ -14,30 +14,24 @@ static void show(void *context, enum level level, bool hold)
     atomic_store(&w.supervisor_page.level, level);
 }
 
-// Power may fail before the write, between write and sync, and after it.
+// As vm_state_persist.
 static bool persist(void *context, const struct level_state *state)
 {
     (void)context;
+    struct sim_supervisor *s = &w.supervisor;
     if (w.power_cut)
         return true; // there is nobody any more whom it could help
-    if (sim_chance(5)) {
-        w.power_cut = true;
-        if (sim_chance(500)) {
-            // Torn, or complete but never acknowledged.
-            w.disk.damaged = sim_chance(500);
-            w.disk.level = w.disk.damaged ? w.disk.level : state->level;
-        }
-        return true;
-    }
-    if (w.disk.fails) {
-        w.disk.damaged = w.disk.damaged || sim_chance(300);
-        return false;
-    }
-    w.durable = state->level;
-    if (w.sabotage != SABOTAGE_NOT_DURABLE)
-        w.disk.level = state->level;
-    if (sim_chance(5))
-        w.power_cut = true;
+    // What a quorum lowers may be on disk before anybody hears of it.
+    if (state->level < w.durable)
+        w.durable = state->level;
+    s->record.level = state->level;
+    if (s->last_sequence > s->record.sequence && w.sabotage != SABOTAGE_SEQUENCE_FORGOTTEN)
+        s->record.sequence = s->last_sequence;
+    if (w.sabotage != SABOTAGE_NOT_DURABLE && !sim_disk_write(&s->record))
+        return w.power_cut;
+    w.durable = w.acknowledged = state->level;
+    if (s->order && s->order->order.to == state->level)
+        orders_spent(s->order);
     return true;
 }
 
@@ -102,10 +96,13 @@ static const struct containment_ops ops = {
     .record = record,
 };
 
-void supervisor_launch(enum level level)
+void supervisor_launch(const struct state_record *record)
 {
     struct sim_supervisor *s = &w.supervisor;
+    enum level level = (enum level)record->level;
     memset(s, 0, sizeof(*s));
+    s->record = *record;
+    s->last_sequence = record->sequence;
     memset(&w.supervisor_page, 0, sizeof(w.supervisor_page));
     s->runs = true;
     s->launched_at = level;
@@ -126,8 +123,8 @@ static void finish(void)
     if (w.power_cut)
         return;
     // An orderly end: the mark goes, the level stays. If that cannot be written the mark stays.
-    if (!w.disk.fails)
-        w.disk.running = false;
+    s->record.running = false;
+    sim_disk_write(&s->record);
     s->runs = false;
     w.timers[TIMER_SUPERVISOR] = NEVER;
     sim_at(TIMER_RELAUNCH, w.now_ns + sim_random(600 * NS_PER_S));
@@ -251,11 +248,33 @@ enum level_refusal supervisor_event(const struct level_event *event, enum cause 
         if (event->actor != LEVEL_ACTOR_ADMINISTRATORS || event->signatures < 5)
             sim_fail("a level fell without five signatures");
         sim_lowered(now);
-        if (!w.power_cut && w.durable != now)
+        if (!w.power_cut && w.acknowledged != now)
             sim_fail("a lower level is in force before it is durable");
     }
     if (before.level == LEVEL_IMMOLATION && now != LEVEL_IMMOLATION)
         sim_fail("immolation ended");
     sim_sooner(TIMER_SUPERVISOR, w.now_ns + sim_delay());
+    return refusal;
+}
+
+// As supervisor_take_order.
+uint32_t supervisor_order(enum level level, unsigned count, bool repaired, enum cause cause)
+{
+    struct sim_supervisor *s = &w.supervisor;
+    struct sim_order signed_order;
+    struct level_event event;
+    enum level from = s->containment.state.level;
+    if (level == from)
+        return LEVEL_REFUSAL_NO_CHANGE;
+    orders_make(&signed_order, from, level, count, repaired, s->last_sequence);
+    uint32_t refusal = orders_check(&signed_order, from, s->last_sequence, &event);
+    if (!refusal)
+        refusal = level_transition(&s->containment.state, &event, &s->containment.quorum).refusal;
+    if (refusal)
+        return refusal;
+    s->last_sequence = signed_order.order.sequence;
+    s->order = &signed_order;
+    refusal = supervisor_event(&event, cause);
+    s->order = NULL;
     return refusal;
 }

@@ -23,6 +23,9 @@ const char *const cause_names[CAUSE_COUNT] = {
 
 #define RUN_BOUND_NS (BEAT_BOUND_NS + CONTAINMENT_BOUND_NS + 3 * JITTER_MAX_NS + KILL_MAX_NS)
 
+// Signing and checking take most of the time.
+#define SIGNED_PER_MILLE 100
+
 static uint64_t soon(uint64_t mean_ns)
 {
     return w.now_ns + 1 + sim_random(2 * mean_ns);
@@ -43,64 +46,113 @@ static enum level_refusal set(enum level_actor actor, enum level level, unsigned
 
 void world_begin(void)
 {
-    w.disk.level = w.durable = LEVEL_STANDARD;
+    orders_begin();
+    w.uuid.bytes[0] = 1;
+    w.durable = w.acknowledged = LEVEL_STANDARD;
     sim_at(TIMER_RELAUNCH, w.now_ns);
     sim_at(TIMER_FAULT, soon(1800 * NS_PER_S));
     sim_at(TIMER_PEOPLE, soon(INTERVAL_NS));
 }
 
-// What a launch finds on the disk.
-static enum level level_on_disk(void)
+// Nothing brings this one back. Another one takes its place, of which the disk knows nothing.
+static void replace_vm(void)
 {
-    enum level level =
-        w.disk.damaged && w.disk.level < LEVEL_OFFLINE ? LEVEL_OFFLINE : w.disk.level;
-    if (w.disk.running && level < LEVEL_OFFLINE)
-        level = LEVEL_OFFLINE;
-    return level;
+    sim_trace("immolated: a new VM takes its place");
+    memset(w.disk.files, 0, sizeof(w.disk.files));
+    w.uuid.bytes[0]++;
+    w.durable = w.acknowledged = w.required = LEVEL_STANDARD;
+    w.orders.spent_sequence = 0;
 }
 
-void world_relaunch(void)
+// As vm_at_rest_order: the administrators meet about a VM that does not run.
+static void order_at_rest(struct state_record *record, bool damaged)
 {
-    if (w.supervisor.runs)
+    const struct level_state state = {.level = (enum level)record->level};
+    const struct level_quorum quorum = {.keys = 7, .raise = 3, .lower = 5};
+    struct sim_order signed_order;
+    struct level_event order = {
+        .kind = LEVEL_EVENT_SET,
+        .actor = LEVEL_ACTOR_ADMINISTRATORS,
+        .target = state.level == LEVEL_DECAPITATION ? LEVEL_OFFLINE : LEVEL_STANDARD,
+        .signatures = 3 + (uint32_t)sim_random(5),
+        .repaired = sim_chance(500),
+    };
+    unsigned signatures = order.signatures;
+    bool is_signed = sim_chance(SIGNED_PER_MILLE);
+    if (is_signed) {
+        orders_make(&signed_order, state.level, order.target, signatures, order.repaired,
+                    record->sequence);
+        if (orders_check(&signed_order, state.level, record->sequence, &order))
+            return;
+    }
+    struct level_result result = level_transition(&state, &order, &quorum);
+    if (result.refusal)
         return;
-    enum level level = level_on_disk();
+    if (order.signatures < 5 || state.level == LEVEL_IMMOLATION ||
+        (state.level == LEVEL_DECAPITATION && !order.repaired))
+        sim_fail("an order was accepted that lacks something");
+    // It may be on disk before anybody hears of it.
+    w.durable = w.required = result.state.level;
+    record->level = result.state.level;
+    record->running = false;
+    if (is_signed && w.sabotage != SABOTAGE_SEQUENCE_FORGOTTEN)
+        record->sequence = signed_order.order.sequence;
+    if (!(damaged ? sim_disk_repair(record) : sim_disk_write(record)))
+        return;
+    w.acknowledged = result.state.level;
+    if (is_signed)
+        orders_spent(&signed_order);
+}
+
+// What a launch finds on the disk. False: it has to be tried again.
+static bool read_state(struct state_record *record, bool *damaged)
+{
+    if (!sim_disk_has_state()) {
+        *record = (struct state_record){.uuid = w.uuid};
+        *damaged = false;
+        return sim_disk_create(record);
+    }
+    *damaged = !sim_disk_read(record);
+    enum level level = (enum level)record->level;
+    sim_trace("the disk says %s%s%s", level_name(level), *damaged ? ", damaged: " : ": ",
+              record->reason);
     if (level < w.durable)
         sim_fail("%s was durable, the disk says %s", level_name(w.durable), level_name(level));
     if (level < w.required && w.required <= LEVEL_OFFLINE)
         sim_fail("%s is required, the disk says %s", level_name(w.required), level_name(level));
-    // A repaired disk: the level stays what was read from it.
-    w.disk = (struct sim_disk){.level = level, .running = false};
-    w.durable = level;
-    w.required = level;
-    if (level >= LEVEL_OFFLINE) {
-        if (level == LEVEL_IMMOLATION) {
-            sim_trace("immolated: a new VM takes its place");
-            w.disk.level = w.durable = w.required = LEVEL_STANDARD;
-        }
-        // The administrators meet: an order on a VM that does not run.
-        struct level_state state = {.level = level};
-        const struct level_quorum quorum = {.keys = 7, .raise = 3, .lower = 5};
-        struct level_event order = {
-            .kind = LEVEL_EVENT_SET,
-            .actor = LEVEL_ACTOR_ADMINISTRATORS,
-            .target = level == LEVEL_DECAPITATION ? LEVEL_OFFLINE : LEVEL_STANDARD,
-            .signatures = 3 + (uint32_t)sim_random(5),
-            .repaired = sim_chance(500),
-        };
-        struct level_result result = level_transition(&state, &order, &quorum);
-        if (!result.refusal && level != LEVEL_IMMOLATION) {
-            if (order.signatures < 5 || (level == LEVEL_DECAPITATION && !order.repaired))
-                sim_fail("an order was accepted that lacks something");
-            w.disk.level = w.durable = w.required = result.state.level;
-        }
-        sim_at(TIMER_RELAUNCH, soon(600 * NS_PER_S));
+    if (record->sequence < w.orders.spent_sequence)
+        sim_fail("the sequence number of an accepted order is forgotten");
+    w.durable = w.acknowledged = w.required = level;
+    return true;
+}
+
+void world_relaunch(void)
+{
+    struct state_record record;
+    bool damaged;
+    if (w.supervisor.runs)
+        return;
+    sim_at(TIMER_RELAUNCH, soon(600 * NS_PER_S));
+    if (w.disk.fails)
+        sim_disk_replace();
+    if (!read_state(&record, &damaged))
+        return;
+    if (record.level >= LEVEL_OFFLINE) {
+        if (record.level == LEVEL_IMMOLATION)
+            replace_vm();
+        else
+            order_at_rest(&record, damaged);
         return;
     }
     // The mark is durable before anything runs.
-    w.disk.running = w.sabotage != SABOTAGE_MARK_FORGOTTEN;
+    record.running = w.sabotage != SABOTAGE_MARK_FORGOTTEN;
+    record.restarts++;
+    if (!sim_disk_write(&record) || w.power_cut)
+        return;
+    w.timers[TIMER_RELAUNCH] = NEVER;
     w.console_silent = false;
-    sim_trace("launch at %s", level_name(level));
-    supervisor_launch(level);
+    sim_trace("launch at %s", level_name(record.level));
+    supervisor_launch(&record);
     vmm_launch();
 }
 
@@ -108,6 +160,7 @@ void world_power_cut(void)
 {
     w.power_cut = false;
     sim_trace("power cut");
+    sim_disk_power_cut();
     sim_demand(CAUSE_POWER_CUT, LEVEL_OFFLINE, 0, 0);
     sim_vmm_gone();
     w.supervisor.runs = false;
@@ -193,7 +246,8 @@ static void hang_vmm(void)
 
 void trouble_fault(void)
 {
-    sim_at(TIMER_FAULT, soon(1800 * NS_PER_S));
+    // It seldom comes alone.
+    sim_at(TIMER_FAULT, soon(sim_chance(100) ? PERIOD_NS / 2 : 1800 * NS_PER_S));
     if (!w.supervisor.runs || !w.vmm.runs || w.vmm.ending || w.supervisor.stopped ||
         w.vmm.stopped || w.supervisor.kills)
         return;
@@ -281,9 +335,12 @@ void people_turn(void)
         propose(level);
         break;
     default:
-        // Anything from nobody to all of them.
-        set(LEVEL_ACTOR_ADMINISTRATORS, level, (uint32_t)sim_random(8), sim_chance(500),
-            CAUSE_ADMINISTRATORS);
+        // Anything from nobody to all of them; some really sign.
+        if (sim_chance(SIGNED_PER_MILLE))
+            supervisor_order(level, (unsigned)sim_random(8), sim_chance(500), CAUSE_ADMINISTRATORS);
+        else
+            set(LEVEL_ACTOR_ADMINISTRATORS, level, (uint32_t)sim_random(8), sim_chance(500),
+                CAUSE_ADMINISTRATORS);
         break;
     }
 }

@@ -463,6 +463,10 @@ int audit_log_serve(struct audit_log *log, struct error *err)
         struct error inner;
         ssize_t length =
             fd_message_receive(log->channel, &message, sizeof(message), NULL, &none, &inner);
+        // It left without reading what it had been sent. What it said before is still there.
+        if (length < 0 && inner.code == ECONNRESET)
+            length =
+                fd_message_receive(log->channel, &message, sizeof(message), NULL, &none, &inner);
         if (length < 0 && inner.code == EAGAIN)
             return check_stall(log, err);
         if (length != (ssize_t)sizeof(message))

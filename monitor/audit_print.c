@@ -35,6 +35,8 @@ static void print_json(const struct audit_record_data *whole, const char *time)
         printf(",\"event\":\"%s\"", audit_backend_event_name(record->detail));
     else if (record->type == AUDIT_ORDER)
         printf(",\"order\":\"%s\"", audit_order_name(record->detail));
+    else if (record->type == AUDIT_HEARTBEAT)
+        printf(",\"lost\":\"%s\"", audit_heartbeat_name(record->detail));
     else
         printf(",\"detail\":%u", record->detail);
     if (record->size > sizeof(*record)) {
@@ -73,6 +75,9 @@ static void print_line(const struct audit_record *record, const char *time)
         break;
     case AUDIT_BACKEND:
         printf(" port %u %s", record->port, audit_backend_event_name(record->detail));
+        break;
+    case AUDIT_HEARTBEAT:
+        printf(" %s lost", audit_heartbeat_name(record->detail));
         break;
     case AUDIT_ORDER:
         printf(" port %u %s %u bytes", record->port, audit_order_name(record->detail),

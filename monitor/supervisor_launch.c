@@ -15,7 +15,8 @@
 #include "supervisor_internal.h"
 
 // For the log to take a record that must be durable.
-#define LOG_NS (10 * NS_PER_S)
+#define LOG_NS  (10 * NS_PER_S)
+#define OPEN_NS (600 * NS_PER_S)
 
 static int measure(struct supervisor *s, struct digest_set *digests, struct error *err)
 {
@@ -178,6 +179,12 @@ int launch_go(struct supervisor *s, struct error *err)
     if (record_measures(s, err) < 0 || vm_state_mark_running(&s->state, audit_size(s), err) < 0 ||
         record_state(s, err) < 0)
         return -1;
+    // The model is not entered before its log is open, agrees with the state file, and has the
+    // measurement on disk. A long log is read meanwhile.
+    if (audit_log_wait_durable(&s->audit, OPEN_NS, err) < 0 || launch_check_log(s, err) < 0)
+        return -1;
+    s->log_checked = true;
+    levels_open_gate(s);
     // A VMM that has failed meanwhile is gone, but has said why: the loop reads that.
     struct error gone;
     vmm_process_go(&s->process, &gone);

@@ -68,6 +68,7 @@ double bench_json_number(const char *json, const char *key);
 void bench_launch(struct bench *bench);
 void bench_inference(struct bench *bench);
 void bench_port(struct bench *bench);
+void bench_isolate(struct bench *bench);
 void bench_audit(struct bench *bench);
 
 #endif

@@ -71,9 +71,7 @@ def run_second(name, expected):
 
 def run_queue_attack(name, expected_exit, rule, options=("--port", "console")):
     """A queue attack: the anomaly and its rule must be reported, and no byte may leak."""
-    log = bench.path("queue.audit")
-    if os.path.exists(log):
-        os.unlink(log)
+    log = bench.path(f"queue-{bench.runs}.audit")
     # Standard input stays open and without data.
     read_end, write_end = os.pipe()
     try:
@@ -89,7 +87,7 @@ def run_queue_attack(name, expected_exit, rule, options=("--port", "console")):
     rules = [record["detail"] for record in records if record["type"] == "anomaly"]
     assert rules == ([rule] if rule else []), f"rules {rules}"
     types = [record["type"] for record in records]
-    assert types[0] == "start" and types[-1] == "end", types
+    assert types[0] == "start" and types[-2:] == ["end", "seal"], types
     assert types.count("completion") == ended.result["completions"], types
 
 
@@ -179,9 +177,7 @@ def run_race(name):
     """100,000 requests while the other vCPU rewrites them."""
     vm = bench.write_vm("race.json", image=image("race"), vcpus=2,
                         ports=[{"kind": "console", "queue_size": 1024}])
-    log = bench.path("race.audit")
-    if os.path.exists(log):
-        os.unlink(log)
+    log = bench.path(f"race-{bench.runs}.audit")
     ended = bench.run([vm, "--audit", log, "--", name])
     legal = name in attack_list.RACE_LEGAL
     assert matches(ended.outcome, "exit:0" if legal else "exit:0 exit:7"), ended

@@ -255,6 +255,7 @@ def check_scrub():
             os.close(fd)
         assert SCRUBBED in forensic_events(log), (end, ended)
         os.unlink(log)
+        os.unlink(log + ".checkpoint")
         assert not images("scrub")
     bench.check_nothing_left()
 

@@ -32,8 +32,10 @@
 // More bytes than any log has.
 #define NO_BUDGET (1ull << 62)
 
-// A recorder that has records and takes none for so long has stalled.
-#define STALL_NS (30 * NS_PER_S)
+// How often a recorder that is not asked anything is asked whether all is durable, and how long it
+// may take to say so: a disk that takes longer is no place for a log.
+#define ASK_NS   (2 * NS_PER_S)
+#define STALL_NS (10 * NS_PER_S)
 
 void audit_log_init(struct audit_log *log, const struct clock *clock)
 {
@@ -414,6 +416,7 @@ static int take_message(struct audit_log *log, const struct recorder_message *me
         log->bytes += message->value;
         log->generation = message->generation;
         log->ready = true;
+        log->asked_ns = clock_now_ns(log->clock); // what was asked meanwhile, it hears only now
         return 0;
     case RECORDER_SYNCED:
         log->sync_done = message->value;
@@ -439,20 +442,36 @@ static int take_message(struct audit_log *log, const struct recorder_message *me
     }
 }
 
+static int ask(struct audit_log *log, enum recorder_message_type type, uint64_t within_ns,
+               struct error *err)
+{
+    log->asked_ns = clock_now_ns(log->clock);
+    log->within_ns = within_ns;
+    const struct recorder_message message = {.type = type, .value = ++log->sync_asked};
+    if (fd_message_send(log->channel, &message, sizeof(message), NULL, 0, err) < 0) {
+        struct error said;
+        if (audit_log_serve(log, &said) < 0 && err)
+            *err = said; // why it ended
+        return -1;
+    }
+    return 0;
+}
+
+// A recorder that hangs is found out also while there is nothing to record.
 static int check_stall(struct audit_log *log, struct error *err)
 {
     uint64_t now = clock_now_ns(log->clock);
-    uint64_t there = position(log);
-    if (there != log->seen_position || there == log->out.own || !log->ready || !log->seen_ns) {
-        log->seen_position = there;
-        log->seen_ns = now;
-    }
-    if (now - log->seen_ns < STALL_NS)
-        return 0;
-    return error_set(err, EXIT_STATUS_ISOLATED, ETIMEDOUT, "audit log: the recorder has stalled");
+    if (!log->ready)
+        return 0; // it may be reading a long log, and no model runs
+    if (log->sync_done < log->sync_asked)
+        return now - log->asked_ns < log->within_ns
+                   ? 0
+                   : error_set(err, EXIT_STATUS_ISOLATED, ETIMEDOUT,
+                               "audit log: the recorder has stalled");
+    return now - log->asked_ns < ASK_NS ? 0 : ask(log, RECORDER_SYNC, STALL_NS, err);
 }
 
-int audit_log_serve(struct audit_log *log, struct error *err)
+static int serve(struct audit_log *log, struct error *err)
 {
     uint64_t value;
     ssize_t ignored = read(log->wake_own, &value, sizeof(value));
@@ -476,6 +495,14 @@ int audit_log_serve(struct audit_log *log, struct error *err)
             return -1;
     }
     return 0;
+}
+
+int audit_log_serve(struct audit_log *log, struct error *err)
+{
+    if (log->failed)
+        return error_set(err, EXIT_STATUS_ISOLATED, EPIPE, "audit log: the recorder has failed");
+    log->failed = serve(log, err) < 0;
+    return log->failed ? -1 : 0;
 }
 
 // Sleeps until the recorder says something or makes room. False after the deadline.
@@ -520,22 +547,10 @@ int audit_log_take_all(struct audit_log *log, struct audit_ring *ring, uint64_t 
     }
 }
 
-static int ask(struct audit_log *log, enum recorder_message_type type, struct error *err)
-{
-    const struct recorder_message message = {.type = type, .value = ++log->sync_asked};
-    if (fd_message_send(log->channel, &message, sizeof(message), NULL, 0, err) < 0) {
-        struct error said;
-        if (audit_log_serve(log, &said) < 0 && err)
-            *err = said; // why it ended
-        return -1;
-    }
-    return 0;
-}
-
 int audit_log_wait_durable(struct audit_log *log, uint64_t timeout_ns, struct error *err)
 {
     uint64_t deadline_ns = clock_now_ns(log->clock) + timeout_ns;
-    if (ask(log, RECORDER_SYNC, err) < 0)
+    if (ask(log, RECORDER_SYNC, timeout_ns, err) < 0)
         return -1;
     uint64_t asked = log->sync_asked;
     while (log->sync_done < asked) {
@@ -550,7 +565,7 @@ int audit_log_wait_durable(struct audit_log *log, uint64_t timeout_ns, struct er
 int audit_log_finish(struct audit_log *log, uint64_t timeout_ns, struct error *err)
 {
     uint64_t deadline_ns = clock_now_ns(log->clock) + timeout_ns;
-    if (ask(log, RECORDER_FINISH, err) < 0)
+    if (ask(log, RECORDER_FINISH, timeout_ns, err) < 0)
         return -1;
     while (!log->finished) {
         if (audit_log_serve(log, err) < 0)

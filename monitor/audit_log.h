@@ -50,6 +50,7 @@ struct audit_log {
     int pidfd;
     bool ready;            // the recorder has the log open
     bool finished;         // the log is sealed
+    bool failed;           // nobody waits for it again
     bool full;             // the budget is used up: rings are not emptied any more
     uint64_t budget_bytes; // or 0
     uint64_t bytes;        // of the log, with what is with the recorder; known once it is ready
@@ -57,8 +58,8 @@ struct audit_log {
     struct payload_digests digests;
     uint64_t sync_asked;
     uint64_t sync_done;
-    uint64_t seen_position; // of the recorder, and when it was seen to come there
-    uint64_t seen_ns;
+    uint64_t asked_ns;  // when the last answer was asked for, and within what time
+    uint64_t within_ns;
 };
 
 // Where a log is and how it is written.

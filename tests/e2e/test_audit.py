@@ -293,18 +293,34 @@ def check_goes_on():
         assert read(log) == changed, name
 
 
-@tap.test("a recorder that dies isolates the model; the next run notes the torn tail")
-def check_recorder_dies():
-    log = bench.path("dies.audit")
-    process = bench.start(["--image", bench.guests["attack_hang.elf"], "--port", "console", "--name",
-                           "dies", "--audit", log, "--", "park"], directories=PLACE)
-    bench.wait_running("dies", process)
+def start_silent(name, log, guest, word):
+    """A model that parks, and the recorder of its log."""
+    process = bench.start(["--image", bench.guests[guest], "--port", "console", "--name", name,
+                           "--audit", log, "--", word], directories=PLACE)
+    bench.wait_running(name, process)
     time.sleep(0.3)
     done = subprocess.run(["ps", "-o", "pid=,comm=", "--ppid", str(process.pid)],
                           capture_output=True, check=False, text=True)
     recorders = [line.split()[0] for line in done.stdout.splitlines() if "guillotine-reco" in line]
     assert len(recorders) == 1, done
-    os.kill(int(recorders[0]), signal.SIGKILL)
+    return process, int(recorders[0])
+
+
+@tap.test("a recorder that hangs isolates the model, also one that says nothing")
+def check_recorder_hangs():
+    process, recorder = start_silent("hangs", bench.path("hangs.audit"), "port_life.elf", "deaf")
+    os.kill(recorder, signal.SIGSTOP)
+    ended = bench.finish(process)
+    assert ended.status == 81, ended
+    one_line(ended.stderr, "stalled")
+    bench.check_nothing_left()
+
+
+@tap.test("a recorder that dies isolates the model; the next run notes the torn tail")
+def check_recorder_dies():
+    log = bench.path("dies.audit")
+    process, recorder = start_silent("dies", log, "attack_hang.elf", "park")
+    os.kill(recorder, signal.SIGKILL)
     ended = bench.finish(process)
     assert ended.status == 81, ended
     one_line(ended.stderr, "recorder")

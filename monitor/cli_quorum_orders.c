@@ -192,6 +192,12 @@ int quorum_propose(const struct quorum_options *options, struct error *err)
         return -1;
     enum level to = (enum level)signed_order.order.to;
     uint64_t needed = to < (enum level)signed_order.order.from ? answer.lower : answer.raise;
+    if (options->json) {
+        printf("{\"format\":\"" CONTROL_FORMAT "\",\"keys\":%" PRIu64 ",\"needed\":%" PRIu64
+               ",\"demo\":%s}\n",
+               answer.keys, needed, answer.demo ? "true" : "false");
+        return 0;
+    }
     fprintf(stderr, "guillotine: %s: %" PRIu64 " of %" PRIu64 " administrators have to sign%s\n",
             options->out, needed, answer.keys, answer.demo ? " (a key set for DEMONSTRATION)" : "");
     return 0;

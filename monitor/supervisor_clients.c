@@ -223,7 +223,7 @@ static const char *nanoseconds(char *text, size_t size, uint64_t value)
 
 void clients_take_level(struct supervisor *s)
 {
-    char text[256], gate[24], vcpus[24];
+    char text[320], decided[24], gate[24], vcpus[24];
     for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
         struct control_client *client = &s->control.clients[i];
         if (client->fd < 0 || !client->waiting ||
@@ -232,8 +232,9 @@ void clients_take_level(struct supervisor *s)
             continue;
         snprintf(text, sizeof(text),
                  "{\"format\":\"" CONTROL_FORMAT "\",\"level\":\"%s\",\"paused_vcpus\":%u,"
-                 "\"gate_ns\":%s,\"vcpus_ns\":%s}",
+                 "\"decided_ns\":%s,\"gate_ns\":%s,\"vcpus_ns\":%s}",
                  level_name(s->containment.state.level), s->paused_vcpus,
+                 nanoseconds(decided, sizeof(decided), s->decided_ns),
                  nanoseconds(gate, sizeof(gate), s->gate_ns),
                  nanoseconds(vcpus, sizeof(vcpus), s->vcpus_ns));
         control_client_answer(client, text, NULL, 0);

@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// bench isolate: from the supervisor's decision to a shut gate and to vCPUs out of guest mode.
+// bench isolate: from the supervisor's decision to a shut gate, to the last reply, and to vCPUs out
+// of guest mode.
 //
-// A cell keeps its port full on the model core; the real supervisor raises its level to Severed
-// through `guillotine isolate` and says what the VMM measured (boot-time clock, one host); a quorum
-// of demonstration keys lowers it again. The floor is the least that taking a vCPU out of guest
-// mode costs here: a signal to a thread that spins in a guest of one instruction.
+// A cell spins on the model core and keeps its port full; the real supervisor raises its level to
+// Severed through `guillotine isolate` and says what the VMM measured (boot-time clock, one host);
+// a demonstration key lowers it again. The last reply is the last completion in the audit log,
+// stamped just before its bytes are written; none is written once the gate was seen shut. The floor
+// is the least that taking a vCPU out of guest mode costs here: a signal to a thread that spins in
+// a guest of one instruction.
+//
+// Supervisor and poller run on cores of their own for the gate ("across processes"): with two CPUs
+// the supervisor then shares the model's, and the kick would find the vCPU preempted already. So
+// vCPUs are measured in a second series, where the supervisor is where a launch puts it.
+#include "audit_record.h"
 #include "bench.h"
 
 #include <errno.h>
@@ -21,11 +29,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define ROUNDS      200
-#define FLOOR_KICKS 5 // in each round
+#define ROUNDS      1000   // in each series
+#define FLOOR_KICKS 2    // in each round
+#define OPEN_US     2000 // in which the cell floods its port
 
 static int model_cpu;
 static int hypervisor_cpu;
+static int supervisor_cpu; // another one than the poller's; the model's, if there are only two
 
 static void choose_cpus(void)
 {
@@ -37,6 +47,9 @@ static void choose_cpus(void)
         model_cpu++;
     for (hypervisor_cpu = CPU_SETSIZE - 1; !CPU_ISSET((unsigned)hypervisor_cpu, &set);)
         hypervisor_cpu--;
+    supervisor_cpu = hypervisor_cpu - 1;
+    while (!CPU_ISSET((unsigned)supervisor_cpu, &set))
+        supervisor_cpu--;
 }
 
 static void pin(int cpu)
@@ -141,7 +154,14 @@ static void command(const struct bench *bench, char *output, size_t size, const 
 }
 
 struct place {
-    char state[128], runtime[128], keys[128], order[128], file[128];
+    char state[128], runtime[128], keys[128], key[160], order[128], file[128], log[128];
+};
+
+struct series {
+    struct samples gate;  // ns
+    struct samples reply; // ns; 0: the last reply was before the decision
+    struct samples stop;  // us
+    uint64_t decided_ns[ROUNDS];
 };
 
 #define COMMAND(...) command(bench, text, sizeof(text), (const char *const[]){__VA_ARGS__, NULL})
@@ -149,13 +169,9 @@ struct place {
 static void lower(const struct bench *bench, const struct place *place)
 {
     static char text[65536];
-    char key[160];
     COMMAND("quorum", "propose", "--runtime-dir", place->runtime, "--state-dir", place->state,
-            "bench", "standard", "--reason", "benchmark", "--out", place->order);
-    for (int i = 1; i <= 5; i++) {
-        snprintf(key, sizeof(key), "%s/demo-%d.key", place->keys, i);
-        COMMAND("quorum", "sign", "--yes", "--json", "--key", key, place->order);
-    }
+            "bench", "standard", "--reason", "benchmark", "--json", "--out", place->order);
+    COMMAND("quorum", "sign", "--yes", "--json", "--key", place->key, place->order);
     COMMAND("quorum", "submit", "--runtime-dir", place->runtime, "--state-dir", place->state,
             "--json", place->order, "bench");
     unlink(place->order);
@@ -170,67 +186,135 @@ static pid_t start(const struct bench *bench, const struct place *place)
     fprintf(file,
             "{\"format\":\"guillotine-vm/1\",\"image\":\"%s/bench-port.elf\","
             "\"placement\":{\"model_cores\":\"%d\",\"hypervisor_cores\":\"%d\"},"
-            "\"ports\":[{\"kind\":\"loopback\",\"mode\":\"busy\"}]}",
+            "\"ports\":[{\"kind\":\"loopback\",\"mode\":\"busy\",\"queue_size\":1024}]}",
             bench->data, model_cpu, hypervisor_cpu);
     fclose(file);
     snprintf(cli, sizeof(cli), "%s/guillotine", bench->programs);
-    const char *const words[] = {cli,
-                                 "run",
-                                 "--name",
-                                 "bench",
-                                 "--runtime-dir",
-                                 place->runtime,
-                                 "--state-dir",
-                                 place->state,
-                                 place->file,
-                                 "--",
-                                 "stream",
-                                 "loopback",
-                                 "0",
-                                 "64",
-                                 "1",
-                                 "0",
-                                 NULL};
+    const char *const words[] = {
+        cli,         "run",         "--name",     "bench",         "--audit",
+        place->log,  "--state-dir", place->state, "--runtime-dir", place->runtime,
+        place->file, "--",          "flood",      "loopback",      NULL};
     pid_t pid = bench_spawn((char *const *)(uintptr_t)words, NULL, NULL);
     usleep(500000);
     return pid;
 }
 
+// The last completion after each decision, from a log that may have gigabytes.
+static void read_replies(const struct place *place, struct series *series)
+{
+    struct audit_record record;
+    uint64_t last[ROUNDS] = {0};
+    size_t round = 0;
+    FILE *file = fopen(place->log, "re");
+    if (!file || fseek(file, AUDIT_FILE_HEADER_BYTES, SEEK_SET) < 0)
+        bench_die("%s: %s", place->log, strerror(errno));
+    while (fread(&record, sizeof(record), 1, file) == 1 && record.type != AUDIT_SEAL) {
+        if (!audit_size_is_valid(record.size) ||
+            fseek(file, (long)(record.size - sizeof(record)), SEEK_CUR) < 0)
+            bench_die("%s: not a log", place->log);
+        if (record.type != AUDIT_COMPLETION || record.decision != AUDIT_DECISION_ALLOW)
+            continue;
+        while (round + 1 < ROUNDS && record.now_ns >= series->decided_ns[round + 1])
+            round++;
+        // Those after the gate was opened again are of the next round.
+        if (record.now_ns > series->decided_ns[round] &&
+            record.now_ns - series->decided_ns[round] < 1000000)
+            last[round] = record.now_ns - series->decided_ns[round];
+    }
+    fclose(file);
+    for (size_t i = 0; i < ROUNDS; i++)
+        samples_add(&series->reply, (double)last[i]);
+}
+
+// One series with the supervisor on `cpu`; -1: where it is.
+static void measure(struct bench *bench, struct place *place, int cpu, struct series *series,
+                    struct samples *floor)
+{
+    static char text[65536];
+    snprintf(place->log, sizeof(place->log), "%s/isolate-%s.audit", bench->work,
+             cpu < 0 ? "beside" : "apart");
+    pid_t pid = start(bench, place);
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (cpu >= 0)
+        CPU_SET((unsigned)cpu, &set);
+    if (cpu >= 0 && sched_setaffinity(pid, sizeof(set), &set) < 0)
+        bench_die("cannot move the supervisor: %s", strerror(errno));
+    for (int i = 0; i < ROUNDS; i++) {
+        bench_progress(bench, "supervisor %s: round %d of %d",
+                       cpu < 0 ? "beside the poller" : "on another core", i + 1, ROUNDS);
+        COMMAND("isolate", "--json", "--runtime-dir", place->runtime, "bench", "severed");
+        series->decided_ns[i] = (uint64_t)bench_json_number(text, "decided_ns");
+        samples_add(&series->gate, bench_json_number(text, "gate_ns"));
+        samples_add(&series->stop, bench_json_number(text, "vcpus_ns") / 1000);
+        measure_floor(floor); // the cell rests
+        lower(bench, place);
+        usleep(OPEN_US);
+    }
+    kill(pid, SIGTERM);
+    bench_wait(pid, 128 + SIGTERM);
+    read_replies(place, series);
+    unlink(place->log);
+}
+
+static void series_free(struct series *series)
+{
+    samples_free(&series->gate);
+    samples_free(&series->reply);
+    samples_free(&series->stop);
+}
+
+static void report(struct bench *bench, struct series *apart, struct series *beside,
+                   struct samples *floor)
+{
+    const struct {
+        const char *name;
+        struct samples *samples;
+        double quantile;
+        const char *unit;
+    } rows[] = {
+        {"gate_p50_ns", &apart->gate, 0.5, "ns"},
+        {"gate_p99_ns", &apart->gate, 0.99, "ns"},
+        {"gate_max_ns", &apart->gate, 1, "ns"},
+        {"last_reply_p50_ns", &apart->reply, 0.5, "ns"},
+        {"last_reply_p99_ns", &apart->reply, 0.99, "ns"},
+        {"last_reply_max_ns", &apart->reply, 1, "ns"},
+        {"gate_beside_p50_ns", &beside->gate, 0.5, "ns"},
+        {"gate_beside_p99_ns", &beside->gate, 0.99, "ns"},
+        {"stop_p50_us", &beside->stop, 0.5, "us"},
+        {"stop_p99_us", &beside->stop, 0.99, "us"},
+        {"stop_max_us", &beside->stop, 1, "us"},
+        {"kick_floor_p50_us", floor, 0.5, "us"},
+        {"kick_floor_p99_us", floor, 0.99, "us"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        bench_metric(bench, rows[i].name, samples_quantile(rows[i].samples, rows[i].quantile),
+                     rows[i].unit, "lower", rows[i].samples->count);
+    bench_metric(bench, "stop_to_floor_ratio",
+                 samples_quantile(&beside->stop, 0.5) / samples_quantile(floor, 0.5), "ratio",
+                 "lower", beside->stop.count);
+}
+
 void bench_isolate(struct bench *bench)
 {
     static char text[65536];
+    static struct series apart, beside;
     struct place place;
-    struct samples gate = {0}, stop = {0}, floor = {0};
+    struct samples floor = {0};
     snprintf(place.state, sizeof(place.state), "%s/isolate-state", bench->work);
     snprintf(place.runtime, sizeof(place.runtime), "%s/isolate-run", bench->work);
     snprintf(place.keys, sizeof(place.keys), "%s/isolate-keys", bench->work);
+    snprintf(place.key, sizeof(place.key), "%s/demo-1.key", place.keys);
     snprintf(place.order, sizeof(place.order), "%s/order.json", bench->work);
     snprintf(place.file, sizeof(place.file), "%s/isolate.json", bench->work);
     choose_cpus();
     make_spinner();
-    COMMAND("quorum", "init", "--demo", "--out", place.keys, "--state-dir", place.state);
-    pid_t pid = start(bench, &place);
-    for (int i = 0; i < ROUNDS; i++) {
-        bench_progress(bench, "round %d of %d", i + 1, ROUNDS);
-        COMMAND("isolate", "--json", "--runtime-dir", place.runtime, "bench", "severed");
-        samples_add(&gate, bench_json_number(text, "gate_ns"));
-        samples_add(&stop, bench_json_number(text, "vcpus_ns") / 1000);
-        measure_floor(&floor); // the cell rests
-        lower(bench, &place);
-        usleep(5000);
-    }
-    kill(pid, SIGTERM);
-    bench_wait(pid, 128 + SIGTERM);
-    double p50 = samples_quantile(&stop, 0.5);
-    double least = samples_quantile(&floor, 0.5);
-    bench_metric(bench, "gate_p50_ns", samples_quantile(&gate, 0.5), "ns", "lower", gate.count);
-    bench_metric(bench, "gate_p99_ns", samples_quantile(&gate, 0.99), "ns", "lower", gate.count);
-    bench_metric(bench, "stop_p50_us", p50, "us", "lower", stop.count);
-    bench_metric(bench, "stop_p99_us", samples_quantile(&stop, 0.99), "us", "lower", stop.count);
-    bench_metric(bench, "stop_max_us", samples_quantile(&stop, 1), "us", "lower", stop.count);
-    bench_metric(bench, "kick_floor_p50_us", least, "us", "lower", floor.count);
-    bench_metric(bench, "stop_to_floor_ratio", p50 / least, "ratio", "lower", stop.count);
-    samples_free(&gate);
-    samples_free(&stop);
+    COMMAND("quorum", "init", "--demo", "--keys", "1", "--raise", "1", "--lower", "1", "--out",
+            place.keys, "--state-dir", place.state);
+    measure(bench, &place, supervisor_cpu, &apart, &floor);
+    measure(bench, &place, -1, &beside, &floor);
+    report(bench, &apart, &beside, &floor);
+    series_free(&apart);
+    series_free(&beside);
     samples_free(&floor);
 }

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The guest of `bench port`. The host takes all times and counts from the audit log.
+// The guest of `bench port` and `bench isolate`. The host takes all times and counts from the audit
+// log.
 //
 //   one PORT COUNT                       discards of 64 bytes, each sent when the last is answered
 //   stream PORT COUNT BYTES QUEUES WRITE discards of BYTES (COUNT 0: for ever), as many as fit
 //                                        outstanding on each queue; WRITE 1: each payload is
 //                                        written before it is sent, 0: it is what lies there
+//   flood PORT                           keeps the queue full of discards of 4 KiB for ever,
+//   whether
+//                                        they are answered or dropped
 //   storm STORM SINGLE ROUNDS            keeps the queue of port STORM full; in each round a
-//   request
-//                                        of port SINGLE, whose cookie says how many requests of
-//                                        STORM were answered when it was published
+//                                        request of port SINGLE, whose cookie says how many
+//                                        requests of STORM were answered when it was published
 #include <guillotine/cell.h>
 
 #include <limits.h>
@@ -22,6 +25,7 @@ enum failure {
 };
 
 #define SMALL 64u
+#define LARGE 4096u
 
 static struct cell_queue queues[PORT_MAX_QUEUES];
 
@@ -54,12 +58,12 @@ static long send_all(struct cell_queue *queue, size_t bytes, long most, bool wri
     return sent;
 }
 
-static long take_all(struct cell_queue *queue)
+static long take_all(struct cell_queue *queue, uint32_t allowed)
 {
     struct cell_reply reply;
     long taken = 0;
     for (; cell_queue_poll(queue, &reply); taken++) {
-        if (reply.status)
+        if (reply.status && reply.status != allowed)
             cell_exit(FAILED_STATUS);
     }
     return taken;
@@ -79,10 +83,20 @@ static int stream(const char *name, long count, size_t bytes, unsigned used, boo
     for (long to_take = to_send; to_take;) {
         for (unsigned i = 0; i < used; i++) {
             to_send -= send_all(&queues[i], bytes, to_send, write);
-            to_take -= take_all(&queues[i]);
+            to_take -= take_all(&queues[i], PORT_STATUS_OK);
         }
     }
     return 0;
+}
+
+static int flood(const char *name)
+{
+    if (cell_queue_open(&queues[0], name, 0, LARGE, 0, 0) < 0)
+        return FAILED_OPEN;
+    for (;;) {
+        send_all(&queues[0], LARGE, VIRTQ_MAX_SIZE, false);
+        take_all(&queues[0], PORT_STATUS_CLOSED);
+    }
 }
 
 static uint16_t used_index(const struct cell_queue *queue)
@@ -104,7 +118,7 @@ static int storm(const char *storm_name, const char *single_name, long rounds)
     for (long round = 0; round < rounds; round++) {
         // A different time in each round, so that all moments of the poller's pass are met.
         for (long spin = round * 7919 % 1009; spin >= 0; spin--) {
-            answered += (uint64_t)take_all(foreign);
+            answered += (uint64_t)take_all(foreign, PORT_STATUS_OK);
             send_all(foreign, SMALL, VIRTQ_MAX_SIZE, false);
         }
         cell_queue_flush(foreign);
@@ -129,6 +143,8 @@ int main(int argc, char **argv)
         number(argv, 5) <= PORT_MAX_QUEUES)
         return stream(argv[2], number(argv, 3), (size_t)number(argv, 4), (unsigned)number(argv, 5),
                       (unsigned)number(argv, 6));
+    if (argc == 3 && !strcmp(argv[1], "flood"))
+        return flood(argv[2]);
     if (argc == 5 && !strcmp(argv[1], "storm"))
         return storm(argv[2], argv[3], number(argv, 4));
     return FAILED_USAGE;

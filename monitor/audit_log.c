@@ -51,6 +51,30 @@ void audit_log_init(struct audit_log *log, const struct clock *clock)
     };
 }
 
+static int start_recorder(struct audit_log *log, struct error *err)
+{
+    int pair[2];
+    char path[PATH_MAX];
+    if (paths_sibling("guillotine-recorder", path, err) < 0)
+        return -1;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "socketpair");
+    log->channel = pair[0];
+    cleanup_fd int remote = fcntl(pair[1], F_DUPFD_CLOEXEC, 16);
+    close(pair[1]);
+    if (remote < 0 || fcntl(pair[0], F_SETFL, O_NONBLOCK) < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "channel");
+    const struct spawn_request request = {
+        .path = path,
+        .name = "guillotine-recorder",
+        .fds = {[RECORDER_CHANNEL_FD - 3] = remote},
+        .fd_count = 1,
+        .second = 1, // the launch does not wait for it
+    };
+    log->pid = spawn_program(&request, &log->pidfd, err);
+    return log->pid < 0 ? -1 : 0;
+}
+
 int audit_log_prepare(struct audit_log *log, struct error *err)
 {
     log->ring_fd = shared_ring_create("guillotine-recorder", RECORDER_RING_BYTES, err);
@@ -60,7 +84,7 @@ int audit_log_prepare(struct audit_log *log, struct error *err)
     log->wake_recorder = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (log->wake_own < 0 || log->wake_recorder < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "eventfd");
-    return 0;
+    return start_recorder(log, err);
 }
 
 // What can be seen at once; the rest is the recorder's.
@@ -100,30 +124,6 @@ static int open_file(const char *path, struct error *err)
     return check_beginning(fd, path, err) < 0 ? -1 : steal_fd(&fd);
 }
 
-static int start_recorder(struct audit_log *log, struct error *err)
-{
-    int pair[2];
-    char path[PATH_MAX];
-    if (paths_sibling("guillotine-recorder", path, err) < 0)
-        return -1;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "socketpair");
-    log->channel = pair[0];
-    cleanup_fd int remote = fcntl(pair[1], F_DUPFD_CLOEXEC, 16);
-    close(pair[1]);
-    if (remote < 0 || fcntl(pair[0], F_SETFL, O_NONBLOCK) < 0)
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "channel");
-    const struct spawn_request request = {
-        .path = path,
-        .name = "guillotine-recorder",
-        .fds = {[RECORDER_CHANNEL_FD - 3] = remote},
-        .fd_count = 1,
-        .second = 1, // the launch does not wait for it
-    };
-    log->pid = spawn_program(&request, &log->pidfd, err);
-    return log->pid < 0 ? -1 : 0;
-}
-
 static int fill_config(struct recorder_config *config, const struct audit_place *place,
                        struct error *err)
 {
@@ -161,7 +161,7 @@ int audit_log_open(struct audit_log *log, const struct audit_place *place, int l
     cleanup_fd int folder = -1;
     cleanup_fd int key = -1;
     log->fd = open_file(place->path, err);
-    if (log->fd < 0 || fill_config(&config, place, err) < 0 || start_recorder(log, err) < 0)
+    if (log->fd < 0 || fill_config(&config, place, err) < 0)
         return -1;
     folder = open_folder(place->path, err);
     key = folder < 0 ? -1 : log_key_open(place->state_dir, err);
@@ -184,8 +184,11 @@ int audit_log_open(struct audit_log *log, const struct audit_place *place, int l
         [RECORDER_FD_WAKE_SUPERVISOR] = log->wake_own,
         [RECORDER_FD_WITNESS] = witness,
     };
-    return fd_message_send(log->channel, &config, sizeof(config), fds,
-                           place->witness ? RECORDER_FDS : RECORDER_FD_WITNESS, err);
+    if (fd_message_send(log->channel, &config, sizeof(config), fds,
+                        place->witness ? RECORDER_FDS : RECORDER_FD_WITNESS, err) < 0)
+        return -1;
+    log->opened = true;
+    return 0;
 }
 
 static void wake_recorder(struct audit_log *log)

@@ -48,6 +48,7 @@ struct audit_log {
     int wake_recorder; // eventfd
     pid_t pid;
     int pidfd;
+    bool opened;           // audit_log_open succeeded
     bool ready;            // the recorder has the log open
     bool finished;         // the log is sealed
     bool failed;           // nobody waits for it again
@@ -75,7 +76,8 @@ struct audit_place {
 // No log: everything is -1.
 void audit_log_init(struct audit_log *log, const struct clock *clock);
 
-// Makes the ring to the recorder. Records can be appended from now on.
+// Makes the ring to the recorder, and starts it: it waits for audit_log_open. Records can be
+// appended from now on.
 int audit_log_prepare(struct audit_log *log, struct error *err);
 
 // Opens or creates the log under an exclusive lock, one run per file, and starts its recorder, but

@@ -151,17 +151,24 @@ static void fill_header(const struct audit_writer *w, struct audit_file_header *
     memcpy(header->root, root.bytes, sizeof(header->root));
 }
 
-static int begin_file(struct audit_writer *w, struct error *err)
+// Not durable yet.
+static int write_header(struct audit_writer *w, struct error *err)
 {
     struct audit_file_header header;
     fill_header(w, &header);
-    if (write_all(w, w->fd, &header, sizeof(header), 0) < 0 ||
-        w->files->fdatasync(w->files, w->fd) < 0 || w->files->fsync(w->files, w->folder) < 0)
+    if (write_all(w, w->fd, &header, sizeof(header), 0) < 0)
         return fail(w, "begin a file", err);
     w->end = sizeof(header);
     w->bytes += sizeof(header);
-    w->dirty = false;
+    w->dirty = true;
     return 0;
+}
+
+static int begin_file(struct audit_writer *w, struct error *err)
+{
+    if (write_header(w, err) < 0 || audit_writer_sync(w, err) < 0)
+        return -1;
+    return w->files->fsync(w->files, w->folder) < 0 ? fail(w, "begin a file", err) : 0;
 }
 
 static int rotate(struct audit_writer *w, struct error *err)
@@ -367,7 +374,8 @@ int audit_writer_open(struct audit_writer *w, int fd, struct error *err)
         if (scan.file_bytes && w->files->ftruncate(w->files, w->fd, 0) < 0)
             result = fail(w, "begin", err);
         else
-            result = begin_file(w, err) < 0 ? -1 : audit_writer_checkpoint(w, err);
+            // The checkpoint makes its folder durable, and thereby the log's name.
+            result = write_header(w, err) < 0 ? -1 : audit_writer_checkpoint(w, err);
     } else {
         result = adopt(w, &opening, &scan, err);
     }

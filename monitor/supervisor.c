@@ -514,7 +514,7 @@ static int check_ports(const struct supervisor *s, struct error *err)
     return 0;
 }
 
-// The log's first record; the recorder may not have been started yet.
+// The log's first record; the recorder is only being started.
 static int begin_audit(struct supervisor *s, struct error *err)
 {
     const struct audit_record record = {.type = AUDIT_START, .port = AUDIT_NO_PORT};
@@ -547,7 +547,7 @@ static int start(struct supervisor *s, const char *runtime_dir, struct error *er
         return -1;
     // Everything below happens while the VMM builds the VM.
     if (control_server_open(&s->control, runtime_dir, s->vm.name, err) < 0 ||
-        (s->audit.pid <= 0 && open_audit(s, err) < 0))
+        (!s->audit.opened && open_audit(s, err) < 0))
         return -1;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
@@ -567,7 +567,7 @@ static void settle_audit(struct supervisor *s)
 {
     struct error err = {0};
     int result = 0;
-    if (s->audit.pid <= 0 || s->outcome == RUN_FAILED)
+    if (!s->audit.opened || s->outcome == RUN_FAILED)
         return;
     for (unsigned i = 0; i < VMM_MAX_POLLERS; i++) {
         if (s->audit_rings[i].ring.header && result == 0)
@@ -588,7 +588,7 @@ static void settle_audit(struct supervisor *s)
 static void close_audit(struct supervisor *s)
 {
     struct error err = {0};
-    if (s->audit.pid > 0) {
+    if (s->audit.opened) {
         if (s->outcome == RUN_VIOLATION) {
             const struct audit_record violation = {
                 .type = AUDIT_VIOLATION,

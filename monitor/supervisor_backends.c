@@ -286,7 +286,7 @@ void backends_kill_all(struct supervisor *s)
     for (unsigned i = 0; i < s->vm.port_count; i++) {
         struct backend_process *backend = &s->backends[i];
         backend_process_reap(backend);
-        if (s->audit.pid > 0)
+        if (s->audit.opened)
             drain_last_records(s, backend);
         backend_process_close_audit(backend);
         if (backend->phase != BACKEND_NONE && backend->phase != BACKEND_GIVEN_UP) {

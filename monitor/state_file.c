@@ -228,16 +228,21 @@ int state_file_create(const struct state_ops *ops, int folder, const char *name,
 int state_file_write(const struct state_ops *ops, int fd, struct state_record *record,
                      const uint8_t key[STATE_KEY_BYTES], struct error *err)
 {
+    static const struct state_slot nothing;
     struct state_record next = *record;
     struct state_slot slot;
     next.generation++;
     encode(&next, key, &slot);
-    if (write_bytes(ops, fd, &slot, sizeof(slot), (off_t)(next.generation % 2 * STATE_SLOT_STRIDE),
-                    err) < 0 ||
-        sync_file(ops, fd, err) < 0)
-        return -1;
-    record->generation = next.generation;
-    return 0;
+    off_t offset = (off_t)(next.generation % 2 * STATE_SLOT_STRIDE);
+    if (write_bytes(ops, fd, &slot, sizeof(slot), offset, err) == 0 &&
+        sync_file(ops, fd, err) == 0) {
+        record->generation = next.generation;
+        return 0;
+    }
+    // The host's cache may go on showing a slot that never reached the disk. Whoever trusted it
+    // would write the other slot next, and a power cut would leave none: so it shows damage.
+    ops->pwrite(ops->context, fd, &nothing, sizeof(nothing), offset);
+    return -1;
 }
 
 int state_file_repair(const struct state_ops *ops, int fd, struct state_record *record,

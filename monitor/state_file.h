@@ -65,7 +65,8 @@ int state_file_create(const struct state_ops *ops, int folder, const char *name,
                       struct error *err);
 
 // Writes the next generation of `record` to the slot that holds the older one; durable on return.
-// After a failure the same slot is the next one to be written, so the last durable record stands.
+// After a failure the same slot is the next one to be written, so the last durable record stands;
+// until it is, readers see a damaged slot, which is Offline.
 int state_file_write(const struct state_ops *ops, int fd, struct state_record *record,
                      const uint8_t key[STATE_KEY_BYTES], struct error *err);
 

@@ -4,11 +4,17 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
+#include "escape.h"
 #include "level.h"
+#include "level_control.h"
+#include "level_order.h"
 #include "port_policy.h"
 #include "queue_rule.h"
+#include "sha256.h"
+#include "supervisor.h"
 #include "violation.h"
 
 static void print_json(const struct audit_record_data *whole, const char *time)
@@ -33,6 +39,8 @@ static void print_json(const struct audit_record_data *whole, const char *time)
                record->detail);
     else if (record->type == AUDIT_BACKEND)
         printf(",\"event\":\"%s\"", audit_backend_event_name(record->detail));
+    else if (record->port == AUDIT_NO_PORT && record->type != AUDIT_HEARTBEAT)
+        printf(",\"argument\":%" PRIu64 ",\"detail\":%u", record->argument, record->detail);
     else if (record->type == AUDIT_ORDER)
         printf(",\"order\":\"%s\"", audit_order_name(record->detail));
     else if (record->type == AUDIT_HEARTBEAT)
@@ -48,8 +56,52 @@ static void print_json(const struct audit_record_data *whole, const char *time)
     printf("}\n");
 }
 
-static void print_line(const struct audit_record *record, const char *time)
+static const char *const actors[8] = {
+    [LEVEL_ACTOR_HYPERVISOR] = "the hypervisor",
+    [LEVEL_ACTOR_DETECTOR] = "a detector",
+    [LEVEL_ACTOR_OPERATOR] = "an operator",
+    [LEVEL_ACTOR_ADMINISTRATORS] = "the administrators",
+};
+static const char *const measures[8] = {
+    [AUDIT_MEASURE_VMM] = "guillotine-vmm", [AUDIT_MEASURE_VM_FILE] = "VM file",
+    [AUDIT_MEASURE_IMAGE] = "image",        [AUDIT_MEASURE_WEIGHTS] = "weights",
+    [AUDIT_MEASURE_BACKEND] = "backend",
+};
+static const char *const configs[8] = {
+    [AUDIT_CONFIG_LEVEL_RESET] = "levels reset by --accept-level-reset",
+    [AUDIT_CONFIG_KEY_SET] = "key set of version",
+    [AUDIT_CONFIG_CRASH_TAIL] = "the log ended without a seal",
+};
+static const char *const forensics[8] = {
+    [AUDIT_FORENSIC_IMAGE] = "image written, bytes:",
+    [AUDIT_FORENSIC_SCRUBBED] = "memory overwritten, bytes:",
+    [AUDIT_FORENSIC_DESTROYED] = "keys destroyed:",
+    [AUDIT_FORENSIC_FAILED] = "FAILED, step",
+};
+static const char *const outcomes[8] = {
+    [RUN_EXITED] = "exited",     [RUN_VIOLATION] = "violation", [RUN_STOPPED] = "stopped",
+    [RUN_ISOLATED] = "isolated", [RUN_FAILED] = "failed",
+};
+
+static const char *name_of(const char *const names[8], uint64_t number)
 {
+    return number < 8 && names[number] ? names[number] : "unknown";
+}
+
+// Text behind a record may come from an operator or an order: it is made fit for a terminal.
+static void format_text(const struct audit_record_data *whole, char *text, size_t size)
+{
+    const char *data = (const char *)whole->data;
+    escape_line(text, size, data, strnlen(data, whole->record.size - sizeof(whole->record)));
+}
+
+static void print_line(const struct audit_record_data *whole, const char *time)
+{
+    const struct audit_record *record = &whole->record;
+    char text[4 * AUDIT_DATA_MAX + 1] = "";
+    if (record->type == AUDIT_LEVEL || record->type == AUDIT_QUORUM ||
+        record->type == AUDIT_ACTUATOR)
+        format_text(whole, text, sizeof(text));
     printf("%s %6" PRIu64 " %-10s %-11s", time, record->sequence, audit_source_name(record->source),
            audit_type_name(record->type));
     switch (record->type) {
@@ -71,7 +123,37 @@ static void print_line(const struct audit_record *record, const char *time)
         printf(" %s at 0x%" PRIx64, violation_name(record->detail), record->argument);
         break;
     case AUDIT_LEVEL:
-        printf(" %s", level_name(record->level));
+        printf(" %s, by %s%s%s", level_name(record->level), name_of(actors, record->argument),
+               text[0] ? ": " : "", text);
+        break;
+    case AUDIT_QUORUM:
+        printf(" %s: %s", record->detail ? level_order_refusal_text(record->detail) : "accepted",
+               text[0] ? text : "not an order");
+        break;
+    case AUDIT_MEASURE:
+        printf(" %s ", name_of(measures, record->detail));
+        for (unsigned i = 0; i < SHA256_BYTES; i++)
+            printf("%02x", whole->data[i]);
+        break;
+    case AUDIT_STATE:
+        printf(" %s, generation %" PRIu64, level_name(record->detail), record->argument);
+        break;
+    case AUDIT_CONFIG:
+        printf(" %s", name_of(configs, record->detail));
+        if (record->detail == AUDIT_CONFIG_KEY_SET)
+            printf(" %" PRIu64, record->argument);
+        if (record->detail == AUDIT_CONFIG_CRASH_TAIL)
+            printf(", %" PRIu64 " bytes cut away, %" PRIu64 " records behind the checkpoint",
+                   record->argument, record->request);
+        break;
+    case AUDIT_FORENSIC:
+        printf(" %s %" PRIu64, name_of(forensics, record->detail), record->argument);
+        break;
+    case AUDIT_ACTUATOR:
+        printf(" %s", text);
+        break;
+    case AUDIT_END:
+        printf(" %s, exit value %" PRIu64, name_of(outcomes, record->detail), record->argument);
         break;
     case AUDIT_BACKEND:
         printf(" port %u %s", record->port, audit_backend_event_name(record->detail));
@@ -106,5 +188,5 @@ void audit_print(const struct audit_record_data *record, bool json)
     if (json)
         print_json(record, time);
     else
-        print_line(&record->record, time);
+        print_line(record, time);
 }

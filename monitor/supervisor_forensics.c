@@ -22,18 +22,10 @@
 #define RENAME_NOREPLACE 1
 #endif
 
-// `detail` of AUDIT_FORENSIC.
-enum forensic_event {
-    FORENSIC_IMAGE = 1,     // argument: bytes of the file
-    FORENSIC_SCRUBBED = 2,  // argument: bytes overwritten and read back as zeros
-    FORENSIC_DESTROYED = 3, // argument: keys
-    FORENSIC_FAILED = 4,    // argument: which of the above
-};
-
 // Room for what a bound of the memory cannot know: page tables, rings of the I/O region, rounding.
 #define SLACK_BYTES (8ull << 20)
 
-static void take_note(struct supervisor *s, enum forensic_event event, uint64_t argument)
+static void take_note(struct supervisor *s, enum audit_forensic event, uint64_t argument)
 {
     struct error err;
     const struct audit_record record = {
@@ -48,10 +40,10 @@ static void take_note(struct supervisor *s, enum forensic_event event, uint64_t 
         audit_log_append(&s->audit, &record, &err);
 }
 
-static bool failed(struct supervisor *s, enum forensic_event what, const struct error *err)
+static bool failed(struct supervisor *s, enum audit_forensic what, const struct error *err)
 {
     fprintf(stderr, "guillotine: ALARM: %s: %s\n", s->vm.name, err->text);
-    take_note(s, FORENSIC_FAILED, what);
+    take_note(s, AUDIT_FORENSIC_FAILED, what);
     return false;
 }
 
@@ -234,12 +226,12 @@ bool forensics_seal(struct supervisor *s)
         result = publish(s, bytes, path, &err);
     if (result < 0) {
         error_prefix(&err, "no forensic image");
-        failed(s, FORENSIC_IMAGE, &err);
+        failed(s, AUDIT_FORENSIC_IMAGE, &err);
         return false;
     }
     close(f->image_fd);
     f->image_fd = -1;
-    take_note(s, FORENSIC_IMAGE, bytes);
+    take_note(s, AUDIT_FORENSIC_IMAGE, bytes);
     if (administrators)
         fprintf(stderr,
                 "guillotine: forensic image %s: opens with the key of one of %u administrators "
@@ -266,20 +258,20 @@ bool forensics_scrub(struct supervisor *s)
         return true;
     f->scrubbed = true;
     if (scrub_one(s->process.memory, &bytes, &err) < 0)
-        whole = failed(s, FORENSIC_SCRUBBED, &err);
+        whole = failed(s, AUDIT_FORENSIC_SCRUBBED, &err);
     if (scrub_one(s->process.forensics, &bytes, &err) < 0)
-        whole = failed(s, FORENSIC_SCRUBBED, &err);
+        whole = failed(s, AUDIT_FORENSIC_SCRUBBED, &err);
     for (unsigned i = 0; i < s->vm.port_count; i++) {
         if (s->vm.ports[i].process &&
             scrub_one(s->process.ports[i][VMM_PORT_FD_BACKEND_MEMORY], &bytes, &err) < 0)
-            whole = failed(s, FORENSIC_SCRUBBED, &err);
+            whole = failed(s, AUDIT_FORENSIC_SCRUBBED, &err);
     }
     for (unsigned i = 0; i < VMM_MAX_WEIGHTS; i++) {
         if (sealed_memory_release(&s->process.sealed[i], &bytes, &err) < 0)
-            whole = failed(s, FORENSIC_SCRUBBED, &err);
+            whole = failed(s, AUDIT_FORENSIC_SCRUBBED, &err);
     }
     if (whole)
-        take_note(s, FORENSIC_SCRUBBED, bytes);
+        take_note(s, AUDIT_FORENSIC_SCRUBBED, bytes);
     return whole;
 }
 
@@ -293,17 +285,17 @@ bool forensics_destroy_keys(struct supervisor *s)
     int result = vm_key_destroy(s->state_dir, s->forensics.id, &err);
     destroyed += result > 0;
     if (result < 0)
-        whole = failed(s, FORENSIC_DESTROYED, &err);
+        whole = failed(s, AUDIT_FORENSIC_DESTROYED, &err);
     // Weights that were sealed with the key of another VM: the model goes, whoever shared it.
     for (unsigned i = 0; i < s->vm.weights_count; i++) {
         const char *id = s->process.sealed[i].id;
         result = id[0] ? vm_key_destroy(s->state_dir, id, &err) : 0;
         destroyed += result > 0;
         if (result < 0)
-            whole = failed(s, FORENSIC_DESTROYED, &err);
+            whole = failed(s, AUDIT_FORENSIC_DESTROYED, &err);
     }
     if (whole)
-        take_note(s, FORENSIC_DESTROYED, destroyed);
+        take_note(s, AUDIT_FORENSIC_DESTROYED, destroyed);
     if (destroyed)
         fprintf(stderr, "guillotine: %u keys of %s destroyed (%s)\n", destroyed, s->vm.name,
                 VM_KEY_BEST_EFFORT);
@@ -320,7 +312,7 @@ void forensics_close(struct supervisor *s)
         if (!s->vm.ports[i].process &&
             (scrub_one(s->process.ports[i][VMM_PORT_FD_TO_HOST], &bytes, &err) < 0 ||
              scrub_one(s->process.ports[i][VMM_PORT_FD_FROM_HOST], &bytes, &err) < 0))
-            failed(s, FORENSIC_SCRUBBED, &err);
+            failed(s, AUDIT_FORENSIC_SCRUBBED, &err);
     }
     if (f->image_fd >= 0) {
         unlink(f->path);

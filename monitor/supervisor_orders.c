@@ -71,16 +71,44 @@ static void record_order(struct supervisor *s, const struct level_order *order, 
     }
 }
 
+// The set may have been rotated since the launch, perhaps because a key was stolen: what counts is
+// the one in force now. False if nobody knows that one.
+static bool refresh_keys(struct supervisor *s)
+{
+    static struct key_set_file now; // one thread
+    struct level_key_set *set = &s->orders.keys.set;
+    struct error err;
+    if (!s->state_dir)
+        return true;
+    if (key_set_store_load(s->state_dir, &now, &err) < 0 || now.set.version < set->version ||
+        (now.set.version && memcmp(s->deployment, now.set.deployment, sizeof(s->deployment))))
+        return false;
+    if (now.set.version == set->version)
+        return true;
+    s->orders.keys = now;
+    s->containment.quorum = level_key_set_quorum(set);
+    const struct audit_record record = {
+        .type = AUDIT_CONFIG,
+        .port = AUDIT_NO_PORT,
+        .argument = set->version,
+        .detail = AUDIT_CONFIG_KEY_SET,
+    };
+    supervisor_record(s, &record);
+    return true;
+}
+
 static bool is_open_proposal(const struct supervisor *s, const struct level_order *order)
 {
     return s->orders.proposed && !memcmp(order, &s->orders.proposal.order, sizeof(*order));
 }
 
 // Everything but whether the transition allows it.
-static uint32_t check(const struct supervisor *s, const struct level_order *order,
+static uint32_t check(struct supervisor *s, const struct level_order *order,
                       const struct level_order_signature *signatures, unsigned count,
                       struct level_event *event)
 {
+    if (!refresh_keys(s))
+        return LEVEL_ORDER_KEYS_DAMAGED;
     // An open proposal to raise has raised the level already: the order starts from the one before.
     bool held = s->containment.state.proposed && is_open_proposal(s, order);
     const struct level_order_context context = {
@@ -90,7 +118,12 @@ static uint32_t check(const struct supervisor *s, const struct level_order *orde
         .last_sequence = *s->last_sequence,
         .now_s = clock_wall_ns(&clock_host) / NS_PER_S,
     };
-    return level_order_check(order, signatures, count, &context, event);
+    uint32_t refusal = level_order_check(order, signatures, count, &context, event);
+    // The VMM has the set of its launch, and lowers nothing for another one.
+    bool rotated = s->process.config.key_set.version != s->orders.keys.set.version;
+    if (!refusal && rotated && event->kind == LEVEL_EVENT_SET && order->to < order->from)
+        return LEVEL_ORDER_ROTATED;
+    return refusal;
 }
 
 uint32_t supervisor_take_order(struct supervisor *s, const struct level_order *order,
@@ -242,6 +275,7 @@ static json_object *proposal_json(const struct signed_order *proposal)
 void orders_answer_status(struct supervisor *s, struct control_client *client)
 {
     char uuid[UUID_TEXT_SIZE];
+    refresh_keys(s); // an order says if that fails
     const struct level_key_set *set = &s->orders.keys.set;
     json_object *object = json_object_new_object();
     add_text(object, "format", CONTROL_FORMAT);
@@ -264,6 +298,10 @@ void orders_take_beat(struct supervisor *s, struct control_client *client)
 {
     struct beat_token token;
     struct error err;
+    if (!refresh_keys(s)) {
+        control_client_refuse(client, level_order_refusal_text(LEVEL_ORDER_KEYS_DAMAGED));
+        return;
+    }
     if (beat_token_parse("heartbeat", (const char *)client->body, client->order.length_bytes,
                          &token, &err) < 0 ||
         beat_token_check(&token, &s->orders.keys.set, s->uuid, s->orders.beat_counter,

@@ -45,7 +45,7 @@ enum audit_type {
 // Of AUDIT_CONFIG.
 enum audit_config_detail {
     AUDIT_CONFIG_LEVEL_RESET = 1,
-    AUDIT_CONFIG_KEY_SET = 2,
+    AUDIT_CONFIG_KEY_SET = 2,    // another key set is in force; argument: its version
     AUDIT_CONFIG_CRASH_TAIL = 3, // the log ended without a checkpoint; argument: bytes cut away,
                                  // request: records behind the last checkpoint
 };
@@ -95,6 +95,13 @@ enum audit_measure {
     AUDIT_MEASURE_IMAGE = 3,
     AUDIT_MEASURE_WEIGHTS = 4, // argument: index
     AUDIT_MEASURE_BACKEND = 5,
+};
+
+enum audit_forensic {
+    AUDIT_FORENSIC_IMAGE = 1,     // argument: bytes of the file
+    AUDIT_FORENSIC_SCRUBBED = 2,  // argument: bytes overwritten and read back as zeros
+    AUDIT_FORENSIC_DESTROYED = 3, // argument: keys
+    AUDIT_FORENSIC_FAILED = 4,    // argument: which of the above
 };
 
 // Little-endian, written whole; some types have data behind it.

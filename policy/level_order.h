@@ -90,6 +90,8 @@ enum level_order_refusal {
     LEVEL_ORDER_DUPLICATE_KEY,
     LEVEL_ORDER_UNKNOWN_KEY,
     LEVEL_ORDER_SIGNATURE,
+    LEVEL_ORDER_ROTATED,      // the VM runs with an older key set, and would not be lowered by it
+    LEVEL_ORDER_KEYS_DAMAGED, // nobody knows whose signatures count
     LEVEL_ORDER_END,
 };
 

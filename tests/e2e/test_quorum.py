@@ -559,6 +559,26 @@ def check_rotation():
     refused(install(world, fourth), "version 4, but version 3 is next")
 
 
+@tap.test("a rotation counts for a VM that runs: removed keys sign nothing, and it only rises")
+def check_rotation_while_running():
+    world = World("live")
+    process, _ = world.start("live")
+    isolate("live", "probation")
+    old = world.sign(propose("live", "standard", "live-old.json"), 1, 2, 3, 4, 5)
+    path = rotate(world, "live-two.json", "--remove=demo-1")
+    good(install(world, world.sign(path, 2, 3, 4, 5, 6)))
+    refused(submit(old, "live"), "another version of the key set")
+    assert quorum_status("live")["key_set"]["version"] == 2
+    new = world.sign(propose("live", "standard", "live-new.json"), 2, 3, 4, 5, 6)
+    refused(submit(new, "live"), "changed after the VM's launch")
+    assert status("live")["level"] == "probation"
+    isolate("live", "severed")
+    end(process, "live")
+    log = os.path.join(world.state, "audit", "live.audit")
+    notes = [record for record in bench.audit(log) if record["type"] == "config"]
+    assert [record["argument"] for record in notes] == [2], notes
+
+
 @tap.test("a key set that was tampered with, rolled back or lost stops the launch", needs_kvm=False)
 def check_store():
     world = World("store")

@@ -92,7 +92,9 @@ struct supervisor {
     struct vm_state state;   // what is durable
     bool accept_level_reset; // given by the caller
     const char *vm_file;     // given by the caller, or NULL
+    bool has_backend;        // a port has a backend process
     uint8_t vmm_sha256[DIGEST_BYTES];
+    uint8_t backend_sha256[DIGEST_BYTES];
     uint8_t vm_file_sha256[DIGEST_BYTES];
     uint64_t generation_at_start; // of the state file
     bool state_broken;            // the state file could not be written: the running mark stays

@@ -195,6 +195,9 @@ void levels_take_done(struct supervisor *s, const struct vmm_level *done)
     s->paused_vcpus = pauses ? s->process.config.vcpus : 0;
     s->gate_ns = done->shut_ns > s->decided_ns ? done->shut_ns - s->decided_ns : 0;
     s->vcpus_ns = done->paused_ns > s->decided_ns ? done->paused_ns - s->decided_ns : 0;
+    // Backends that looked between the supervisor's page and the VMM's found the stricter one.
+    for (unsigned i = 0; i < s->vm.port_count; i++)
+        backends_wake(s, i);
     clients_take_level(s);
 }
 

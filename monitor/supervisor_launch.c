@@ -14,6 +14,7 @@
 #include "paths.h"
 #include "sha256.h"
 #include "supervisor_internal.h"
+#include "weights_input.h"
 
 // For the log to take a record that must be durable.
 #define LOG_NS  (10 * NS_PER_S)
@@ -29,7 +30,14 @@ static int measure(struct supervisor *s, struct digest_set *digests, struct erro
     memcpy(digests->image, digest.sha256, DIGEST_BYTES);
     digests->weights_count = s->vm.weights_count;
     for (unsigned i = 0; i < s->vm.weights_count; i++) {
+        // Sealing the same weights anew, or not at all, makes no other model of them.
         snprintf(what, sizeof(what), "weights %s", s->vm.weights[i].path);
+        int sealed = weights_input_identify(s->state_dir, s->process.inputs[1 + i],
+                                            digests->weights[i], err);
+        if (sealed < 0)
+            return error_wrap(err, "%s", what);
+        if (sealed)
+            continue;
         if (file_digest_get(&digest, &s->state.deployment, s->process.inputs[1 + i], what, err) < 0)
             return -1;
         memcpy(digests->weights[i], digest.sha256, DIGEST_BYTES);

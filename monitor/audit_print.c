@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prints audit records. Nothing in them but numbers reaches the output.
+// Prints audit records. Of what is in them, texts reach the output escaped or as hexadecimal digits.
 #include "audit_print.h"
 
 #include <inttypes.h>
@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "actuator_event.h"
 #include "escape.h"
 #include "level.h"
 #include "level_control.h"
@@ -44,7 +45,8 @@ static void print_json(const struct audit_record_data *whole, const char *time)
     else if (record->type == AUDIT_ORDER)
         printf(",\"order\":\"%s\"", audit_order_name(record->detail));
     else if (record->type == AUDIT_HEARTBEAT)
-        printf(",\"lost\":\"%s\"", audit_heartbeat_name(record->detail));
+        printf(",\"lost\":\"%s\",\"argument\":%" PRIu64, audit_heartbeat_name(record->detail),
+               record->argument);
     else
         printf(",\"detail\":%u", record->detail);
     if (record->size > sizeof(*record)) {
@@ -153,7 +155,8 @@ static void print_line(const struct audit_record_data *whole, const char *time)
         printf(" %s %" PRIu64, name_of(forensics, record->detail), record->argument);
         break;
     case AUDIT_ACTUATOR:
-        printf(" %s", text);
+        printf(" %s %s: %s", actuator_action_name((enum actuator_action)record->argument),
+               actuator_event_name((enum actuator_event_kind)(record->detail - 1)), text);
         break;
     case AUDIT_END:
         printf(" %s, exit value %" PRIu64, name_of(outcomes, record->detail), record->argument);

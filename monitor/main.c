@@ -20,7 +20,7 @@ static const struct {
     {"kill", cli_kill, "stop a VM at once"},
     {"ports", cli_ports, "show the ports of a VM, close and open them"},
     {"message", cli_message, "exchange messages with a model"},
-    {"audit", cli_audit, "print an audit log"},
+    {"audit", cli_audit, "print, follow and verify audit logs, prove records"},
     {"forensics", cli_forensics, "list and open images of memory that Offline left"},
     {"weights", cli_weights, "encrypt weights for one VM"},
     {"status", cli_status, "show a VM's isolation level, and why"},

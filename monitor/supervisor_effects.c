@@ -38,7 +38,15 @@ static void on_event(void *context, const struct actuator_event *event)
         .level = (uint8_t)s->containment.state.level,
         .detail = (uint32_t)event->kind + 1,
     };
-    supervisor_record(s, &record);
+    // Who it was, and what it says: of `armed` that is the reason that a person gave.
+    char text[sizeof(event->actuator) + sizeof(detail) + 16];
+    struct error err;
+    int length = snprintf(text, sizeof(text), "%s%s%s%s", event->actuator,
+                          event->simulated ? " (simulated)" : "", detail[0] ? ": " : "", detail);
+    if (audit_log_append_data(&s->audit, &record, text, (uint32_t)length, &err) == 0)
+        return;
+    s->error = err;
+    supervisor_fail(s, RUN_ISOLATED);
 }
 
 static bool begin(struct supervisor *s, unsigned index)

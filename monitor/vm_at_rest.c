@@ -17,6 +17,7 @@
 #include "key_set_store.h"
 #include "level_control.h"
 #include "paths.h"
+#include "vm_key.h"
 #include "vm_register.h"
 #include "vm_state_internal.h"
 
@@ -127,23 +128,13 @@ static int make_level_page(struct error *err)
     return steal_fd(&fd);
 }
 
-// On disk before the level is.
-static int record_order(const char *state_dir, const struct level_order *order, uint32_t refusal,
-                        enum level level, struct error *err)
+// Durable when it returns.
+static int append(const char *state_dir, const struct audit_record *record, const char *text,
+                  uint32_t length, struct error *err)
 {
     char path[PATH_MAX];
-    char text[LEVEL_ORDER_TEXT_MAX];
     struct audit_log log;
-    struct audit_record record = {
-        .type = AUDIT_QUORUM,
-        .port = AUDIT_NO_PORT,
-        .argument = order->sequence,
-        .level = (uint8_t)level,
-        .detail = refusal,
-    };
-    int length = level_order_format(order, text, sizeof(text));
     const struct audit_place place = {.path = path, .state_dir = state_dir};
-    memcpy(&record.cookie, order->vm, sizeof(record.cookie));
     cleanup_fd int page = make_level_page(err);
     if (page < 0 || paths_join(path, state_dir, ORDERS_LOG, err) < 0)
         return -1;
@@ -152,10 +143,66 @@ static int record_order(const char *state_dir, const struct level_order *order, 
     if (result == 0)
         result = audit_log_open(&log, &place, page, err);
     if (result == 0)
-        result = audit_log_append_data(&log, &record, text, length > 0 ? (uint32_t)length : 0, err);
+        result = audit_log_append_data(&log, record, text, length, err);
     if (result == 0)
         result = audit_log_finish(&log, LOG_NS, err);
     audit_log_close(&log);
+    return result;
+}
+
+// On disk before the level is.
+static int record_order(const char *state_dir, const struct level_order *order, uint32_t refusal,
+                        enum level level, struct error *err)
+{
+    char text[LEVEL_ORDER_TEXT_MAX];
+    struct audit_record record = {
+        .type = AUDIT_QUORUM,
+        .port = AUDIT_NO_PORT,
+        .argument = order->sequence,
+        .level = (uint8_t)level,
+        .detail = refusal,
+    };
+    int length = level_order_format(order, text, sizeof(text));
+    memcpy(&record.cookie, order->vm, sizeof(record.cookie));
+    return append(state_dir, &record, text, length > 0 ? (uint32_t)length : 0, err);
+}
+
+// Counts what was destroyed. Returns 0, or -1 with the first failure in *err.
+static int destroy_key(const char *state_dir, const char *id, uint64_t *destroyed, int before,
+                       struct error *err)
+{
+    struct error own;
+    int result = vm_key_id_is_valid(id) ? vm_key_destroy(state_dir, id, &own) : 0;
+    *destroyed += result > 0;
+    if (result < 0 && before == 0)
+        *err = own;
+    return result < 0 ? -1 : before;
+}
+
+// What the VM's key opens is gone: images, and weights that were sealed for its UUID or a name of
+// it. Which other keys weights of earlier runs were sealed with is not known here.
+static int destroy_keys(const struct rest *rest, const char *state_dir, struct error *err)
+{
+    char uuid[UUID_TEXT_SIZE];
+    uint64_t destroyed = 0;
+    struct error ignored;
+    uuid_format(&rest->entry->uuid, uuid);
+    int result = destroy_key(state_dir, uuid, &destroyed, 0, err);
+    for (size_t i = 0; i < rest->reg.count; i++) {
+        const struct register_entry *entry = &rest->reg.entries[i];
+        if (uuid_equal(&entry->uuid, &rest->entry->uuid))
+            result = destroy_key(state_dir, entry->name, &destroyed, result, err);
+    }
+    struct audit_record record = {
+        .type = AUDIT_FORENSIC,
+        .port = AUDIT_NO_PORT,
+        .level = LEVEL_IMMOLATION,
+        .argument = result < 0 ? AUDIT_FORENSIC_DESTROYED : destroyed,
+        .detail = result < 0 ? AUDIT_FORENSIC_FAILED : AUDIT_FORENSIC_DESTROYED,
+    };
+    memcpy(&record.cookie, rest->entry->uuid.bytes, sizeof(record.cookie));
+    // The order is on disk already: this record is not worth a key.
+    append(state_dir, &record, "", 0, &ignored);
     return result;
 }
 
@@ -226,6 +273,8 @@ static int carry_out(struct rest *rest, const char *state_dir,
     if (refusal)
         return error_set(err, EXIT_STATUS_FAILURE, 0, "refused: %s",
                          level_order_refusal_text(refusal));
+    // First, so that after a crash the same order can be submitted again.
+    int destroyed = result.state.level == LEVEL_IMMOLATION ? destroy_keys(rest, state_dir, err) : 0;
     record->level = result.state.level;
     record->sequence = order->order.sequence;
     record->since_wall_ns = clock_wall_ns(&clock_host);
@@ -235,7 +284,12 @@ static int carry_out(struct rest *rest, const char *state_dir,
     if (state_write(&rest->deployment, &rest->view, err) < 0)
         return -1;
     *level = result.state.level;
-    return act(state_dir, actuators, state.level, result.state.level, err);
+    struct error kept = *err;
+    int acted = act(state_dir, actuators, state.level, result.state.level, err);
+    if (destroyed == 0)
+        return acted;
+    *err = kept;
+    return error_wrap(err, "the level is %s, but", level_name(*level));
 }
 
 int vm_at_rest_order(const char *state_dir, const struct vm_at_rest_actuators *actuators,

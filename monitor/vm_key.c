@@ -20,7 +20,9 @@
 bool vm_key_id_is_valid(const char *id)
 {
     size_t length = strlen(id);
-    return length && length <= VM_KEY_ID_MAX && id[0] != '-' &&
+    // The folder has keys of the installation too.
+    return length && length <= VM_KEY_ID_MAX && id[0] != '-' && strcmp(id, "log") != 0 &&
+           strcmp(id, "state") != 0 &&
            strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-") == length;
 }
 

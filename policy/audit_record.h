@@ -37,7 +37,7 @@ enum audit_type {
     AUDIT_HEARTBEAT = 15, // lost; argument: age in ns
     AUDIT_STATE = 16,     // the state file was written; argument: generation; detail: level
     AUDIT_CONFIG = 17,
-    AUDIT_ACTUATOR = 18, // text follows
+    AUDIT_ACTUATOR = 18, // detail: the event's kind plus 1; argument: the action; text follows
     AUDIT_FORENSIC = 19,
     AUDIT_SEAL = 20, // the log's end: a signed checkpoint of all records before this one follows
 };

@@ -325,9 +325,17 @@ def check_at_rest():
     good(quorum("propose", *directories(), *state, "rest", "immolation", "--reason", "over",
                 "--out", down))
     world.sign(down, 1, 2, 3)
+    sealed = bench.path("rest.sealed")
+    good(bench.command("weights", "seal", bench.write("rest.plain", "x" * 9), sealed, "--uuid",
+                       "rest", *state))
+    good(bench.command("weights", "inspect", *state, sealed))
     done = quorum("submit", *directories(), *state, down)
     assert done.returncode != 0, done  # simulated actuators of that kind are not armed
     one_line(done.stderr.decode(), "immolation", "not confirmed")
+    # The keys of its images and of weights that were sealed for it are gone, whatever is not.
+    assert sorted(os.listdir(os.path.join(world.state, "keys"))) == ["log.key", "log.pub",
+                                                                     "state.key"]
+    assert bench.command("weights", "inspect", *state, sealed).returncode == 65
     up = bench.path("rest-up.json")
     good(quorum("propose", *directories(), *state, "rest", "standard", "--reason", "no",
                 "--out", up))
@@ -336,6 +344,8 @@ def check_at_rest():
     log = os.path.join(world.state, "audit", "orders.audit")
     kinds = [record["type"] for record in bench.audit(log)]
     assert kinds.count("quorum") == 5, kinds
+    destroyed, = [record for record in bench.audit(log) if record["type"] == "forensic"]
+    assert destroyed["detail"] == 3 and destroyed["argument"] == 2, destroyed
 
 
 @tap.test("a withdrawal takes a quorum, and the orders before it with it")

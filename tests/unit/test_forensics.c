@@ -94,7 +94,7 @@ Test(forensics, key_files_that_are_not_keys_are_refused)
     struct vm_key key;
     struct error err;
     char path[128];
-    static const char *const ids[] = {"", "../x", "a/b", "-x", "A", ".x"};
+    static const char *const ids[] = {"", "../x", "a/b", "-x", "A", ".x", "log", "state"};
     for (size_t i = 0; i < COUNT(ids); i++)
         cr_assert_eq(vm_key_make(folder, ids[i], &err), -1, "%s", ids[i]);
     cr_assert_eq(vm_key_make(folder, "vm", &err), 1);

@@ -161,7 +161,8 @@ int audit_log_open(struct audit_log *log, const struct audit_place *place, int l
     cleanup_fd int folder = -1;
     cleanup_fd int key = -1;
     log->fd = open_file(place->path, err);
-    if (log->fd < 0 || fill_config(&config, place, err) < 0)
+    if (log->fd < 0 || fill_config(&config, place, err) < 0 ||
+        (log->pid <= 0 && audit_log_start_recorder(log, err) < 0))
         return -1;
     folder = open_folder(place->path, err);
     key = folder < 0 ? -1 : log_key_open(place->state_dir, err);

@@ -44,6 +44,11 @@ void supervisor_record(struct supervisor *s, const struct audit_record *record)
     }
 }
 
+bool supervisor_hears_an_end(const struct error *err)
+{
+    return err->code == EPIPE || err->code == ECONNRESET;
+}
+
 uint32_t supervisor_order(struct supervisor *s, unsigned port, enum vmm_port_action action)
 {
     struct error err;
@@ -53,7 +58,8 @@ uint32_t supervisor_order(struct supervisor *s, unsigned port, enum vmm_port_act
         s->order_number = 1;
     order.number = s->order_number;
     vmm_message_init(&order.message, VMM_MESSAGE_PORT_ORDER, sizeof(order));
-    if (fd_message_send(s->process.channel, &order, sizeof(order), NULL, 0, &err) < 0) {
+    if (fd_message_send(s->process.channel, &order, sizeof(order), NULL, 0, &err) < 0 &&
+        !supervisor_hears_an_end(&err)) {
         supervisor_lie(s, "the VMM takes no orders any more");
         return 0;
     }

@@ -76,7 +76,7 @@ int orders_open(struct supervisor *s, struct error *err);
 uint32_t supervisor_take_order(struct supervisor *s, const struct level_order *order,
                                const struct level_order_signature *signatures, unsigned count);
 // Asks the VMM for a lower level, with the order that allows it (s->orders.lowers).
-bool orders_ask(struct supervisor *s, const struct vmm_level *level);
+int orders_ask(struct supervisor *s, const struct vmm_level *level, struct error *err);
 // Clients that bring an order or a proposal, ask what one is bound to, bring an operator's beat.
 void orders_serve(struct supervisor *s, struct control_client *client);
 void orders_answer_status(struct supervisor *s, struct control_client *client);
@@ -115,6 +115,10 @@ void supervisor_lie(struct supervisor *s, const char *text);
 
 // Appends a record about a port.
 void supervisor_record(struct supervisor *s, const struct audit_record *record);
+
+// True if a message could not be sent because the VMM has just ended: it said why, and the loop reads
+// that next. Whoever waits for an answer has a deadline all the same.
+bool supervisor_hears_an_end(const struct error *err);
 
 // Sends an order about a port. Returns its number, or 0 if the VMM cannot be reached: then it is
 // isolated, as it is if it does not confirm in time.

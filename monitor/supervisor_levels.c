@@ -65,10 +65,11 @@ static bool ask(void *context, const struct level_state *state, uint32_t number)
         .number = number,
         .sequence = s->last_sequence ? *s->last_sequence : 0,
     };
-    if (s->orders.lowers)
-        return orders_ask(s, &order);
     vmm_message_init(&order.message, VMM_MESSAGE_LEVEL, sizeof(order));
-    return fd_message_send(s->process.channel, &order, sizeof(order), NULL, 0, &err) == 0;
+    int result = s->orders.lowers
+                     ? orders_ask(s, &order, &err)
+                     : fd_message_send(s->process.channel, &order, sizeof(order), NULL, 0, &err);
+    return result == 0 || supervisor_hears_an_end(&err);
 }
 
 // Killing is what vmm_process_end does once the loop has ended.
@@ -79,7 +80,8 @@ static void end(void *context, bool kill)
     struct error err;
     if (!kill) {
         vmm_message_init(&message, VMM_MESSAGE_STOP, sizeof(message));
-        kill = fd_message_send(s->process.channel, &message, sizeof(message), NULL, 0, &err) < 0;
+        kill = fd_message_send(s->process.channel, &message, sizeof(message), NULL, 0, &err) < 0 &&
+               !supervisor_hears_an_end(&err);
     }
     if (!kill || s->ended)
         return;

@@ -183,13 +183,12 @@ uint32_t supervisor_take_order(struct supervisor *s, const struct level_order *o
     return refusal;
 }
 
-bool orders_ask(struct supervisor *s, const struct vmm_level *level)
+int orders_ask(struct supervisor *s, const struct vmm_level *level, struct error *err)
 {
     struct vmm_lowering *message = &s->orders.lowering;
-    struct error err;
     message->level = *level;
     vmm_message_init(&message->level.message, VMM_MESSAGE_LEVEL, sizeof(*message));
-    return fd_message_send(s->process.channel, message, sizeof(*message), NULL, 0, &err) == 0;
+    return fd_message_send(s->process.channel, message, sizeof(*message), NULL, 0, err);
 }
 
 // Opens a proposal. One that would raise holds the VM meanwhile; one that would lower only shows

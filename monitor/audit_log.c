@@ -346,7 +346,7 @@ static int forward(struct audit_log *log, struct audit_ring *ring, uint64_t avai
             struct audit_record piece = *record;
             if (!piece.length)
                 continue; // a mark
-            switch (payload_digest_add(&log->digests, &piece, copy.data, record, copy.data)) {
+            switch (payload_digest_add(&ring->digests, &piece, copy.data, record, copy.data)) {
             case PAYLOAD_DIGEST_MORE:
                 continue;
             case PAYLOAD_DIGEST_DONE:

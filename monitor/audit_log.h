@@ -35,6 +35,7 @@ struct audit_ring {
     uint64_t ahead;
     uint64_t mark_bytes;
     uint64_t mark_position;
+    struct payload_digests digests; // its writer's own: it can spoil nobody else's
 };
 
 struct audit_log {
@@ -56,10 +57,9 @@ struct audit_log {
     uint64_t budget_bytes; // or 0
     uint64_t bytes;        // of the log, with what is with the recorder; known once it is ready
     uint64_t generation;   // in the last AUDIT_STATE record of earlier runs, or 0; once it is ready
-    struct payload_digests digests;
     uint64_t sync_asked;
     uint64_t sync_done;
-    uint64_t asked_ns;  // when the last answer was asked for, and within what time
+    uint64_t asked_ns; // when the last answer was asked for, and within what time
     uint64_t within_ns;
 };
 

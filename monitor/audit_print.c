@@ -65,9 +65,12 @@ static const char *const actors[8] = {
     [LEVEL_ACTOR_ADMINISTRATORS] = "the administrators",
 };
 static const char *const measures[8] = {
-    [AUDIT_MEASURE_VMM] = "guillotine-vmm", [AUDIT_MEASURE_VM_FILE] = "VM file",
-    [AUDIT_MEASURE_IMAGE] = "image",        [AUDIT_MEASURE_WEIGHTS] = "weights",
-    [AUDIT_MEASURE_BACKEND] = "backend",
+    [AUDIT_MEASURE_VMM] = "guillotine-vmm",
+    [AUDIT_MEASURE_VM_FILE] = "VM file",
+    [AUDIT_MEASURE_IMAGE] = "image",
+    [AUDIT_MEASURE_WEIGHTS] = "weights",
+    [AUDIT_MEASURE_BACKEND] = "guillotine-backend",
+    [AUDIT_MEASURE_POLICY] = "policy",
 };
 static const char *const configs[8] = {
     [AUDIT_CONFIG_LEVEL_RESET] = "levels reset by --accept-level-reset",

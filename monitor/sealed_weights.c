@@ -239,11 +239,24 @@ int sealed_weights_read_header(int fd, struct sealed_header *header, struct erro
     return 0;
 }
 
+// Takes the file's key out of its box, and binds to the header.
+static int unlock(const struct sealed_header *header, const struct vm_key *key,
+                  struct sealer *sealer, struct error *err)
+{
+    bind_header(sealer, header);
+    if (crypto_secretbox_open_easy(sealer->key, header->wrapped, sizeof(header->wrapped),
+                                   header->wrap_nonce, key->bytes))
+        return error_set(err, EXIT_STATUS_BAD_FILE, 0,
+                         "the key of VM %s does not open them, or the header is damaged",
+                         header->id);
+    return 0;
+}
+
 static int open_chunks(int fd, const struct sealed_header *header, struct sealer *sealer,
-                       uint8_t *target, struct error *err)
+                       uint8_t *target, uint64_t count, struct error *err)
 {
     uint64_t offset = SEALED_HEADER_BYTES;
-    for (uint64_t i = 0; i < chunk_count(header->plain_bytes); i++) {
+    for (uint64_t i = 0; i < count; i++) {
         size_t length = chunk_length(header->plain_bytes, i) + SEALED_TAG_BYTES;
         if (read_exactly(fd, sealer->cipher, length, offset, err) < 0)
             return -1;
@@ -281,6 +294,21 @@ static int make_memory(struct sealed_memory *memory, uint64_t bytes, struct erro
     return 0;
 }
 
+int sealed_weights_identify(int fd, const struct sealed_header *header, const struct vm_key *key,
+                            uint8_t digest[crypto_hash_sha256_BYTES], struct error *err)
+{
+    struct sealer *sealer = make_sealer(err);
+    if (!sealer)
+        return -1;
+    int result = unlock(header, key, sealer, err);
+    if (result == 0)
+        result = open_chunks(fd, header, sealer, sealer->plain, 1, err);
+    free_sealer(sealer);
+    if (result == 0)
+        memcpy(digest, header->digest, sizeof(header->digest));
+    return result;
+}
+
 int sealed_weights_open(int fd, const struct vm_key *key, struct sealed_memory *memory,
                         struct error *err)
 {
@@ -292,17 +320,12 @@ int sealed_weights_open(int fd, const struct vm_key *key, struct sealed_memory *
     struct sealer *sealer = make_sealer(err);
     if (!sealer)
         return -1;
-    int result = 0;
-    if (crypto_secretbox_open_easy(sealer->key, header.wrapped, sizeof(header.wrapped),
-                                   header.wrap_nonce, key->bytes))
-        result =
-            error_set(err, EXIT_STATUS_BAD_FILE, 0,
-                      "the key of VM %s does not open them, or the header is damaged", header.id);
-    bind_header(sealer, &header);
+    int result = unlock(&header, key, sealer, err);
     if (result == 0)
         result = make_memory(memory, header.plain_bytes, err);
     if (result == 0)
-        result = open_chunks(fd, &header, sealer, memory->mapping, err);
+        result = open_chunks(fd, &header, sealer, memory->mapping, chunk_count(header.plain_bytes),
+                             err);
     memcpy(memory->id, header.id, sizeof(memory->id));
     free_sealer(sealer);
     // From now on nobody here needs to see them; the mapping keeps them locked.

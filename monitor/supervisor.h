@@ -5,6 +5,7 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <sys/stat.h>
 
 #include "actuator_run.h"
 #include "admin_key.h"
@@ -43,8 +44,10 @@ struct supervisor_forensics {
 // The administrators' orders (supervisor_orders.c).
 struct supervisor_orders {
     struct key_set_file keys; // in force; version 0: none
-    uint64_t run_sequence;    // where last_sequence points to if nobody keeps it
-    bool lowers;              // an order is being carried out: `lowering` goes to the VMM
+    bool keys_seen;           // while it runs: keys_file is the file that they were read from
+    struct stat keys_file;
+    uint64_t run_sequence; // where last_sequence points to if nobody keeps it
+    bool lowers;           // an order is being carried out: `lowering` goes to the VMM
     struct vmm_lowering lowering;
     bool proposed;
     struct signed_order proposal;
@@ -92,9 +95,12 @@ struct supervisor {
     struct vm_state state;   // what is durable
     bool accept_level_reset; // given by the caller
     const char *vm_file;     // given by the caller, or NULL
+    bool has_backend;        // a port has a backend process
     uint8_t vmm_sha256[DIGEST_BYTES];
+    uint8_t backend_sha256[DIGEST_BYTES];
     uint8_t vm_file_sha256[DIGEST_BYTES];
     uint64_t generation_at_start; // of the state file
+    uint64_t entered_ns;          // when the VMM was told that it may enter the model; 0: not yet
     bool state_broken;            // the state file could not be written: the running mark stays
     struct containment containment;
     uint64_t decided_ns;    // when the page was last written

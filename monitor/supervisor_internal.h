@@ -61,6 +61,10 @@ void heartbeats_take_end(struct supervisor *s, uint32_t cause);
 void heartbeats_take_death(struct supervisor *s);
 // The run is over, nothing of the VM runs any more. Reboots the host if that is what the VM file
 // and the command line want.
+// The VMM is gone: no watchdog has anything left to end, and what follows may take long. Only one
+// that is to restart the host stays.
+void heartbeats_rest(struct supervisor *s);
+
 void heartbeats_close(struct supervisor *s);
 // Orders of the administrators (supervisor_orders.c). Loads and verifies the key set; without one,
 // levels only rise. Returns 0 or -1.

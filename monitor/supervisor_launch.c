@@ -12,7 +12,9 @@
 #include "cleanup.h"
 #include "digest.h"
 #include "paths.h"
+#include "sha256.h"
 #include "supervisor_internal.h"
+#include "weights_input.h"
 
 // For the log to take a record that must be durable.
 #define LOG_NS  (10 * NS_PER_S)
@@ -28,7 +30,14 @@ static int measure(struct supervisor *s, struct digest_set *digests, struct erro
     memcpy(digests->image, digest.sha256, DIGEST_BYTES);
     digests->weights_count = s->vm.weights_count;
     for (unsigned i = 0; i < s->vm.weights_count; i++) {
+        // Sealing the same weights anew, or not at all, makes no other model of them.
         snprintf(what, sizeof(what), "weights %s", s->vm.weights[i].path);
+        int sealed = weights_input_identify(s->state_dir, s->process.inputs[1 + i],
+                                            digests->weights[i], err);
+        if (sealed < 0)
+            return error_wrap(err, "%s", what);
+        if (sealed)
+            continue;
         if (file_digest_get(&digest, &s->state.deployment, s->process.inputs[1 + i], what, err) < 0)
             return -1;
         memcpy(digests->weights[i], digest.sha256, DIGEST_BYTES);
@@ -36,19 +45,31 @@ static int measure(struct supervisor *s, struct digest_set *digests, struct erro
     return 0;
 }
 
-// The program that will run the model, and the file that describes the VM.
-static int measure_programs(struct supervisor *s, struct error *err)
+static int measure_program(struct supervisor *s, const char *name, uint8_t sha256[DIGEST_BYTES],
+                           struct error *err)
 {
     struct file_digest digest;
     char path[PATH_MAX];
-    if (paths_sibling("guillotine-vmm", path, err) < 0)
+    if (paths_sibling(name, path, err) < 0)
         return -1;
     cleanup_fd int program = open(path, O_RDONLY | O_CLOEXEC);
     if (program < 0)
         return error_set(err, EXIT_STATUS_INTERNAL, errno, "%s", path);
-    if (file_digest_get(&digest, &s->state.deployment, program, "guillotine-vmm", err) < 0)
+    if (file_digest_get(&digest, &s->state.deployment, program, name, err) < 0)
         return -1;
-    memcpy(s->vmm_sha256, digest.sha256, DIGEST_BYTES);
+    memcpy(sha256, digest.sha256, DIGEST_BYTES);
+    return 0;
+}
+
+// The programs that will run the model and answer it, and the file that describes the VM.
+static int measure_programs(struct supervisor *s, struct error *err)
+{
+    struct file_digest digest;
+    for (unsigned i = 0; i < s->vm.port_count; i++)
+        s->has_backend = s->has_backend || s->vm.ports[i].process;
+    if (measure_program(s, "guillotine-vmm", s->vmm_sha256, err) < 0 ||
+        (s->has_backend && measure_program(s, "guillotine-backend", s->backend_sha256, err) < 0))
+        return -1;
     if (!s->vm_file)
         return 0;
     cleanup_fd int file = open(s->vm_file, O_RDONLY | O_CLOEXEC);
@@ -146,30 +167,39 @@ int launch_check_log(struct supervisor *s, struct error *err)
                      s->vm.name);
 }
 
-// What is started, by its SHA-256.
+static int record_measure(struct supervisor *s, enum audit_measure what, uint64_t index,
+                          const uint8_t sha256[DIGEST_BYTES], struct error *err)
+{
+    const struct audit_record record = {
+        .type = AUDIT_MEASURE,
+        .port = AUDIT_NO_PORT,
+        .argument = index,
+        .level = (uint8_t)s->state.level,
+        .detail = what,
+    };
+    return audit_log_append_data(&s->audit, &record, sha256, DIGEST_BYTES, err);
+}
+
+// What is started, by its SHA-256. The ports are as the VMM gets them, whatever file or options
+// they come from: what the policy engine enforces.
 static int record_measures(struct supervisor *s, struct error *err)
 {
     const struct digest_set *digests = &s->state.digests;
-    struct audit_record record = {
-        .type = AUDIT_MEASURE,
-        .port = AUDIT_NO_PORT,
-        .level = (uint8_t)s->state.level,
-        .detail = AUDIT_MEASURE_IMAGE,
-    };
-    int result = audit_log_append_data(&s->audit, &record, digests->image, DIGEST_BYTES, err);
-    record.detail = AUDIT_MEASURE_WEIGHTS;
-    for (uint32_t i = 0; i < digests->weights_count && result == 0; i++) {
-        record.argument = i;
-        result = audit_log_append_data(&s->audit, &record, digests->weights[i], DIGEST_BYTES, err);
-    }
-    record.argument = 0;
-    record.detail = AUDIT_MEASURE_VMM;
+    const struct vmm_config *config = &s->process.config;
+    const struct sha256_piece ports = {config->ports,
+                                       config->port_count * sizeof(config->ports[0])};
+    uint8_t policy[DIGEST_BYTES];
+    sha256_pieces(&ports, 1, policy);
+    int result = record_measure(s, AUDIT_MEASURE_IMAGE, 0, digests->image, err);
+    for (uint32_t i = 0; i < digests->weights_count && result == 0; i++)
+        result = record_measure(s, AUDIT_MEASURE_WEIGHTS, i, digests->weights[i], err);
     if (result == 0)
-        result = audit_log_append_data(&s->audit, &record, s->vmm_sha256, DIGEST_BYTES, err);
-    record.detail = AUDIT_MEASURE_VM_FILE;
+        result = record_measure(s, AUDIT_MEASURE_VMM, 0, s->vmm_sha256, err);
+    if (result == 0 && s->has_backend)
+        result = record_measure(s, AUDIT_MEASURE_BACKEND, 0, s->backend_sha256, err);
     if (result == 0 && s->vm_file)
-        result = audit_log_append_data(&s->audit, &record, s->vm_file_sha256, DIGEST_BYTES, err);
-    return result;
+        result = record_measure(s, AUDIT_MEASURE_VM_FILE, 0, s->vm_file_sha256, err);
+    return result < 0 ? -1 : record_measure(s, AUDIT_MEASURE_POLICY, 0, policy, err);
 }
 
 int launch_go(struct supervisor *s, struct error *err)
@@ -187,6 +217,7 @@ int launch_go(struct supervisor *s, struct error *err)
     levels_open_gate(s);
     // A VMM that has failed meanwhile is gone, but has said why: the loop reads that.
     struct error gone;
+    s->entered_ns = clock_now_ns(&clock_host);
     vmm_process_go(&s->process, &gone);
     return 0;
 }

@@ -149,8 +149,12 @@ enum level_refusal supervisor_level_event(struct supervisor *s, const struct lev
         return LEVEL_REFUSAL_INVALID;
     s->actor = event->actor;
     enum level_refusal refusal = containment_happen(&s->containment, event);
-    // Whoever waits for an older level hears of the new one when it is confirmed.
-    if (!refusal && !s->containment.asked)
+    // Whoever waits for an older level hears of the new one when it is confirmed. A VMM that may
+    // enter the model, and has not said so yet, is asked as soon as it has.
+    bool starting = s->entered_ns && !s->ready && !s->ended;
+    bool confirms =
+        s->containment.asked || (starting && s->containment.state.level < LEVEL_OFFLINE);
+    if (!refusal && !confirms)
         clients_take_level(s);
     return refusal;
 }
@@ -195,12 +199,17 @@ void levels_take_done(struct supervisor *s, const struct vmm_level *done)
     s->paused_vcpus = pauses ? s->process.config.vcpus : 0;
     s->gate_ns = done->shut_ns > s->decided_ns ? done->shut_ns - s->decided_ns : 0;
     s->vcpus_ns = done->paused_ns > s->decided_ns ? done->paused_ns - s->decided_ns : 0;
+    // Backends that looked between the supervisor's page and the VMM's found the stricter one.
+    for (unsigned i = 0; i < s->vm.port_count; i++)
+        backends_wake(s, i);
     clients_take_level(s);
 }
 
 void levels_take_ready(struct supervisor *s)
 {
     containment_vmm_ready(&s->containment);
+    if (!s->containment.asked)
+        clients_take_level(s);
 }
 
 void levels_take_gone(struct supervisor *s)

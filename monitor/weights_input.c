@@ -2,6 +2,7 @@
 // Weights as the VMM gets them.
 #include "weights_input.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -27,6 +28,26 @@ static void say_best_effort(const char *path, const struct sealed_header *header
                 "exists\n",
                 shown, original);
     }
+}
+
+int weights_input_identify(const char *state_dir, int fd, uint8_t sha256[crypto_hash_sha256_BYTES],
+                           struct error *err)
+{
+    struct vm_key key;
+    if (!state_dir || !sealed_weights_detect(fd))
+        return 0;
+    cleanup_free struct sealed_header *header = calloc(1, sizeof(*header));
+    if (!header)
+        return error_set(err, EXIT_STATUS_RESOURCES, 0, "weights");
+    if (sodium_init() < 0)
+        return error_set(err, EXIT_STATUS_INTERNAL, 0, "libsodium");
+    if (sealed_weights_read_header(fd, header, err) < 0)
+        return -1;
+    if (vm_key_load(state_dir, header->id, &key, err) < 0)
+        return err->code == ENOENT ? 0 : -1;
+    int result = sealed_weights_identify(fd, header, &key, sha256, err);
+    vm_key_wipe(&key);
+    return result < 0 ? -1 : 1;
 }
 
 static int open_sealed(const char *state_dir, int *fd, uint64_t *bytes,

@@ -95,6 +95,7 @@ enum audit_measure {
     AUDIT_MEASURE_IMAGE = 3,
     AUDIT_MEASURE_WEIGHTS = 4, // argument: index
     AUDIT_MEASURE_BACKEND = 5,
+    AUDIT_MEASURE_POLICY = 6, // the ports with their grants and limits, as the VMM gets them
 };
 
 enum audit_forensic {

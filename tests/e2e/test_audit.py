@@ -160,6 +160,27 @@ def check_good():
     assert os.stat(os.path.join(STATE, "keys", "log.key")).st_mode & 0o077 == 0
 
 
+@tap.test("a log says by their SHA-256 what was started, and under which policy")
+def check_measures():
+    def measures(log):
+        return {r["detail"]: r["data"][:64] for r in bench.audit(log) if r["type"] == "measure"}
+
+    backend, image = (os.path.join(os.path.dirname(bench.guillotine), "guillotine-backend"),
+                      bench.guests["hello.elf"])
+    vm = bench.write_vm("measured.json", image=image, ports=[
+        {"kind": "console"}, {"kind": "loopback", "process": True}])
+    log = bench.path("measured.audit")
+    assert bench.run(["--name", "measured", "--audit", log, vm], directories=PLACE).status == 0
+    expected = {1: os.path.join(os.path.dirname(bench.guillotine), "guillotine-vmm"), 2: vm,
+                3: image, 5: backend}
+    found = measures(log)
+    for detail, path in expected.items():
+        assert found[detail] == hashlib.sha256(read(path)).hexdigest(), path
+    policies = [measures(record_log(f"policy-{number}", *options))[6] for number, options in
+                enumerate([[], [], ["--port", "loopback"]])]
+    assert policies[0] == policies[1] != policies[2], policies
+
+
 @tap.test("every byte of log and checkpoint counts")
 def check_flips():
     log = record_log("flip", arguments=["x"])

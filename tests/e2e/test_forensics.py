@@ -282,6 +282,24 @@ def check_weights():
     assert shown["plain_bytes"] == os.path.getsize(MODEL) and shown["plaintext_exists"], shown
 
 
+@tap.test("weights keep their level, sealed, unsealed or sealed anew")
+def check_identity():
+    state = bench.path("identity")
+    first, second = bench.path("one.sealed"), bench.path("two.sealed")
+    for sealed in (first, second):
+        done = bench.command("weights", "seal", MODEL, sealed, "--uuid", "identity", "--state-dir", state)
+        assert done.returncode == 0, done.stderr
+    place = ["--runtime-dir", bench.runtime, "--state-dir", state]
+    arguments = ["--image", LLM, "--port", "console", "--weights"]
+    process, _ = start("identity", "--state-dir", state, "--weights", first)
+    offline("identity")
+    assert bench.finish(process).status == 81
+    for number, weights in enumerate((first, second, MODEL)):
+        ended = bench.run(["--name", f"other-{number}", *arguments, weights, *PROMPT],
+                          directories=place)
+        assert ended.status == 81 and "shares its image or weights" in ended.stderr, ended
+
+
 @tap.test("sealed weights that were changed, and unsealed ones, are refused before the VM starts")
 def check_refused():
     with open(bench.path("demo.sealed"), "rb") as file:

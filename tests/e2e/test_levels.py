@@ -14,6 +14,7 @@ import sys
 import time
 
 from guest_test import Bench, Tap, one_line, wait_until
+from level_world import Administrators, Cell
 
 bench = Bench(sys.argv[1], sys.argv[2:])
 tap = Tap(after=bench.clean)
@@ -277,6 +278,29 @@ def check_probation_limits():
     assert done <= 20 * seconds + 66, (done, seconds)
     bench.command("kill", "limits", *RUNTIME)
     assert bench.finish(process).status == 81
+
+
+@tap.test("a port goes on after Probation, with or without a process, tightened or closed there")
+def check_probation_and_back():
+    people = Administrators(bench)
+    for process, marked in ((False, False), (False, True), (True, False), (True, True)):
+        state = people.copy()
+        name = f"back-{int(process)}{int(marked)}"
+        vm = bench.write_vm(f"{name}.json", image=bench.guests["port_life.elf"],
+                            arguments=["survive", "loop"], ports=[
+                                {"kind": "loopback", "name": "loop", "process": process,
+                                 "probation": marked}])
+        cell = Cell(bench, name, [vm], state)
+        bench.wait_running(name, cell.process)
+        for _ in range(3):
+            assert cell.isolate("probation")
+            done = people.submit(people.order(name, "standard", range(1, 6), state), name, state)
+            assert done.returncode == 0, done
+            before = cell.status()["ports"][0]["requests"]
+            # Well within the time-out after which a backend counts as hanging.
+            assert wait_until(lambda: cell.status()["ports"][0]["requests"] > before + 3, 5), name
+        bench.command("kill", name, *RUNTIME)
+        cell.finish()
 
 
 def main():

@@ -51,7 +51,7 @@ void audit_log_init(struct audit_log *log, const struct clock *clock)
     };
 }
 
-static int start_recorder(struct audit_log *log, struct error *err)
+int audit_log_start_recorder(struct audit_log *log, struct error *err)
 {
     int pair[2];
     char path[PATH_MAX];
@@ -84,7 +84,7 @@ int audit_log_prepare(struct audit_log *log, struct error *err)
     log->wake_recorder = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (log->wake_own < 0 || log->wake_recorder < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "eventfd");
-    return start_recorder(log, err);
+    return 0;
 }
 
 // What can be seen at once; the rest is the recorder's.

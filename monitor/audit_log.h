@@ -76,9 +76,11 @@ struct audit_place {
 // No log: everything is -1.
 void audit_log_init(struct audit_log *log, const struct clock *clock);
 
-// Makes the ring to the recorder, and starts it: it waits for audit_log_open. Records can be
-// appended from now on.
+// Makes the ring to the recorder. Records can be appended from now on.
 int audit_log_prepare(struct audit_log *log, struct error *err);
+
+// Starts the recorder, which waits for audit_log_open.
+int audit_log_start_recorder(struct audit_log *log, struct error *err);
 
 // Opens or creates the log under an exclusive lock, one run per file, and starts its recorder, but
 // does not wait for it: audit_log_serve reports what becomes of it. `level_fd` is the page of the

@@ -530,9 +530,9 @@ static int check_ports(const struct supervisor *s, struct error *err)
 static int begin_audit(struct supervisor *s, struct error *err)
 {
     const struct audit_record record = {.type = AUDIT_START, .port = AUDIT_NO_PORT};
-    return audit_log_prepare(&s->audit, err) < 0 || audit_log_append(&s->audit, &record, err) < 0
+    return audit_log_prepare(&s->audit, err) < 0 || audit_log_start_recorder(&s->audit, err) < 0
                ? -1
-               : 0;
+               : audit_log_append(&s->audit, &record, err);
 }
 
 static int open_audit(struct supervisor *s, struct error *err)

@@ -79,8 +79,8 @@ void audit_log_init(struct audit_log *log, const struct clock *clock);
 // Makes the ring to the recorder. Records can be appended from now on.
 int audit_log_prepare(struct audit_log *log, struct error *err);
 
-// Starts the recorder, which waits for audit_log_open: for those who have something else to do before
-// that, which would start it too.
+// Starts the recorder, which waits for audit_log_open: for those who have something else to do
+// before that, which would start it too.
 int audit_log_start_recorder(struct audit_log *log, struct error *err);
 
 // Opens or creates the log under an exclusive lock, one run per file, and starts its recorder, but

@@ -467,6 +467,11 @@ static int check_stall(struct audit_log *log, struct error *err)
     uint64_t now = clock_now_ns(log->clock);
     if (!log->ready)
         return 0; // it may be reading a long log, and no model runs
+    // As long as it takes records, its disk is only slow.
+    uint64_t there = position(log);
+    if (there != log->seen_position && log->sync_done < log->sync_asked)
+        log->asked_ns = now;
+    log->seen_position = there;
     if (log->sync_done < log->sync_asked)
         return now - log->asked_ns < log->within_ns
                    ? 0

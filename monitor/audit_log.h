@@ -59,8 +59,9 @@ struct audit_log {
     uint64_t generation;   // in the last AUDIT_STATE record of earlier runs, or 0; once it is ready
     uint64_t sync_asked;
     uint64_t sync_done;
-    uint64_t asked_ns; // when the last answer was asked for, and within what time
-    uint64_t within_ns;
+    uint64_t asked_ns;      // when the last answer was asked for, or records were taken since
+    uint64_t within_ns;     // within what time it has to come
+    uint64_t seen_position; // of the recorder
 };
 
 // Where a log is and how it is written.

@@ -141,8 +141,6 @@ static int append(const char *state_dir, const struct audit_record *record, cons
     audit_log_init(&log, &clock_host);
     int result = audit_log_prepare(&log, err);
     if (result == 0)
-        result = audit_log_start_recorder(&log, err);
-    if (result == 0)
         result = audit_log_open(&log, &place, page, err);
     if (result == 0)
         result = audit_log_append_data(&log, record, text, length, err);

@@ -235,6 +235,29 @@ def check_administrators():
     assert done.returncode == 65 and b"no key of " + ident("sealed").encode() in done.stderr, done
 
 
+@tap.test("a key set that does not verify gets no image: it is sealed to those of the launch")
+def check_forged_key_set():
+    state = bench.path("forged")
+    foreign = bench.path("foreign")
+    os.mkdir(state, 0o700)
+    for folder, keys in ((state, "forged-keys"), (foreign, "foreign-keys")):
+        done = bench.command("quorum", "init", "--demo", "--keys", "1", "--raise", "1", "--lower",
+                             "1", "--out", bench.path(keys), "--state-dir", folder)
+        assert done.returncode == 0, done.stderr
+    process, _ = start("forged", "--state-dir", state)
+    shutil.copy(os.path.join(foreign, "quorum", "keys.json"),
+                os.path.join(state, "quorum", "keys.json"))
+    offline("forged")
+    bench.finish(process)
+    folder = os.path.join(state, "forensics")
+    image = os.path.join(folder, os.listdir(folder)[0])
+    for keys, status in (("foreign-keys", 1), ("forged-keys", 0)):
+        done = bench.command("forensics", "open", image, "--out", bench.path(keys + ".core"),
+                             "--key", os.path.join(bench.path(keys), "demo-1.key"),
+                             "--state-dir", state)
+        assert done.returncode == status, (keys, done)
+
+
 @tap.test("every end scrubs: no page of guest memory, rings or weights is left")
 def check_scrub():
     plain, marker = marked_weights("marked")

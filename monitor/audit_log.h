@@ -58,7 +58,7 @@ struct audit_log {
     struct payload_digests digests;
     uint64_t sync_asked;
     uint64_t sync_done;
-    uint64_t asked_ns;  // when the last answer was asked for, and within what time
+    uint64_t asked_ns; // when the last answer was asked for, and within what time
     uint64_t within_ns;
 };
 

@@ -32,10 +32,10 @@ enum run_outcome {
 
 // What becomes of the VM's memory (supervisor_forensics.c).
 struct supervisor_forensics {
-    char id[64];                      // of the VM's key
+    char id[64];                         // of the VM's key
     struct level_key_set administrators; // when it was launched
-    int image_fd;                     // reserved file, -1: Offline scrubs without a copy
-    char path[PATH_MAX];              // of the reserved file
+    int image_fd;                        // reserved file, -1: Offline scrubs without a copy
+    char path[PATH_MAX];                 // of the reserved file
     bool scrubbed;
 };
 

@@ -8,7 +8,6 @@
 #include <sys/stat.h>
 
 #include "actuator_run.h"
-#include "admin_key.h"
 #include "audit_log.h"
 #include "backend_process.h"
 #include "console_relay.h"
@@ -34,10 +33,10 @@ enum run_outcome {
 
 // What becomes of the VM's memory (supervisor_forensics.c).
 struct supervisor_forensics {
-    char id[64];                      // of the VM's key
-    struct admin_keys administrators; // when it was launched
-    int image_fd;                     // reserved file, -1: Offline scrubs without a copy
-    char path[PATH_MAX];              // of the reserved file
+    char id[64];                         // of the VM's key
+    struct level_key_set administrators; // when it was launched
+    int image_fd;                        // reserved file, -1: Offline scrubs without a copy
+    char path[PATH_MAX];                 // of the reserved file
     bool scrubbed;
 };
 

@@ -324,8 +324,8 @@ int sealed_weights_open(int fd, const struct vm_key *key, struct sealed_memory *
     if (result == 0)
         result = make_memory(memory, header.plain_bytes, err);
     if (result == 0)
-        result = open_chunks(fd, &header, sealer, memory->mapping, chunk_count(header.plain_bytes),
-                             err);
+        result =
+            open_chunks(fd, &header, sealer, memory->mapping, chunk_count(header.plain_bytes), err);
     memcpy(memory->id, header.id, sizeof(memory->id));
     free_sealer(sealer);
     // From now on nobody here needs to see them; the mapping keeps them locked.

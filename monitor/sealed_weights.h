@@ -58,7 +58,8 @@ bool sealed_weights_detect(int fd);
 // Reads and checks the header. It is authentic only once a chunk was opened.
 int sealed_weights_read_header(int fd, struct sealed_header *header, struct error *err);
 
-// The SHA-256 of the plaintext, as the header says, once the first chunk has vouched for the header.
+// The SHA-256 of the plaintext, as the header says, once the first chunk has vouched for the
+// header.
 int sealed_weights_identify(int fd, const struct sealed_header *header, const struct vm_key *key,
                             uint8_t digest[crypto_hash_sha256_BYTES], struct error *err);
 

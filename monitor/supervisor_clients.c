@@ -74,8 +74,8 @@ static void ask_status(struct supervisor *s)
         return;
     // Nothing is known of the VMM; the level is the supervisor's own at least.
     s->status_asked = false;
-    const struct vmm_status unknown = {
-        .level = level_named(s->process.level_own, s->process.level_vmm)};
+    const struct vmm_status unknown = {.level =
+                                           level_named(s->process.level_own, s->process.level_vmm)};
     answer_status(s, &unknown);
 }
 

@@ -116,8 +116,8 @@ void supervisor_lie(struct supervisor *s, const char *text);
 // Appends a record about a port.
 void supervisor_record(struct supervisor *s, const struct audit_record *record);
 
-// True if a message could not be sent because the VMM has just ended: it said why, and the loop reads
-// that next. Whoever waits for an answer has a deadline all the same.
+// True if a message could not be sent because the VMM has just ended: it said why, and the loop
+// reads that next. Whoever waits for an answer has a deadline all the same.
 bool supervisor_hears_an_end(const struct error *err);
 
 // Sends an order about a port. Returns its number, or 0 if the VMM cannot be reached: then it is

@@ -218,8 +218,8 @@ int state_file_create(const struct state_ops *ops, int folder, const char *name,
     char fresh[UUID_TEXT_SIZE + 32];
     snprintf(fresh, sizeof(fresh), "%s.new", name);
     // The first generation ever is alone. One that takes a lost file's place fills both slots.
-    bool both = record->generation != 0;
-    for (unsigned i = 0; i <= both; i++) {
+    unsigned slots = record->generation ? 2 : 1;
+    for (unsigned i = 0; i < slots; i++) {
         record->generation++;
         encode(record, key, &slot);
         memcpy(image + record->generation % 2 * STATE_SLOT_STRIDE, &slot, sizeof(slot));

@@ -64,11 +64,9 @@ static int rest_open(struct rest *rest, const char *state_dir, struct error *err
 static int find(struct rest *rest, const char *name, const uint8_t *bytes, struct error *err)
 {
     struct uuid uuid;
-    bool by_uuid = bytes != NULL;
-    if (bytes)
+    bool by_uuid = !name || uuid_parse(name, &uuid);
+    if (!name)
         memcpy(uuid.bytes, bytes, sizeof(uuid.bytes));
-    else
-        by_uuid = uuid_parse(name, &uuid);
     for (size_t i = 0; i < rest->reg.count; i++) {
         const struct register_entry *entry = &rest->reg.entries[i];
         if (by_uuid ? !uuid_equal(&entry->uuid, &uuid) : strcmp(entry->name, name) != 0)
@@ -292,9 +290,10 @@ static int carry_out(struct rest *rest, const char *state_dir,
     // Raising does not wait for it.
     if (state_note(&rest->deployment, &rest->reg, record, err) < 0 && record->level < state.level)
         return -1;
-    if (state_write(&rest->deployment, &rest->view, err) < 0 ||
-        state_write(&rest->deployment, &rest->view, err) < 0)
-        return -1;
+    for (unsigned slot = 0; slot < 2; slot++) {
+        if (state_write(&rest->deployment, &rest->view, err) < 0)
+            return -1;
+    }
     *level = result.state.level;
     struct error kept = *err;
     int acted = act(state_dir, actuators, state.level, result.state.level, err);

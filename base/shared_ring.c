@@ -53,6 +53,23 @@ void shared_ring_unmap(struct shared_ring *ring)
     *ring = (struct shared_ring){0};
 }
 
+void shared_ring_clear(struct shared_ring *ring)
+{
+    // Pages that nobody ever touched stay holes.
+    enum { PAGE = 4096, BATCH = 256 };
+    unsigned char resident[BATCH];
+    if (!ring->header)
+        return;
+    for (uint64_t at = 0; at < ring->size; at += BATCH * PAGE) {
+        uint64_t length = ring->size - at < BATCH * PAGE ? ring->size - at : BATCH * PAGE;
+        bool known = mincore(ring->data + at, length, resident) == 0;
+        for (uint64_t page = 0; page < length / PAGE; page++) {
+            if (!known || resident[page] & 1)
+                explicit_bzero(ring->data + at + page * PAGE, PAGE);
+        }
+    }
+}
+
 uint64_t shared_ring_space(struct shared_ring *ring)
 {
     ring->cached = atomic_load_explicit(&ring->header->tail, memory_order_acquire);

@@ -54,6 +54,10 @@ int shared_ring_map(struct shared_ring *ring, int fd, uint64_t size, struct erro
 
 void shared_ring_unmap(struct shared_ring *ring);
 
+// Overwrites all data with zeros, once the other side is gone; freed pages then hold nothing. For a
+// ring that is not mapped it does nothing.
+void shared_ring_clear(struct shared_ring *ring);
+
 // Producer: free bytes. Returns 0 if the consumer's index is nonsense (fail closed: a ring that
 // looks full stops the port).
 uint64_t shared_ring_space(struct shared_ring *ring);

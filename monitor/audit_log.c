@@ -51,7 +51,7 @@ void audit_log_init(struct audit_log *log, const struct clock *clock)
     };
 }
 
-static int start_recorder(struct audit_log *log, struct error *err)
+int audit_log_start_recorder(struct audit_log *log, struct error *err)
 {
     int pair[2];
     char path[PATH_MAX];
@@ -84,7 +84,7 @@ int audit_log_prepare(struct audit_log *log, struct error *err)
     log->wake_recorder = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (log->wake_own < 0 || log->wake_recorder < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "eventfd");
-    return start_recorder(log, err);
+    return 0;
 }
 
 // What can be seen at once; the rest is the recorder's.
@@ -161,7 +161,8 @@ int audit_log_open(struct audit_log *log, const struct audit_place *place, int l
     cleanup_fd int folder = -1;
     cleanup_fd int key = -1;
     log->fd = open_file(place->path, err);
-    if (log->fd < 0 || fill_config(&config, place, err) < 0)
+    if (log->fd < 0 || fill_config(&config, place, err) < 0 ||
+        (log->pid <= 0 && audit_log_start_recorder(log, err) < 0))
         return -1;
     folder = open_folder(place->path, err);
     key = folder < 0 ? -1 : log_key_open(place->state_dir, err);
@@ -346,7 +347,7 @@ static int forward(struct audit_log *log, struct audit_ring *ring, uint64_t avai
             struct audit_record piece = *record;
             if (!piece.length)
                 continue; // a mark
-            switch (payload_digest_add(&log->digests, &piece, copy.data, record, copy.data)) {
+            switch (payload_digest_add(&ring->digests, &piece, copy.data, record, copy.data)) {
             case PAYLOAD_DIGEST_MORE:
                 continue;
             case PAYLOAD_DIGEST_DONE:
@@ -466,6 +467,11 @@ static int check_stall(struct audit_log *log, struct error *err)
     uint64_t now = clock_now_ns(log->clock);
     if (!log->ready)
         return 0; // it may be reading a long log, and no model runs
+    // As long as it takes records, its disk is only slow.
+    uint64_t there = position(log);
+    if (there != log->seen_position && log->sync_done < log->sync_asked)
+        log->asked_ns = now;
+    log->seen_position = there;
     if (log->sync_done < log->sync_asked)
         return now - log->asked_ns < log->within_ns
                    ? 0

@@ -35,6 +35,7 @@ struct audit_ring {
     uint64_t ahead;
     uint64_t mark_bytes;
     uint64_t mark_position;
+    struct payload_digests digests; // its writer's own: it can spoil nobody else's
 };
 
 struct audit_log {
@@ -56,11 +57,11 @@ struct audit_log {
     uint64_t budget_bytes; // or 0
     uint64_t bytes;        // of the log, with what is with the recorder; known once it is ready
     uint64_t generation;   // in the last AUDIT_STATE record of earlier runs, or 0; once it is ready
-    struct payload_digests digests;
     uint64_t sync_asked;
     uint64_t sync_done;
-    uint64_t asked_ns;  // when the last answer was asked for, and within what time
-    uint64_t within_ns;
+    uint64_t asked_ns;      // when the last answer was asked for, or records were taken since
+    uint64_t within_ns;     // within what time it has to come
+    uint64_t seen_position; // of the recorder
 };
 
 // Where a log is and how it is written.
@@ -76,9 +77,12 @@ struct audit_place {
 // No log: everything is -1.
 void audit_log_init(struct audit_log *log, const struct clock *clock);
 
-// Makes the ring to the recorder, and starts it: it waits for audit_log_open. Records can be
-// appended from now on.
+// Makes the ring to the recorder. Records can be appended from now on.
 int audit_log_prepare(struct audit_log *log, struct error *err);
+
+// Starts the recorder, which waits for audit_log_open: for those who have something else to do
+// before that, which would start it too.
+int audit_log_start_recorder(struct audit_log *log, struct error *err);
 
 // Opens or creates the log under an exclusive lock, one run per file, and starts its recorder, but
 // does not wait for it: audit_log_serve reports what becomes of it. `level_fd` is the page of the

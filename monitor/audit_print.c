@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prints audit records. Of what is in them, texts reach the output escaped or as hexadecimal digits.
+// Prints audit records. Of what is in them, texts reach the output escaped or as hexadecimal
+// digits.
 #include "audit_print.h"
 
 #include <inttypes.h>

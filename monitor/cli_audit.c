@@ -119,15 +119,10 @@ static int cat(struct cat_options *options)
 static int parse_time(const char *text, uint64_t *wall_ns, struct error *err)
 {
     struct tm parts = {0};
-    int used = 0;
-    if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d%n", &parts.tm_year, &parts.tm_mon, &parts.tm_mday,
-               &parts.tm_hour, &parts.tm_min, &parts.tm_sec, &used) != 6 ||
-        used != 19 || strcmp(text + used, "Z") != 0 || parts.tm_year < 1970 || parts.tm_mon < 1 ||
-        parts.tm_mon > 12)
+    const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+    if (!end || *end || parts.tm_year < 70)
         return error_set(err, EXIT_STATUS_USAGE, 0, "%s: write times as 2030-01-31T12:00:00Z",
                          text);
-    parts.tm_year -= 1900;
-    parts.tm_mon -= 1;
     *wall_ns = (uint64_t)timegm(&parts) * NS_PER_S;
     return 0;
 }

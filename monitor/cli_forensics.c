@@ -19,8 +19,7 @@
 #include "forensic_image.h"
 #include "level.h"
 #include "paths.h"
-
-#define PASSPHRASE_MAX 1024u
+#include "quorum_key.h"
 
 struct options {
     const char *state_dir;
@@ -44,7 +43,7 @@ static int help(void)
            "\n"
            "Options:\n"
            "  --key FILE               an administrator's key file\n"
-           "  --passphrase-file FILE   its passphrase, on the first line\n"
+           "  --passphrase-file FILE   its passphrase, on the first line (else it is asked)\n"
            "  --vm-key FILE            the VM's key (default: ID.key in the state directory)\n"
            "  --out FILE               a new file for the core\n"
            "  --json                   one array on standard output\n"
@@ -55,29 +54,6 @@ static int help(void)
            "  guillotine forensics open demo-20260102T030405Z.core --key alice.key --out demo.elf\n"
            "  gdb model.elf demo.elf\n");
     return EXIT_STATUS_OK;
-}
-
-static int read_passphrase(const char *path, char passphrase[PASSPHRASE_MAX], struct error *err)
-{
-    cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    ssize_t n = fd < 0 ? -1 : read(fd, passphrase, PASSPHRASE_MAX - 1);
-    if (n <= 0)
-        return error_set(err, EXIT_STATUS_BAD_FILE, n < 0 ? errno : 0, "passphrase %s", path);
-    passphrase[n] = '\0';
-    passphrase[strcspn(passphrase, "\n")] = '\0';
-    return 0;
-}
-
-static int load_seed(const struct options *options, uint8_t seed[ADMIN_KEY_BYTES],
-                     struct error *err)
-{
-    char passphrase[PASSPHRASE_MAX];
-    if (options->passphrase_file && read_passphrase(options->passphrase_file, passphrase, err) < 0)
-        return -1;
-    int result =
-        admin_key_load(options->key, options->passphrase_file ? passphrase : NULL, seed, err);
-    sodium_memzero(passphrase, sizeof(passphrase));
-    return result;
 }
 
 static int load_vm_key(const struct options *options, int fd, struct vm_key *key, struct error *err)
@@ -109,17 +85,20 @@ static int extract(const struct options *options, int fd, const struct vm_key *k
 
 static int open_image(const struct options *options, struct error *err)
 {
-    uint8_t seed[ADMIN_KEY_BYTES];
+    const struct quorum_passphrase passphrase = {.file = options->passphrase_file};
+    struct quorum_key administrator = {0};
     struct vm_key key;
     cleanup_fd int fd = open(options->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return error_set(err, EXIT_STATUS_BAD_FILE, errno, "%s", options->file);
     if (load_vm_key(options, fd, &key, err) < 0)
         return error_wrap(err, "%s", options->file);
-    int result = options->key ? load_seed(options, seed, err) : 0;
-    if (result == 0 && extract(options, fd, &key, options->key ? seed : NULL, err) < 0)
+    int result = options->key ? quorum_key_load(options->key, &passphrase, &administrator, err) : 0;
+    // An Ed25519 secret key begins with its seed.
+    const uint8_t *seed = options->key ? administrator.secret : NULL;
+    if (result == 0 && extract(options, fd, &key, seed, err) < 0)
         result = error_wrap(err, "%s", options->file);
-    sodium_memzero(seed, sizeof(seed));
+    quorum_key_clear(&administrator);
     vm_key_wipe(&key);
     return result;
 }

@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "actuator_config.h"
@@ -394,6 +396,15 @@ static int find_actuators(const struct run_options *options, struct supervisor *
     return 0;
 }
 
+// This process sees payloads and keys: none of it goes into a core file, or to a debugger of the
+// same user.
+static void leave_no_core(void)
+{
+    const struct rlimit none = {0};
+    prctl(PR_SET_DUMPABLE, 0);
+    setrlimit(RLIMIT_CORE, &none);
+}
+
 static void block_signals(void)
 {
     sigset_t set;
@@ -431,6 +442,7 @@ int cli_run(int argc, char **argv)
     static struct run_places places;
 
     block_signals();
+    leave_no_core();
     // The VMM starts first and creates its VM on another core while the files are read here. If
     // they are no good it goes away with its channel.
     cleanup_fd int kvm_fd = -1;

@@ -44,18 +44,18 @@ static ssize_t read_all(int fd, void *data, size_t length, uint64_t offset)
 }
 
 static int wrap_key(struct forensic_header *header, const uint8_t *file_key,
-                    const struct vm_key *key, const struct admin_keys *administrators,
+                    const struct vm_key *key, const struct level_key_set *administrators,
                     struct error *err)
 {
     uint8_t inner[FORENSIC_INNER_BYTES];
     uint8_t public[crypto_box_PUBLICKEYBYTES];
     randombytes_buf(header->inner_nonce, sizeof(header->inner_nonce));
     crypto_secretbox_easy(inner, file_key, FORENSIC_KEY_BYTES, header->inner_nonce, key->bytes);
-    header->administrators = administrators->count;
-    if (!administrators->count)
+    header->administrators = administrators->keys;
+    if (!administrators->keys)
         memcpy(header->inner, inner, sizeof(inner));
-    for (unsigned i = 0; i < administrators->count; i++) {
-        memcpy(header->outer[i].key, administrators->key[i], ADMIN_KEY_BYTES);
+    for (unsigned i = 0; i < administrators->keys; i++) {
+        memcpy(header->outer[i].key, administrators->key[i], sizeof(header->outer[i].key));
         if (crypto_sign_ed25519_pk_to_curve25519(public, administrators->key[i]) ||
             crypto_box_seal(header->outer[i].box, inner, sizeof(inner), public))
             return error_set(err, EXIT_STATUS_BAD_FILE, 0,
@@ -73,7 +73,7 @@ static void hash_header(const struct forensic_header *header,
 }
 
 int forensic_writer_begin(struct forensic_writer *writer, int fd, struct forensic_header *header,
-                          const struct vm_key *key, const struct admin_keys *administrators,
+                          const struct vm_key *key, const struct level_key_set *administrators,
                           struct error *err)
 {
     uint8_t file_key[FORENSIC_KEY_BYTES];
@@ -151,7 +151,7 @@ int forensic_image_read_header(int fd, struct forensic_header *header, struct er
     if (memcmp(header->format, format, sizeof(format)))
         return error_set(err, EXIT_STATUS_BAD_FILE, 0, "not a forensic image of format %s",
                          FORENSIC_FORMAT);
-    if (header->administrators > ADMIN_KEY_MAX || header->chunk_bytes != FORENSIC_CHUNK_BYTES ||
+    if (header->administrators > LEVEL_MAX_KEYS || header->chunk_bytes != FORENSIC_CHUNK_BYTES ||
         !memchr(header->id, 0, sizeof(header->id)) || !vm_key_id_is_valid(header->id) ||
         !sodium_is_zero(page + sizeof(*header), sizeof(page) - sizeof(*header)))
         return error_set(err, EXIT_STATUS_BAD_FILE, 0, "the image's header is damaged");

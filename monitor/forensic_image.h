@@ -11,8 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "admin_key.h"
 #include "error.h"
+#include "level_order.h"
 #include "vm_key.h"
 
 #define FORENSIC_FORMAT       "guillotine-forensics/1"
@@ -34,9 +34,9 @@ struct forensic_header {
     uint8_t inner_nonce[crypto_secretbox_NONCEBYTES];
     uint8_t inner[FORENSIC_INNER_BYTES]; // zero if there are administrators
     struct {
-        uint8_t key[ADMIN_KEY_BYTES]; // Ed25519 public
+        uint8_t key[32]; // Ed25519 public
         uint8_t box[FORENSIC_OUTER_BYTES];
-    } outer[ADMIN_KEY_MAX];
+    } outer[LEVEL_MAX_KEYS];
     uint8_t stream[crypto_secretstream_xchacha20poly1305_HEADERBYTES];
 };
 _Static_assert(sizeof(struct forensic_header) <= FORENSIC_HEADER_BYTES, "the header fits");
@@ -52,10 +52,11 @@ struct forensic_writer {
     uint8_t cipher[FORENSIC_CHUNK_BYTES + crypto_secretstream_xchacha20poly1305_ABYTES];
 };
 
-// Begins an image at the start of `fd`. Of `header`, id, wall_ns and level are the caller's.
+// Begins an image at the start of `fd`. Of `header`, id, wall_ns and level are the caller's. The
+// administrators are those of a key set that was verified; all zero: there are none.
 // Returns 0 or -1; in both cases forensic_writer_wipe follows some time.
 int forensic_writer_begin(struct forensic_writer *writer, int fd, struct forensic_header *header,
-                          const struct vm_key *key, const struct admin_keys *administrators,
+                          const struct vm_key *key, const struct level_key_set *administrators,
                           struct error *err);
 
 // Appends; a forensic_core_sink whose context is the writer.

@@ -35,6 +35,7 @@ void merkle_tree_add(struct merkle_tree *tree, const struct merkle_hash *leaf)
 void merkle_tree_root(const struct merkle_tree *tree, struct merkle_hash *root)
 {
     bool found = false;
+    *root = (struct merkle_hash){0};
     for (unsigned level = 0; level < MERKLE_MAX_LEVELS; level++) {
         if (!(tree->size >> level & 1))
             continue;

@@ -11,7 +11,7 @@
 #include "audit_record.h"
 
 // Payloads that can be half digested at once. The fabric puts all pieces of a payload behind each
-// other: of an honest writer there is never more than one for each ring.
+// other: of an honest writer there is never more than one in its ring.
 #define PAYLOAD_DIGEST_MAX 8u
 
 struct payload_digest_entry {

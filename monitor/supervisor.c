@@ -44,6 +44,11 @@ void supervisor_record(struct supervisor *s, const struct audit_record *record)
     }
 }
 
+bool supervisor_hears_an_end(const struct error *err)
+{
+    return err->code == EPIPE || err->code == ECONNRESET;
+}
+
 uint32_t supervisor_order(struct supervisor *s, unsigned port, enum vmm_port_action action)
 {
     struct error err;
@@ -53,7 +58,8 @@ uint32_t supervisor_order(struct supervisor *s, unsigned port, enum vmm_port_act
         s->order_number = 1;
     order.number = s->order_number;
     vmm_message_init(&order.message, VMM_MESSAGE_PORT_ORDER, sizeof(order));
-    if (fd_message_send(s->process.channel, &order, sizeof(order), NULL, 0, &err) < 0) {
+    if (fd_message_send(s->process.channel, &order, sizeof(order), NULL, 0, &err) < 0 &&
+        !supervisor_hears_an_end(&err)) {
         supervisor_lie(s, "the VMM takes no orders any more");
         return 0;
     }
@@ -116,6 +122,15 @@ static void take_ready(struct supervisor *s, const struct vmm_ready *ready)
     levels_take_ready(s);
     // Orders that came before it could take any.
     s->order_deadline_ns = clock_now_ns(&clock_host) + ORDER_NS;
+}
+
+// Whatever the VMM has said before it could have been a model's words.
+static bool has_said_something(const struct supervisor *s)
+{
+    bool said = false;
+    for (unsigned i = 0; i < VMM_MAX_POLLERS; i++)
+        said = said || s->audit_rings[i].next;
+    return said;
 }
 
 void supervisor_fail_silent(struct supervisor *s)
@@ -181,6 +196,8 @@ static void take_failed(struct supervisor *s, struct vmm_failed *failed)
         break;
     }
     supervisor_fail(s, RUN_FAILED);
+    if (has_said_something(s))
+        go_offline(s);
 }
 
 static void serve_channel(struct supervisor *s)
@@ -255,9 +272,10 @@ static void serve_signals(struct supervisor *s)
 
 void supervisor_lie(struct supervisor *s, const char *text)
 {
-    if (s->ended)
-        return;
+    if (s->ended && s->outcome != RUN_EXITED && s->outcome != RUN_STOPPED)
+        return; // what was found before stands
     error_set(&s->error, EXIT_STATUS_ISOLATED, 0, "%s", text);
+    s->ended = false; // a model's own end does not cover a lie
     supervisor_fail(s, RUN_ISOLATED);
 }
 
@@ -428,7 +446,7 @@ static void loop(struct supervisor *s)
         fill_watch(s, fds);
         if (poll(fds, WATCH_COUNT, timeout) < 0 && errno != EINTR) {
             error_set(&s->error, EXIT_STATUS_INTERNAL, errno, "poll");
-            supervisor_fail(s, RUN_FAILED);
+            supervisor_fail_silent(s);
             return;
         }
         heartbeats_serve(s);
@@ -518,9 +536,9 @@ static int check_ports(const struct supervisor *s, struct error *err)
 static int begin_audit(struct supervisor *s, struct error *err)
 {
     const struct audit_record record = {.type = AUDIT_START, .port = AUDIT_NO_PORT};
-    return audit_log_prepare(&s->audit, err) < 0 || audit_log_append(&s->audit, &record, err) < 0
+    return audit_log_prepare(&s->audit, err) < 0 || audit_log_start_recorder(&s->audit, err) < 0
                ? -1
-               : 0;
+               : audit_log_append(&s->audit, &record, err);
 }
 
 static int open_audit(struct supervisor *s, struct error *err)
@@ -567,7 +585,7 @@ static void settle_audit(struct supervisor *s)
 {
     struct error err = {0};
     int result = 0;
-    if (!s->audit.opened || s->outcome == RUN_FAILED)
+    if (!s->audit.opened || !s->entered_ns)
         return;
     for (unsigned i = 0; i < VMM_MAX_POLLERS; i++) {
         if (s->audit_rings[i].ring.header && result == 0)
@@ -615,6 +633,30 @@ static void close_audit(struct supervisor *s)
     audit_log_close(&s->audit);
 }
 
+// The gate of the console, when nobody moves the VMM's pages any more. What the model said before
+// it ended by itself, or was ended, is shown; what it says at a level or on a port that is shut is
+// not.
+static bool may_say_last_words(const struct supervisor *s)
+{
+    enum level highest =
+        s->vm.ports[s->console_port].closed_at_probation ? LEVEL_STANDARD : LEVEL_PROBATION;
+    return !s->port_closed[s->console_port] && !s->containment.state.hold &&
+           s->containment.state.level <= highest;
+}
+
+// What is left in rings: payloads of a model among them.
+static void clear_rings(struct supervisor *s)
+{
+    for (unsigned i = 0; i < VMM_MAX_POLLERS; i++)
+        shared_ring_clear(&s->audit_rings[i].ring);
+    shared_ring_clear(&s->console.output);
+    shared_ring_clear(&s->console.input);
+    for (unsigned i = 0; i < VMM_MAX_PORTS; i++) {
+        shared_ring_clear(&s->messages[i].output);
+        shared_ring_clear(&s->messages[i].input);
+    }
+}
+
 void supervisor_run(struct supervisor *s, const char *runtime_dir)
 {
     s->signals = -1;
@@ -637,6 +679,10 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir)
         clients_take_last_words(s);
     vmm_process_kill(&s->process);
     backends_kill_all(s);
+    heartbeats_rest(s);
+    // Destruction waits for no disk.
+    if (s->containment.state.level >= LEVEL_IMMOLATION)
+        levels_take_gone(s);
     settle_audit(s);
     levels_take_gone(s);
     // Also after an ordinary end: freed pages never hold the model's state.
@@ -644,7 +690,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir)
     if (s->console.output.header)
         check_console(s);
     if (s->has_console && s->console.output.header && !s->console_lies && !s->heartbeat.lost &&
-        s->outcome != RUN_FAILED)
+        s->outcome != RUN_FAILED && may_say_last_words(s))
         console_relay_drain(&s->console, supervisor_is_stopping(s) ? 0 : DRAIN_MS);
     forensics_close(s);
     vmm_process_end(&s->process);
@@ -656,6 +702,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir)
     heartbeats_close(s);
     if (s->signals >= 0)
         close(s->signals);
+    clear_rings(s);
     for (unsigned i = 0; i < VMM_MAX_POLLERS; i++)
         shared_ring_unmap(&s->audit_rings[i].ring);
     shared_ring_unmap(&s->console.output);

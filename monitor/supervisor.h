@@ -5,9 +5,9 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <sys/stat.h>
 
 #include "actuator_run.h"
-#include "admin_key.h"
 #include "audit_log.h"
 #include "backend_process.h"
 #include "console_relay.h"
@@ -33,18 +33,20 @@ enum run_outcome {
 
 // What becomes of the VM's memory (supervisor_forensics.c).
 struct supervisor_forensics {
-    char id[64];                      // of the VM's key
-    struct admin_keys administrators; // when it was launched
-    int image_fd;                     // reserved file, -1: Offline scrubs without a copy
-    char path[PATH_MAX];              // of the reserved file
+    char id[64];                         // of the VM's key
+    struct level_key_set administrators; // when it was launched
+    int image_fd;                        // reserved file, -1: Offline scrubs without a copy
+    char path[PATH_MAX];                 // of the reserved file
     bool scrubbed;
 };
 
 // The administrators' orders (supervisor_orders.c).
 struct supervisor_orders {
     struct key_set_file keys; // in force; version 0: none
-    uint64_t run_sequence;    // where last_sequence points to if nobody keeps it
-    bool lowers;              // an order is being carried out: `lowering` goes to the VMM
+    bool keys_seen;           // while it runs: keys_file is the file that they were read from
+    struct stat keys_file;
+    uint64_t run_sequence; // where last_sequence points to if nobody keeps it
+    bool lowers;           // an order is being carried out: `lowering` goes to the VMM
     struct vmm_lowering lowering;
     bool proposed;
     struct signed_order proposal;
@@ -97,6 +99,7 @@ struct supervisor {
     uint8_t backend_sha256[DIGEST_BYTES];
     uint8_t vm_file_sha256[DIGEST_BYTES];
     uint64_t generation_at_start; // of the state file
+    uint64_t entered_ns;          // when the VMM was told that it may enter the model; 0: not yet
     bool state_broken;            // the state file could not be written: the running mark stays
     struct containment containment;
     uint64_t decided_ns;    // when the page was last written

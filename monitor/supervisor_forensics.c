@@ -15,6 +15,7 @@
 #include "cleanup.h"
 #include "forensic_core.h"
 #include "forensic_image.h"
+#include "key_set_store.h"
 #include "memory_scrub.h"
 #include "supervisor_internal.h"
 
@@ -111,6 +112,21 @@ static int reserve(struct supervisor *s, struct error *err)
     return 0;
 }
 
+// The keys of the key set in force, all zero without one. A set that does not verify is an error:
+// whoever wrote it must not be able to open images.
+static int load_administrators(const struct supervisor *s, struct level_key_set *administrators,
+                               struct error *err)
+{
+    *administrators = (struct level_key_set){0};
+    cleanup_free struct key_set_file *file = calloc(1, sizeof(*file));
+    if (!file)
+        return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "key set");
+    int found = key_set_store_load(s->state_dir, file, err);
+    if (found > 0)
+        *administrators = file->set;
+    return found < 0 ? -1 : 0;
+}
+
 void forensics_reserve(struct supervisor *s)
 {
     struct supervisor_forensics *f = &s->forensics;
@@ -119,9 +135,9 @@ void forensics_reserve(struct supervisor *s)
         return;
     snprintf(f->id, sizeof(f->id), "%s", s->state.uuid_text[0] ? s->state.uuid_text : s->vm.name);
     bool wanted = !s->vm.forensics_given || s->vm.forensics;
-    bool broken = wanted && admin_keys_load(s->state_dir, &f->administrators, &err) < 0;
+    bool broken = wanted && load_administrators(s, &f->administrators, &err) < 0;
     if (!s->vm.forensics_given)
-        wanted = f->administrators.count > 0;
+        wanted = f->administrators.keys > 0;
     if (wanted && !broken && reserve(s, &err) == 0)
         return;
     if (wanted || broken)
@@ -150,15 +166,15 @@ static int write_image(struct supervisor *s, const struct forensic_area *area, u
         .level = header.level,
         .wall_ns = header.wall_ns,
     };
-    struct admin_keys keys;
+    struct level_key_set keys;
     struct vm_key key;
     // Those in office now; but a key set that went away since launch opens nothing to anybody.
-    if (admin_keys_load(s->state_dir, &keys, err) < 0 || !keys.count)
+    if (load_administrators(s, &keys, err) < 0 || !keys.keys)
         keys = f->administrators;
     snprintf(header.id, sizeof(header.id), "%s", f->id);
     if (vm_key_load(s->state_dir, f->id, &key, err) < 0)
         return -1;
-    *administrators = keys.count;
+    *administrators = keys.keys;
     struct forensic_writer *writer = calloc(1, sizeof(*writer));
     int result = writer ? 0 : error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "image");
     if (result == 0)

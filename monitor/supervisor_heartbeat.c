@@ -17,6 +17,9 @@
 
 // Between two looks at the memory controllers.
 #define MACHINE_INTERVAL_NS NS_PER_S
+// From the word that it may enter the model to the VMM's that it did: milliseconds, on a sound
+// host.
+#define READY_NS (20 * NS_PER_S)
 
 static _Alignas(64) uint8_t signal_stack[FATAL_SIGNAL_STACK_BYTES];
 
@@ -226,9 +229,18 @@ void heartbeats_serve(struct supervisor *s)
     }
     service_notify_beat(&h->service, now_ns);
     watchdog_device_beat(&h->device, now_ns);
-    // Nothing runs yet, or it is being ended, which has deadlines of its own.
-    if (!s->ready || supervisor_is_stopping(s) || s->ended)
+    // What is being ended has deadlines of its own.
+    if (supervisor_is_stopping(s) || s->ended)
         return;
+    if (!s->ready) {
+        // From here on it may enter the model; it beats only once it has said that it did.
+        if (s->entered_ns && now_ns - s->entered_ns > READY_NS) {
+            error_set(&s->error, EXIT_STATUS_INTERNAL, 0,
+                      "the VMM did not say in time that it runs the model");
+            supervisor_fail_silent(s);
+        }
+        return;
+    }
     if (!h->watching)
         start_watching(s, now_ns);
     look_at_vmm(s, now_ns);
@@ -277,11 +289,24 @@ void heartbeats_take_death(struct supervisor *s)
     tell_service(s);
 }
 
+static bool must_restart(const struct supervisor *s)
+{
+    return s->heartbeat.lost && s->vm.on_failure == VM_ON_FAILURE_REBOOT &&
+           s->heartbeat.allow_host_cut;
+}
+
+void heartbeats_rest(struct supervisor *s)
+{
+    struct supervisor_heartbeat *h = &s->heartbeat;
+    service_notify_send(&h->service, "STOPPING=1");
+    if (!must_restart(s))
+        watchdog_device_close(&h->device, true);
+}
+
 void heartbeats_close(struct supervisor *s)
 {
     struct supervisor_heartbeat *h = &s->heartbeat;
-    bool restart = h->lost && s->vm.on_failure == VM_ON_FAILURE_REBOOT && h->allow_host_cut;
-    service_notify_send(&h->service, "STOPPING=1");
+    bool restart = must_restart(s);
     service_notify_close(&h->service);
     machine_check_close(&h->machine);
     // The watchdog of the hardware restarts a host that does not restart itself.

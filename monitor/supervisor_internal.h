@@ -61,6 +61,10 @@ void heartbeats_take_end(struct supervisor *s, uint32_t cause);
 void heartbeats_take_death(struct supervisor *s);
 // The run is over, nothing of the VM runs any more. Reboots the host if that is what the VM file
 // and the command line want.
+// The VMM is gone: no watchdog has anything left to end, and what follows may take long. Only one
+// that is to restart the host stays.
+void heartbeats_rest(struct supervisor *s);
+
 void heartbeats_close(struct supervisor *s);
 // Orders of the administrators (supervisor_orders.c). Puts the key set that the launch found in
 // force, here and in the VMM's configuration; without one, levels only rise.
@@ -70,7 +74,7 @@ int orders_open(struct supervisor *s, struct error *err);
 uint32_t supervisor_take_order(struct supervisor *s, const struct level_order *order,
                                const struct level_order_signature *signatures, unsigned count);
 // Asks the VMM for a lower level, with the order that allows it (s->orders.lowers).
-bool orders_ask(struct supervisor *s, const struct vmm_level *level);
+int orders_ask(struct supervisor *s, const struct vmm_level *level, struct error *err);
 // Clients that bring an order or a proposal, ask what one is bound to, bring an operator's beat.
 void orders_serve(struct supervisor *s, struct control_client *client);
 void orders_answer_status(struct supervisor *s, struct control_client *client);
@@ -109,6 +113,10 @@ void supervisor_lie(struct supervisor *s, const char *text);
 
 // Appends a record about a port.
 void supervisor_record(struct supervisor *s, const struct audit_record *record);
+
+// True if a message could not be sent because the VMM has just ended: it said why, and the loop reads
+// that next. Whoever waits for an answer has a deadline all the same.
+bool supervisor_hears_an_end(const struct error *err);
 
 // Sends an order about a port. Returns its number, or 0 if the VMM cannot be reached: then it is
 // isolated, as it is if it does not confirm in time.

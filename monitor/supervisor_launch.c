@@ -220,6 +220,7 @@ int launch_go(struct supervisor *s, struct error *err)
     levels_open_gate(s);
     // A VMM that has failed meanwhile is gone, but has said why: the loop reads that.
     struct error gone;
+    s->entered_ns = clock_now_ns(&clock_host);
     vmm_process_go(&s->process, &gone);
     return 0;
 }

@@ -65,10 +65,11 @@ static bool ask(void *context, const struct level_state *state, uint32_t number)
         .number = number,
         .sequence = s->last_sequence ? *s->last_sequence : 0,
     };
-    if (s->orders.lowers)
-        return orders_ask(s, &order);
     vmm_message_init(&order.message, VMM_MESSAGE_LEVEL, sizeof(order));
-    return fd_message_send(s->process.channel, &order, sizeof(order), NULL, 0, &err) == 0;
+    int result = s->orders.lowers
+                     ? orders_ask(s, &order, &err)
+                     : fd_message_send(s->process.channel, &order, sizeof(order), NULL, 0, &err);
+    return result == 0 || supervisor_hears_an_end(&err);
 }
 
 // Killing is what vmm_process_end does once the loop has ended.
@@ -79,7 +80,8 @@ static void end(void *context, bool kill)
     struct error err;
     if (!kill) {
         vmm_message_init(&message, VMM_MESSAGE_STOP, sizeof(message));
-        kill = fd_message_send(s->process.channel, &message, sizeof(message), NULL, 0, &err) < 0;
+        kill = fd_message_send(s->process.channel, &message, sizeof(message), NULL, 0, &err) < 0 &&
+               !supervisor_hears_an_end(&err);
     }
     if (!kill || s->ended)
         return;
@@ -149,8 +151,12 @@ enum level_refusal supervisor_level_event(struct supervisor *s, const struct lev
         return LEVEL_REFUSAL_INVALID;
     s->actor = event->actor;
     enum level_refusal refusal = containment_happen(&s->containment, event);
-    // Whoever waits for an older level hears of the new one when it is confirmed.
-    if (!refusal && !s->containment.asked)
+    // Whoever waits for an older level hears of the new one when it is confirmed. A VMM that may
+    // enter the model, and has not said so yet, is asked as soon as it has.
+    bool starting = s->entered_ns && !s->ready && !s->ended;
+    bool confirms =
+        s->containment.asked || (starting && s->containment.state.level < LEVEL_OFFLINE);
+    if (!refusal && !confirms)
         clients_take_level(s);
     return refusal;
 }
@@ -204,6 +210,8 @@ void levels_take_done(struct supervisor *s, const struct vmm_level *done)
 void levels_take_ready(struct supervisor *s)
 {
     containment_vmm_ready(&s->containment);
+    if (!s->containment.asked)
+        clients_take_level(s);
 }
 
 void levels_take_gone(struct supervisor *s)

@@ -3,8 +3,10 @@
 //
 // The record is on disk before the effect, and the sequence number is spent before the level falls:
 // a crash in between leaves the higher level and an order that has to be signed anew.
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "beat_token.h"
 #include "cleanup.h"
@@ -67,19 +69,36 @@ static void record_order(struct supervisor *s, const struct level_order *order, 
     }
 }
 
+// True if the file of the set in force may be another one than when it was last read: to verify the
+// chain takes longer than a supervisor should be busy, and everybody may ask for the status.
+static bool keys_changed(struct supervisor *s, struct stat *status)
+{
+    char path[PATH_MAX];
+    const struct stat *seen = &s->orders.keys_file;
+    if (snprintf(path, sizeof(path), "%s/quorum/keys.json", s->state_dir) >= PATH_MAX ||
+        stat(path, status) < 0)
+        *status = (struct stat){0}; // there is none
+    return !s->orders.keys_seen || status->st_ino != seen->st_ino ||
+           status->st_size != seen->st_size || status->st_ctim.tv_sec != seen->st_ctim.tv_sec ||
+           status->st_ctim.tv_nsec != seen->st_ctim.tv_nsec;
+}
+
 // The set may have been rotated since the launch, perhaps because a key was stolen: what counts is
 // the one in force now. False if nobody knows that one.
 static bool refresh_keys(struct supervisor *s)
 {
+    struct stat status;
     static struct key_set_file now; // one thread
     struct level_key_set *set = &s->orders.keys.set;
     struct error err;
-    if (!s->state_dir)
+    if (!s->state_dir || !keys_changed(s, &status))
         return true;
     struct key_set_pin *pin = &s->state.record.keys;
     if (key_set_store_load(s->state_dir, pin, &now, &err) < 0 || now.set.version < set->version ||
         (now.set.version && memcmp(s->deployment, now.set.deployment, sizeof(s->deployment))))
         return false;
+    s->orders.keys_file = status;
+    s->orders.keys_seen = true;
     if (now.set.version == set->version)
         return true;
     // With the next change of the level this is durable, too.
@@ -172,13 +191,12 @@ uint32_t supervisor_take_order(struct supervisor *s, const struct level_order *o
     return refusal;
 }
 
-bool orders_ask(struct supervisor *s, const struct vmm_level *level)
+int orders_ask(struct supervisor *s, const struct vmm_level *level, struct error *err)
 {
     struct vmm_lowering *message = &s->orders.lowering;
-    struct error err;
     message->level = *level;
     vmm_message_init(&message->level.message, VMM_MESSAGE_LEVEL, sizeof(*message));
-    return fd_message_send(s->process.channel, message, sizeof(*message), NULL, 0, &err) == 0;
+    return fd_message_send(s->process.channel, message, sizeof(*message), NULL, 0, err);
 }
 
 // Opens a proposal. One that would raise holds the VM meanwhile; one that would lower only shows

@@ -99,7 +99,8 @@ int vm_key_make(const char *state_dir, const char *id, struct error *err)
                : 1;
 }
 
-static int read_key(int fd, const char *name, struct vm_key *key, struct error *err)
+__attribute__((nonnull(3))) static int read_key(int fd, const char *name, struct vm_key *key,
+                                                struct error *err)
 {
     struct stat status;
     uint8_t more;
@@ -109,7 +110,8 @@ static int read_key(int fd, const char *name, struct vm_key *key, struct error *
         return error_set(err, EXIT_STATUS_BAD_FILE, 0,
                          "key %s: not a file that only its owner can read: chmod 600", name);
     sodium_mlock(key, sizeof(*key));
-    if (pread(fd, key->bytes, VM_KEY_BYTES, 0) == VM_KEY_BYTES &&
+    uint8_t *bytes = key->bytes;
+    if (pread(fd, bytes, VM_KEY_BYTES, 0) == VM_KEY_BYTES &&
         pread(fd, &more, 1, VM_KEY_BYTES) == 0 && !sodium_is_zero(key->bytes, VM_KEY_BYTES))
         return 0;
     vm_key_wipe(key);

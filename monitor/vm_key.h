@@ -22,8 +22,8 @@ struct vm_key {
     uint8_t bytes[VM_KEY_BYTES];
 };
 
-// True for a VM's UUID or name: nothing that leaves the folder, nor `log` and `state`, which are the
-// installation's.
+// True for a VM's UUID or name: nothing that leaves the folder, nor `log` and `state`, which are
+// the installation's.
 bool vm_key_id_is_valid(const char *id);
 
 // Makes the key if there is none; a crash leaves either no key or a whole one. Returns 1 if it was

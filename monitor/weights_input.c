@@ -36,11 +36,11 @@ int weights_input_identify(const char *state_dir, int fd, uint8_t sha256[crypto_
     struct vm_key key;
     if (!state_dir || !sealed_weights_detect(fd))
         return 0;
+    if (sodium_init() < 0)
+        return error_set(err, EXIT_STATUS_INTERNAL, 0, "libsodium");
     cleanup_free struct sealed_header *header = calloc(1, sizeof(*header));
     if (!header)
         return error_set(err, EXIT_STATUS_RESOURCES, 0, "weights");
-    if (sodium_init() < 0)
-        return error_set(err, EXIT_STATUS_INTERNAL, 0, "libsodium");
     if (sealed_weights_read_header(fd, header, err) < 0)
         return -1;
     if (vm_key_load(state_dir, header->id, &key, err) < 0)

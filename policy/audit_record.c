@@ -7,8 +7,7 @@ const char *audit_type_name(unsigned type)
     static const char *const names[] = {
         "none",      "start",     "request", "completion", "anomaly",  "port-closed", "level",
         "violation", "end",       "backend", "order",      "payload",  "digest",      "measure",
-        "quorum",    "heartbeat", "state",   "config",     "actuator", "forensic",
-        "seal",
+        "quorum",    "heartbeat", "state",   "config",     "actuator", "forensic",    "seal",
     };
     return type < sizeof(names) / sizeof(names[0]) ? names[type] : "unknown";
 }

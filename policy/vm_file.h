@@ -68,9 +68,9 @@ struct vm_description {
     bool idle_spin_given;
     uint32_t poller_threads; // 0: one for each hypervisor core that is given
     char *audit_path;
-    char *audit_witness;         // file to which every checkpoint is appended too
-    uint64_t audit_rotate_bytes; // a log's file is not longer than this; 0: one file
-    uint64_t audit_budget_bytes; // of the log in all; 0: no limit
+    char *audit_witness;          // file to which every checkpoint is appended too
+    uint64_t audit_rotate_bytes;  // a log's file is not longer than this; 0: one file
+    uint64_t audit_budget_bytes;  // of the log in all; 0: no limit
     uint64_t audit_records_per_s; // most that the model may cause; 0: no limit
     uint64_t audit_burst;
     bool forensics_given;

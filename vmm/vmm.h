@@ -68,7 +68,7 @@ struct vmm {
     struct message messages[VMM_MAX_PORTS];      // of the ports of that kind
     struct backend_link links[VMM_MAX_PORTS];    // of the ports with a process
     _Atomic uint32_t port_events[VMM_MAX_PORTS]; // enum vmm_port_event_kind to be reported, or 0
-    struct forensic_area *forensics; // shared with the supervisor
+    struct forensic_area *forensics;             // shared with the supervisor
     const struct level_page *level_supervisor;
     struct level_page *level_own;
     int channel;            // to the supervisor

@@ -24,7 +24,7 @@ static const struct {
 } benches[] = {
     {"launch", bench_launch, "exec of the CLI to the model's first instruction, 200 launches"},
     {"inference", bench_inference, "tokens per second, host process against cell"},
-    {"isolate", bench_isolate, "decision to shut gate and stopped vCPUs, 200 rounds, about 60 s"},
+    {"isolate", bench_isolate, "decision to shut gate and stopped vCPUs, 2,000 rounds, 1 to 2 min"},
     {"port", bench_port, "latency, rates and fairness of ports; 60 to 90 s, 4 GiB in /tmp"},
     {"audit", bench_audit, "what the audit log costs; 90 MiB in /tmp"},
 };

@@ -29,7 +29,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define ROUNDS      1000   // in each series
+#define ROUNDS      1000 // in each series
 #define FLOOR_KICKS 2    // in each round
 #define OPEN_US     2000 // in which the cell floods its port
 

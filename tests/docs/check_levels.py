@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks that docs/levels.md shows the state machine that the code has, and names real tests.
+"""Checks that docs/levels.md shows the state machine of the code, and that documents name real tests.
 
 Usage: check_levels.py DIAGRAM DOCUMENT [--write]
 """
 
+import glob
 import os
 import re
 import subprocess
@@ -24,14 +25,19 @@ def main():
             file.write(text[:start] + made + text[end:])
         return 0
     root = os.path.join(os.path.dirname(path), "..")
-    missing = [name for name in sorted(set(re.findall(r"`((?:tests|scripts)/[^` ]+)`", text)))
-               if not os.path.exists(os.path.join(root, name))]
+    documents = [os.path.join(root, "README.md"), *glob.glob(os.path.join(root, "docs", "*.md"))]
+    missing = []
+    for document in documents:
+        with open(document, encoding="utf-8") as file:
+            names = set(re.findall(r"`((?:tests|scripts)/[^` <>]+)`", file.read()))
+        missing += [f"{name} ({os.path.basename(document)})" for name in sorted(names)
+                    if not glob.glob(os.path.join(root, name))]
     print("1..2")
     same = text[start:end] == made
     print("ok" if same else "not ok", "1 - the diagram is the one of the code")
     if not same:
         print("# run this script with --write")
-    print("ok" if not missing else "not ok", "2 - the tests that it names are there")
+    print("ok" if not missing else "not ok", "2 - the tests that documents name are there")
     for name in missing:
         print(f"# missing: {name}")
     return 0 if same and not missing else 1

@@ -72,6 +72,33 @@ static void bad_index(int fd, uint64_t bytes)
     }
 }
 
+static void print(const char *text)
+{
+    struct shared_ring ring;
+    if (shared_ring_map(&ring, console_fd(), vmm_port_ring_bytes(&message.config.ports[0], 1),
+                        NULL) == 0) {
+        shared_ring_append(&ring, text, strlen(text));
+        shared_ring_publish(&ring);
+        wake();
+    }
+}
+
+// Confirms that it is severed, and speaks all the same.
+static void late_words(void)
+{
+    struct vmm_level order;
+    size_t count = 0;
+    while (fd_message_receive(VMM_CHANNEL_FD, &order, sizeof(order), NULL, &count, NULL) !=
+               (ssize_t)sizeof(order) ||
+           order.message.type != VMM_MESSAGE_LEVEL)
+        count = 0;
+    order.quiet_pollers = message.config.poller_count;
+    order.paused_vcpus = message.config.vcpus;
+    say(VMM_MESSAGE_LEVEL_DONE, &order, sizeof(order));
+    usleep(100000);
+    print("after the gate");
+}
+
 static void lie(const char *mode)
 {
     if (!strcmp(mode, "forge-level")) {
@@ -109,13 +136,9 @@ static void lie(const char *mode)
         body.port = mode[6] == 'r' ? 4000000000u : 0;
         say(VMM_MESSAGE_PORT_EVENT, &body, sizeof(body));
     } else if (!strcmp(mode, "console-bytes")) {
-        struct shared_ring ring;
-        if (shared_ring_map(&ring, console_fd(), vmm_port_ring_bytes(&message.config.ports[0], 1),
-                            NULL) == 0) {
-            shared_ring_append(&ring, "not granted", 11);
-            shared_ring_publish(&ring);
-            wake();
-        }
+        print("not granted");
+    } else if (!strcmp(mode, "late-words")) {
+        late_words();
     } else if (!strcmp(mode, "deaf-to-orders")) {
         for (;;)
             pause();

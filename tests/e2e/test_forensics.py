@@ -7,6 +7,7 @@ Usage: test_forensics.py GUILLOTINE LLM.elf DEMO.gguf GUEST.elf...
 
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -130,7 +131,9 @@ def check_gdb():
                            EVIDENCE, core], capture_output=True, timeout=60, check=False)
     text = done.stdout.decode()
     assert "$1 = 0x6576696465" in text, text + done.stderr.decode()
-    assert "main" in text and "LWP 1" in text, text
+    # Where the model stood: in main, or in the park call of the runtime below it.
+    assert re.search(r"\b(main|cell_park)\b.* in section \.text", text), text
+    assert "LWP 1" in text, text
     # The second vCPU is there unless it was stopped before it ever entered.
     with open(core, "rb") as file:
         assert ("LWP 2" in text) != (b'"registers":"unknown"' in file.read()), text
@@ -233,6 +236,29 @@ def check_administrators():
     os.unlink(os.path.join(state, "keys", ident("sealed") + ".key"))
     done = open_with("--key", os.path.join(bench.path("keys"), "demo-1.key"))
     assert done.returncode == 65 and b"no key of " + ident("sealed").encode() in done.stderr, done
+
+
+@tap.test("a key set that does not verify gets no image: it is sealed to those of the launch")
+def check_forged_key_set():
+    state = bench.path("forged")
+    foreign = bench.path("foreign")
+    os.mkdir(state, 0o700)
+    for folder, keys in ((state, "forged-keys"), (foreign, "foreign-keys")):
+        done = bench.command("quorum", "init", "--demo", "--keys", "1", "--raise", "1", "--lower",
+                             "1", "--out", bench.path(keys), "--state-dir", folder)
+        assert done.returncode == 0, done.stderr
+    process, _ = start("forged", "--state-dir", state)
+    shutil.copy(os.path.join(foreign, "quorum", "keys.json"),
+                os.path.join(state, "quorum", "keys.json"))
+    offline("forged")
+    bench.finish(process)
+    folder = os.path.join(state, "forensics")
+    image = os.path.join(folder, os.listdir(folder)[0])
+    for keys, status in (("foreign-keys", 1), ("forged-keys", 0)):
+        done = bench.command("forensics", "open", image, "--out", bench.path(keys + ".core"),
+                             "--key", os.path.join(bench.path(keys), "demo-1.key"),
+                             "--state-dir", state)
+        assert done.returncode == status, (keys, done)
 
 
 @tap.test("every end scrubs: no page of guest memory, rings or weights is left")

@@ -5,12 +5,14 @@
 Usage: test_levels.py GUILLOTINE GUEST.elf...
 """
 
+import fcntl
 import json
 import os
 import signal
 import struct
 import subprocess
 import sys
+import termios
 import time
 
 from guest_test import Bench, Tap, one_line, wait_until
@@ -278,6 +280,28 @@ def check_probation_limits():
     assert done <= 20 * seconds + 66, (done, seconds)
     bench.command("kill", "limits", *RUNTIME)
     assert bench.finish(process).status == 81
+
+
+def bytes_in_pipe(process):
+    size = bytearray(4)
+    fcntl.ioctl(process.stdout, termios.FIONREAD, size)
+    return struct.unpack("i", size)[0]
+
+
+@tap.test("nothing of a shut console is shown when the VM ends")
+def check_last_words():
+    for name, shut in (("closed", ["ports", "--close", "console"]), ("severed", ["isolate"])):
+        process, _, _ = start(name, ["--image", bench.guests["attack_supervisor.elf"], "--port",
+                                     "console", "--", "spew"])
+        # The pipe is full, so are the rings: the model waits for a reader.
+        time.sleep(0.5)
+        held = bytes_in_pipe(process)
+        assert held > 10000
+        done = bench.command(*shut, *RUNTIME, name, *(["severed"] if name == "severed" else []))
+        assert done.returncode == 0, done
+        process.send_signal(signal.SIGTERM)
+        ended = bench.finish(process)
+        assert len(ended.stdout) == held, (name, held, len(ended.stdout))
 
 
 @tap.test("a port goes on after Probation, with or without a process, tightened or closed there")

@@ -102,6 +102,10 @@ def edit(path, out, change):
                                        ensure_ascii=False))
 
 
+def vm_keys(world):
+    return set(os.listdir(os.path.join(world.state, "keys"))) - {"log.key", "log.pub", "state.key"}
+
+
 def details(log):
     return [record["detail"] for record in bench.audit(log) if record["type"] == "quorum"]
 
@@ -296,6 +300,13 @@ def check_raising():
     path = world.sign(propose("again", "decapitation", "up2.json"), 7, 1, 2)
     good(submit(path, "again"))
     assert bench.finish(process).status == 81
+    assert len(vm_keys(world)) == 1  # the image that it might have left
+    world = World("burn")
+    process, _ = world.start("burn")
+    assert len(vm_keys(world)) == 1
+    good(submit(world.sign(propose("burn", "immolation", "up3.json"), 2, 4, 6), "burn"))
+    assert bench.finish(process).status == 81
+    assert not vm_keys(world)
 
 
 @tap.test("a VM that does not run: its level falls by an order on its state file, and only by that")
@@ -333,8 +344,7 @@ def check_at_rest():
     assert done.returncode != 0, done  # simulated actuators of that kind are not armed
     one_line(done.stderr.decode(), "immolation", "not confirmed")
     # The keys of its images and of weights that were sealed for it are gone, whatever is not.
-    assert sorted(os.listdir(os.path.join(world.state, "keys"))) == ["log.key", "log.pub",
-                                                                     "state.key"]
+    assert not vm_keys(world)
     assert bench.command("weights", "inspect", *state, sealed).returncode == 65
     up = bench.path("rest-up.json")
     good(quorum("propose", *directories(), *state, "rest", "standard", "--reason", "no",

@@ -170,6 +170,22 @@ def check_deaf_to_orders():
     assert process.returncode == 81 and b"in time" in stderr, stderr
 
 
+@tap.test("a fallen VMM that speaks after it confirmed Severed is not heard, not even at the end")
+def check_late_words():
+    process = subprocess.Popen([bench.fallen_program(), "run", *bench.directories(),
+                                "--audit", bench.path("late.audit"), "--name", "late", *EVIL,
+                                "--", "late-words"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               stdin=subprocess.DEVNULL)
+    assert wait_until(lambda: os.path.exists(os.path.join(bench.runtime, "late.sock")), 5)
+    time.sleep(0.3)
+    for level in ("severed", "offline"):
+        done = bench.command("isolate", "--runtime-dir", bench.runtime, "late", level)
+        assert done.returncode == 0, done
+        time.sleep(0.4)
+    stdout, stderr = process.communicate(timeout=10)
+    assert process.returncode == 81 and stdout == b"", (stdout, stderr)
+
+
 @tap.test("a backend that is accused in the moment of a violation does not bring the supervisor down")
 def check_accused():
     for _ in range(10):

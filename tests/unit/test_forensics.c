@@ -154,7 +154,7 @@ static struct vm_key test_key(uint8_t byte)
 }
 
 static int image_of(const uint8_t *data, size_t length, const struct vm_key *key,
-                    const struct admin_keys *keys)
+                    const struct level_key_set *keys)
 {
     static struct forensic_writer writer;
     struct forensic_header header = {.id = "vm", .wall_ns = 1};
@@ -189,7 +189,7 @@ Test(forensics, image_gives_back_what_was_written)
     static const size_t sizes[] = {0, 1, 65535, 65536, 65537, 300000};
     static uint8_t data[300000];
     struct vm_key key = test_key(7);
-    const struct admin_keys nobody = {0};
+    const struct level_key_set nobody = {0};
     struct error err;
     randombytes_buf(data, sizeof(data));
     for (size_t i = 0; i < COUNT(sizes); i++) {
@@ -209,7 +209,7 @@ Test(forensics, image_needs_an_administrator_and_the_vm)
     static uint8_t data[100];
     uint8_t seeds[3][32];
     uint8_t secret[64];
-    struct admin_keys keys = {.count = 2};
+    struct level_key_set keys = {.keys = 2};
     struct vm_key key = test_key(7);
     struct vm_key wrong = test_key(8);
     size_t size;
@@ -233,7 +233,7 @@ Test(forensics, image_that_was_changed_does_not_open)
 {
     static uint8_t data[200000];
     struct vm_key key = test_key(7);
-    const struct admin_keys nobody = {0};
+    const struct level_key_set nobody = {0};
     const size_t chunk = FORENSIC_CHUNK_BYTES + crypto_secretstream_xchacha20poly1305_ABYTES;
     size_t size;
     uint8_t *image = contents(image_of(data, sizeof(data), &key, &nobody), &size);
@@ -266,105 +266,6 @@ Test(forensics, image_that_was_changed_does_not_open)
     image[size] = 0;
     cr_assert_eq(opens(image, size + 1, &key, NULL), -1, "a byte behind the end");
     free(image);
-}
-
-// Administrators' keys.
-
-static void write_text(const char *name, const char *text)
-{
-    char path[128];
-    snprintf(path, sizeof(path), "%s/%s", folder, name);
-    FILE *file = fopen(path, "w");
-    cr_assert(file);
-    fputs(text, file);
-    fclose(file);
-}
-
-static const char *hex(char *text, const void *bytes, size_t length)
-{
-    return sodium_bin2hex(text, 2 * length + 1, bytes, length);
-}
-
-Test(forensics, administrators_are_those_of_the_key_set)
-{
-    char text[1024];
-    char digits[65];
-    char path[128];
-    struct admin_keys keys;
-    struct error err;
-    cr_assert_eq(admin_keys_load(folder, &keys, &err), 0, "no key set is no error");
-    cr_assert_eq(keys.count, 0);
-    snprintf(path, sizeof(path), "%s/quorum", folder);
-    cr_assert_eq(mkdir(path, 0700), 0);
-    uint8_t public[32];
-    memset(public, 0x42, sizeof(public));
-    snprintf(text, sizeof(text),
-             "{\"format\":\"guillotine-signed-keys/1\",\"key_set\":{\"keys\":[{\"key\":\"%s\","
-             "\"name\":\"ann\"}]},\"signatures\":[]}",
-             hex(digits, public, 32));
-    write_text("quorum/keys.json", text);
-    cr_assert_eq(admin_keys_load(folder, &keys, &err), 0, "%s", err.text);
-    cr_assert_eq(keys.count, 1);
-    cr_assert_arr_eq(keys.key[0], public, 32);
-    static const char *const bad[] = {
-        "",
-        "[]",
-        "{}",
-        "{\"format\":\"guillotine-signed-keys/2\",\"key_set\":{\"keys\":[]}}",
-        "{\"format\":\"guillotine-signed-keys/1\",\"key_set\":{\"keys\":[]}}",
-        "{\"format\":\"guillotine-signed-keys/1\",\"key_set\":{\"keys\":[{\"key\":\"00\"}]}}"};
-    for (size_t i = 0; i < COUNT(bad); i++) {
-        write_text("quorum/keys.json", bad[i]);
-        cr_assert_eq(admin_keys_load(folder, &keys, &err), -1, "%s", bad[i]);
-    }
-}
-
-Test(forensics, key_file_of_an_administrator_opens_with_its_passphrase)
-{
-    uint8_t seed[32];
-    uint8_t found[32];
-    uint8_t public[32];
-    uint8_t secret[64];
-    uint8_t salt[16] = {1};
-    uint8_t nonce[24] = {2};
-    uint8_t key[32];
-    uint8_t box[48];
-    uint8_t bound[17 + 32] = "guillotine-key/1";
-    char text[1024];
-    char digits[5][128];
-    char path[128];
-    struct error err;
-    memset(seed, 9, sizeof(seed));
-    crypto_sign_seed_keypair(public, secret, seed);
-    memcpy(bound + 17, public, 32);
-    cr_assert_eq(crypto_pwhash(key, 32, "open", 4, salt, 1, 8192, crypto_pwhash_ALG_ARGON2ID13), 0);
-    crypto_aead_xchacha20poly1305_ietf_encrypt(box, NULL, seed, 32, bound, sizeof(bound), NULL,
-                                               nonce, key);
-    snprintf(text, sizeof(text),
-             "{\"format\":\"guillotine-key/1\",\"name\":\"a\",\"demo\":false,\"public\":\"%s\","
-             "\"kdf\":\"argon2id\",\"kdf_memory_bytes\":8192,\"kdf_operations\":1,\"salt\":\"%s\","
-             "\"cipher\":\"xchacha20-poly1305\",\"nonce\":\"%s\",\"box\":\"%s\"}",
-             hex(digits[0], public, 32), hex(digits[1], salt, 16), hex(digits[2], nonce, 24),
-             hex(digits[3], box, 48));
-    write_text("a.key", text);
-    snprintf(path, sizeof(path), "%s/a.key", folder);
-    cr_assert_eq(admin_key_load(path, "open", found, &err), 0, "%s", err.text);
-    cr_assert_arr_eq(found, seed, 32);
-    cr_assert_eq(admin_key_load(path, "shut", found, &err), -1);
-    cr_assert(sodium_is_zero(found, 32));
-    cr_assert_eq(admin_key_load(path, NULL, found, &err), -1);
-    // A secret in the clear, and one that does not belong to the public half.
-    snprintf(text, sizeof(text),
-             "{\"format\":\"guillotine-key/1\",\"demo\":true,\"public\":\"%s\",\"secret\":\"%s\"}",
-             digits[0], hex(digits[4], seed, 32));
-    write_text("a.key", text);
-    cr_assert_eq(admin_key_load(path, NULL, found, &err), 0, "%s", err.text);
-    seed[0] ^= 1;
-    snprintf(text, sizeof(text),
-             "{\"format\":\"guillotine-key/1\",\"demo\":true,\"public\":\"%s\",\"secret\":\"%s\"}",
-             digits[0], hex(digits[4], seed, 32));
-    write_text("a.key", text);
-    cr_assert_eq(admin_key_load(path, NULL, found, &err), -1);
 }
 
 // Cores.

@@ -203,6 +203,21 @@ Test(supervisor_heartbeat, nothing_is_watched_before_the_vm_runs)
     cr_assert_eq(atomic_load(&own.beat), 1u, "but it beats");
 }
 
+Test(supervisor_heartbeat, a_vmm_that_may_enter_the_model_and_never_says_that_it_did)
+{
+    struct error err;
+    cr_assert_eq(heartbeats_open(&s, &err), 0, "%s", err.text);
+    turn(1000 * PERIOD, false, false); // not told yet
+    cr_expect_not(s.ended);
+    s.entered_ns = now;
+    turn(19 * PERIOD, false, false);
+    cr_expect_not(s.ended);
+    turn(2 * PERIOD, false, false);
+    cr_expect(s.ended);
+    cr_expect_eq(s.outcome, RUN_FAILED);
+    cr_expect_eq(atomic_load(&own.level), (uint32_t)LEVEL_OFFLINE);
+}
+
 Test(supervisor_heartbeat, an_operator_who_beats)
 {
     s.vm.heartbeat_operator_period_ms = 10000;

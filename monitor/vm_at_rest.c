@@ -287,9 +287,13 @@ static int carry_out(struct rest *rest, const char *state_dir,
     snprintf(record->reason, sizeof(record->reason), "%s", order->order.reason);
     if (key_set_pin_make(&rest->keys, &record->keys, err) < 0)
         return -1;
-    // Raising does not wait for it.
-    if (state_note(&rest->deployment, &rest->reg, record, err) < 0 && record->level < state.level)
+    // Raising does not depend on it.
+    struct error unnoted;
+    if (state_note(&rest->deployment, &rest->reg, record, &unnoted) < 0 &&
+        record->level < state.level) {
+        *err = unnoted;
         return -1;
+    }
     for (unsigned slot = 0; slot < 2; slot++) {
         if (state_write(&rest->deployment, &rest->view, err) < 0)
             return -1;

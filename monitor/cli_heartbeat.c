@@ -82,6 +82,7 @@ static int ask_binding(const struct heartbeat *heartbeat, struct beat_token *tok
         {.key = "name", .read = skip},
         {.key = "level", .read = skip},
         {.key = "last_sequence", .read = skip},
+        {.key = "orders_from_s", .read = skip},
         {.key = "key_set", .read = skip},
         {.key = "proposal", .read = skip},
     };

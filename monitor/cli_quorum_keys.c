@@ -158,7 +158,7 @@ int quorum_init(const struct quorum_options *options, struct error *err)
     };
     if (paths_state_dir(options->state_dir, state_dir, err) < 0)
         return -1;
-    int found = key_set_store_load(state_dir, &before, err);
+    int found = key_set_load(state_dir, &before, err);
     if (found)
         return found < 0
                    ? -1
@@ -175,7 +175,7 @@ int quorum_init(const struct quorum_options *options, struct error *err)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "create %s", folder);
     int result = make_keys(keys, &file, options, folder, err);
     sodium_memzero(keys, sizeof(keys));
-    if (result < 0 || key_set_store_install(state_dir, &file, err) < 0)
+    if (result < 0 || key_set_install(state_dir, &file, err) < 0)
         return -1;
     fprintf(stderr,
             "guillotine: %skey set of %u is in force: %u raise, %u lower; give each administrator "
@@ -245,9 +245,9 @@ int quorum_rotate(const struct quorum_options *options, struct error *err)
         if (document.is_order)
             return error_set(err, EXIT_STATUS_BAD_FILE, 0, "%s is an order, not a key set",
                              options->arguments[0]);
-        return key_set_store_install(state_dir, &document.key_set, err);
+        return key_set_install(state_dir, &document.key_set, err);
     }
-    int found = key_set_store_load(state_dir, &file, err);
+    int found = key_set_load(state_dir, &file, err);
     if (found <= 0)
         return found < 0 ? -1
                          : error_set(err, EXIT_STATUS_USAGE, 0,

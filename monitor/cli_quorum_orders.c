@@ -31,6 +31,7 @@ struct quorum_answer {
     uint8_t vm[16];
     uint8_t deployment[16];
     uint64_t last_sequence;
+    uint64_t orders_from_s;
     bool has_keys;
     bool demo;
     uint64_t version;
@@ -99,6 +100,7 @@ static int ask_quorum(const char *runtime_dir, const char *state_dir, const char
         {"deployment", canonical_field_uuid, true, AT(deployment), 0, 0},
         {"level", canonical_field_text, true, AT(level), 1, 16},
         {"last_sequence", json_field_u64, true, AT(last_sequence), 0, LEVEL_ORDER_INTEGER_MAX - 1},
+        {"orders_from_s", json_field_u64, false, AT(orders_from_s), 0, LEVEL_ORDER_INTEGER_MAX},
         {.key = "key_set", .read = read_key_set, .required = true},
         {.key = "proposal", .read = read_proposal, .required = true},
     };
@@ -151,6 +153,17 @@ static int fill_order(const struct quorum_options *options, const struct quorum_
         (!options->repaired[0] || strlen(options->repaired) >= LEVEL_ORDER_TEXT_SIZE))
         return error_set(err, EXIT_STATUS_USAGE, 0, "--repaired: 1 to %u bytes",
                          LEVEL_ORDER_TEXT_SIZE - 1);
+    // After a loss, no order that lowers counts which a clock that is ahead may have issued before.
+    // This one is dated ahead in turn.
+    if (now_s < answer->orders_from_s && to < from) {
+        uint64_t ahead_s = answer->orders_from_s - now_s;
+        if (ahead_s > LEVEL_ORDER_SKEW_S)
+            return error_set(err, EXIT_STATUS_FAILURE, 0,
+                             "the state of VM %s was lost just now: try again in %llu s",
+                             options->arguments[0],
+                             (unsigned long long)(ahead_s - LEVEL_ORDER_SKEW_S));
+        now_s = answer->orders_from_s;
+    }
     *order = (struct level_order){
         .sequence = answer->last_sequence + 1,
         .issued_s = now_s,
@@ -333,7 +346,7 @@ static int show_store(const struct quorum_options *options, struct error *err)
     char state_dir[PATH_MAX];
     if (paths_state_dir(options->state_dir, state_dir, err) < 0)
         return -1;
-    int found = key_set_store_load(state_dir, &document.key_set, err);
+    int found = key_set_load(state_dir, &document.key_set, err);
     if (found < 0)
         return -1;
     if (options->json) {

@@ -74,7 +74,7 @@ static int list(const char *state_dir, bool json)
     for (size_t i = 0; i < reg.count; i++) {
         struct state_record record;
         bool in_use;
-        vm_state_read(&deployment, &reg.entries[i].uuid, &record, &in_use);
+        vm_state_read(&deployment, &reg, &reg.entries[i].uuid, &record, &in_use);
         if (json && i)
             printf(",");
         (json ? print_json : print_row)(&reg.entries[i], &record, in_use);

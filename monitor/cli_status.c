@@ -100,6 +100,7 @@ static int show(const char *state_dir, const char *vm, bool json)
     if (deployment_open(&deployment, state_dir, &err) < 0 ||
         vm_register_open(&reg, deployment.folder, deployment.key, &err) < 0)
         return cli_fail(&err);
+    deployment.has_key_set |= reg.keys.version != 0;
     printf(json ? "[" : "");
     for (size_t i = 0; i < reg.count; i++) {
         const struct register_entry *entry = &reg.entries[i];
@@ -110,7 +111,7 @@ static int show(const char *state_dir, const char *vm, bool json)
         if (!is_latest(&reg, i) ||
             (by_uuid ? !uuid_equal(&entry->uuid, &uuid) : strcmp(entry->name, vm) != 0))
             continue;
-        vm_state_read(&deployment, &entry->uuid, &record, &in_use);
+        vm_state_read(&deployment, &reg, &entry->uuid, &record, &in_use);
         time_t seconds = (time_t)(record.since_wall_ns / NS_PER_S);
         if (seconds && gmtime_r(&seconds, &time))
             strftime(since, sizeof(since), "%Y-%m-%dT%H:%M:%SZ", &time);

@@ -12,6 +12,7 @@
 
 #include "cleanup.h"
 #include "number.h"
+#include "sha256.h"
 #include "whole_file.h"
 
 // Rotations are rare: a chain this long is nonsense.
@@ -71,9 +72,45 @@ static int store_pin(const char *state_dir, uint64_t version, struct error *err)
     return whole_file_write(path, text, (size_t)length, 0600, false, err);
 }
 
+int key_set_pin_make(const struct key_set_file *file, struct key_set_pin *pin, struct error *err)
+{
+    cleanup_free char *message = NULL;
+    size_t length;
+    *pin = (struct key_set_pin){.version = file->set.version};
+    if (!pin->version)
+        return 0;
+    if (key_set_file_message(file, &message, &length, err) < 0)
+        return -1;
+    const struct sha256_piece piece = {message, length};
+    sha256_pieces(&piece, 1, pin->sha256);
+    return 0;
+}
+
+static int was_in_force(const char *state_dir, uint64_t version, struct error *err)
+{
+    return error_set(err, EXIT_STATUS_BAD_FILE, 0,
+                     "a key set of version %" PRIu64 " was in force, and is not there any more: "
+                     "restore %s/quorum",
+                     version, state_dir);
+}
+
+// Anybody can make a chain of sets of their own: this one leads through the set that was in force.
+static int check_pin(const char *state_dir, const struct key_set_pin *pin,
+                     const struct key_set_file *file, struct error *err)
+{
+    struct key_set_pin own;
+    if (file->set.version != pin->version)
+        return 0;
+    if (key_set_pin_make(file, &own, err) < 0)
+        return -1;
+    return memcmp(own.sha256, pin->sha256, sizeof(own.sha256)) != 0
+               ? was_in_force(state_dir, pin->version, err)
+               : 0;
+}
+
 // Verifies versions 1 to `last`, each by the one before it; *file is the last one then.
-static int verify_chain(const char *state_dir, uint64_t last, struct key_set_file *file,
-                        struct error *err)
+static int verify_chain(const char *state_dir, const struct key_set_pin *pin, uint64_t last,
+                        struct key_set_file *file, struct error *err)
 {
     cleanup_free struct key_set_file *pair = calloc(2, sizeof(*pair));
     char path[PATH_MAX];
@@ -83,14 +120,16 @@ static int verify_chain(const char *state_dir, uint64_t last, struct key_set_fil
         struct key_set_file *now = &pair[version & 1];
         const struct key_set_file *before = version > 1 ? &pair[~version & 1] : NULL;
         if (name_version(path, state_dir, version, err) < 0 || load_file(path, now, err) < 0 ||
-            key_set_file_check(path, before, now, err) < 0)
+            key_set_file_check(path, before, now, err) < 0 ||
+            check_pin(state_dir, pin, now, err) < 0)
             return -1;
     }
     *file = pair[last & 1];
     return 0;
 }
 
-int key_set_store_load(const char *state_dir, struct key_set_file *file, struct error *err)
+int key_set_store_load(const char *state_dir, const struct key_set_pin *known,
+                       struct key_set_file *file, struct error *err)
 {
     char path[PATH_MAX];
     cleanup_free struct key_set_file *current = calloc(1, sizeof(*current));
@@ -102,6 +141,8 @@ int key_set_store_load(const char *state_dir, struct key_set_file *file, struct 
     if (load_file(path, current, err) < 0) {
         if (err->code != ENOENT)
             return -1;
+        if (known->version > pin)
+            return was_in_force(state_dir, known->version, err);
         return pin ? error_set(err, EXIT_STATUS_BAD_FILE, 0,
                                "%s is missing, but version %" PRIu64 " was in force: restore it",
                                path, pin)
@@ -112,9 +153,11 @@ int key_set_store_load(const char *state_dir, struct key_set_file *file, struct 
                          "%s is version %" PRIu64 ", but version %" PRIu64
                          " was in force: a rollback; restore the newer one",
                          path, current->set.version, pin);
+    if (current->set.version < known->version)
+        return was_in_force(state_dir, known->version, err);
     if (current->set.version > VERSION_MAX)
         return error_set(err, EXIT_STATUS_BAD_FILE, 0, "%s: versions end at %u", path, VERSION_MAX);
-    if (verify_chain(state_dir, current->set.version, file, err) < 0)
+    if (verify_chain(state_dir, known, current->set.version, file, err) < 0)
         return -1;
     // The chain vouches for its own last file: the one in force must be the same.
     if (memcmp(file, current, sizeof(*file)))
@@ -135,7 +178,8 @@ static int make_folder(const char *state_dir, struct error *err)
     return 0;
 }
 
-int key_set_store_install(const char *state_dir, const struct key_set_file *file, struct error *err)
+int key_set_store_install(const char *state_dir, const struct key_set_pin *pin,
+                          const struct key_set_file *file, struct error *err)
 {
     cleanup_free struct key_set_file *before = calloc(1, sizeof(*before));
     cleanup_free char *text = NULL;
@@ -143,7 +187,7 @@ int key_set_store_install(const char *state_dir, const struct key_set_file *file
     char current[PATH_MAX];
     if (!before)
         return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "key sets");
-    int found = key_set_store_load(state_dir, before, err);
+    int found = key_set_store_load(state_dir, pin, before, err);
     if (found < 0 || key_set_file_check("the new key set", found ? before : NULL, file, err) < 0 ||
         make_folder(state_dir, err) < 0 ||
         name_version(versioned, state_dir, file->set.version, err) < 0 ||

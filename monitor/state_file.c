@@ -26,7 +26,10 @@ struct state_slot {
     uint32_t pad;
     uint8_t boot_id[16];
     char reason[STATE_REASON_SIZE];
-    uint8_t reserved[184];
+    uint64_t orders_from_s;
+    uint64_t key_set;
+    uint8_t key_set_sha256[32];
+    uint8_t reserved[136];
     uint8_t checksum[32];
 };
 _Static_assert(sizeof(struct state_slot) == STATE_SLOT_BYTES, "format");
@@ -87,7 +90,10 @@ static void encode(const struct state_record *record, const uint8_t *key, struct
         .level = record->level,
         .restarts = record->restarts,
         .running = record->running,
+        .orders_from_s = record->orders_from_s,
+        .key_set = record->keys.version,
     };
+    memcpy(slot->key_set_sha256, record->keys.sha256, sizeof(slot->key_set_sha256));
     memcpy(slot->uuid, record->uuid.bytes, sizeof(slot->uuid));
     memcpy(slot->boot_id, record->boot_id, sizeof(slot->boot_id));
     memcpy(slot->reason, record->reason, sizeof(slot->reason));
@@ -120,7 +126,10 @@ static bool slot_read(const uint8_t *image, unsigned index, const uint8_t *key,
         .level = slot.level,
         .restarts = slot.restarts,
         .running = slot.running,
+        .orders_from_s = slot.orders_from_s,
+        .keys.version = slot.key_set,
     };
+    memcpy(record->keys.sha256, slot.key_set_sha256, sizeof(record->keys.sha256));
     memcpy(record->uuid.bytes, slot.uuid, sizeof(slot.uuid));
     memcpy(record->boot_id, slot.boot_id, sizeof(slot.boot_id));
     memcpy(record->reason, slot.reason, sizeof(slot.reason));
@@ -208,9 +217,13 @@ int state_file_create(const struct state_ops *ops, int folder, const char *name,
     struct state_slot slot;
     char fresh[UUID_TEXT_SIZE + 32];
     snprintf(fresh, sizeof(fresh), "%s.new", name);
-    record->generation = 1;
-    encode(record, key, &slot);
-    memcpy(image + STATE_SLOT_STRIDE, &slot, sizeof(slot));
+    // The first generation ever is alone. One that takes a lost file's place fills both slots.
+    unsigned slots = record->generation ? 2 : 1;
+    for (unsigned i = 0; i < slots; i++) {
+        record->generation++;
+        encode(record, key, &slot);
+        memcpy(image + record->generation % 2 * STATE_SLOT_STRIDE, &slot, sizeof(slot));
+    }
     cleanup_fd int fd = ops->open(ops->context, folder, fresh,
                                   O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
@@ -245,6 +258,14 @@ int state_file_write(const struct state_ops *ops, int fd, struct state_record *r
     return -1;
 }
 
+int state_file_write_both(const struct state_ops *ops, int fd, struct state_record *record,
+                          const uint8_t key[STATE_KEY_BYTES], struct error *err)
+{
+    if (state_file_write(ops, fd, record, key, err) < 0)
+        return -1;
+    return state_file_write(ops, fd, record, key, err);
+}
+
 int state_file_repair(const struct state_ops *ops, int fd, struct state_record *record,
                       const uint8_t key[STATE_KEY_BYTES], struct error *err)
 {
@@ -252,7 +273,5 @@ int state_file_repair(const struct state_ops *ops, int fd, struct state_record *
     if (write_bytes(ops, fd, zeros, sizeof(zeros), STATE_SLOT_BYTES, err) < 0)
         return -1;
     // Between the two the file is in doubt, which is Offline.
-    if (state_file_write(ops, fd, record, key, err) < 0)
-        return -1;
-    return state_file_write(ops, fd, record, key, err);
+    return state_file_write_both(ops, fd, record, key, err);
 }

@@ -24,6 +24,12 @@
 #define STATE_KEY_BYTES   32u
 #define STATE_REASON_SIZE 192u
 
+// A key set of administrators that was in force. All zero: none ever was.
+struct key_set_pin {
+    uint64_t version;
+    uint8_t sha256[32]; // of what its signatures are over
+};
+
 struct state_record {
     struct uuid uuid;
     uint64_t generation;            // of the write, from 1
@@ -34,6 +40,8 @@ struct state_record {
     uint32_t restarts;              // launches so far
     bool running;                   // a run has begun and not ended cleanly
     uint8_t boot_id[16];            // of the host when this was written
+    uint64_t orders_from_s;         // orders that lower and were issued before may be spent ones
+    struct key_set_pin keys;        // the newest that was in force
     char reason[STATE_REASON_SIZE]; // of the level, one line
 };
 
@@ -58,8 +66,8 @@ bool state_file_decode(const uint8_t *image, size_t length, const struct uuid *u
                        const uint8_t key[STATE_KEY_BYTES], bool in_use,
                        struct state_record *record);
 
-// Creates `name` in `folder` with generation 1 of `record`, durable, in one step: it exists whole
-// or not at all. Returns its descriptor, open for reading and writing, or -1.
+// Creates `name` in `folder` with the next generation of `record`, durable, in one step: it exists
+// whole or not at all. Returns its descriptor, open for reading and writing, or -1.
 int state_file_create(const struct state_ops *ops, int folder, const char *name,
                       struct state_record *record, const uint8_t key[STATE_KEY_BYTES],
                       struct error *err);
@@ -69,6 +77,10 @@ int state_file_create(const struct state_ops *ops, int folder, const char *name,
 // until it is, readers see a damaged slot, which is Offline.
 int state_file_write(const struct state_ops *ops, int fd, struct state_record *record,
                      const uint8_t key[STATE_KEY_BYTES], struct error *err);
+
+// Writes both slots, so that no damage of one of them hides the level.
+int state_file_write_both(const struct state_ops *ops, int fd, struct state_record *record,
+                          const uint8_t key[STATE_KEY_BYTES], struct error *err);
 
 // Writes both slots, and zeros between them: for a damaged file, whose level has been settled.
 int state_file_repair(const struct state_ops *ops, int fd, struct state_record *record,

@@ -555,7 +555,7 @@ static int start(struct supervisor *s, const char *runtime_dir, struct error *er
         return -1;
     if (s->accept_level_reset && (open_audit(s, err) < 0 || launch_record_reset(s, err) < 0))
         return -1;
-    if (orders_load(s, err) < 0 || launch_admit(s, err) < 0)
+    if (launch_admit(s, err) < 0)
         return -1;
     levels_init(s, s->state.level);
     forensics_reserve(s);

@@ -66,10 +66,8 @@ void heartbeats_take_death(struct supervisor *s);
 void heartbeats_rest(struct supervisor *s);
 
 void heartbeats_close(struct supervisor *s);
-// Orders of the administrators (supervisor_orders.c). Loads and verifies the key set; without one,
-// levels only rise. Returns 0 or -1.
-int orders_load(struct supervisor *s, struct error *err);
-// Puts it in force, here and in the VMM's configuration. The VM is known by now.
+// Orders of the administrators (supervisor_orders.c). Puts the key set that the launch found in
+// force, here and in the VMM's configuration; without one, levels only rise.
 int orders_open(struct supervisor *s, struct error *err);
 // Checks, records and carries out a signed order. Returns 0, or why not: enum level_order_refusal
 // or enum level_refusal.

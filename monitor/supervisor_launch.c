@@ -106,6 +106,8 @@ int launch_admit(struct supervisor *s, struct error *err)
         .name = s->vm.name,
         .name_generated = s->vm.name_generated,
         .accept_reset = s->accept_level_reset,
+        .state_dir = s->state_dir,
+        .keys = &s->orders.keys,
         .permitted = is_replica_permitted,
         .context = s,
     };
@@ -160,6 +162,7 @@ int launch_check_log(struct supervisor *s, struct error *err)
     struct error ignored;
     if (s->state.was_reset || s->audit.generation <= s->generation_at_start)
         return 0;
+    vm_state_void_orders(&s->state);
     launch_persist(s, LEVEL_OFFLINE, 0, "its state file was rolled back", &ignored);
     return error_set(err, EXIT_STATUS_ISOLATED, 0,
                      "the state file of VM %s is older than the audit log says: it was rolled "

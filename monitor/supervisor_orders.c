@@ -21,11 +21,6 @@
 // How long a proposal to lower is shown as open. It holds nothing.
 #define PROPOSAL_NS CONTAINMENT_PROPOSAL_NS
 
-int orders_load(struct supervisor *s, struct error *err)
-{
-    return s->state_dir && key_set_store_load(s->state_dir, &s->orders.keys, err) < 0 ? -1 : 0;
-}
-
 int orders_open(struct supervisor *s, struct error *err)
 {
     static const uint8_t none[UUID_BYTES];
@@ -35,6 +30,7 @@ int orders_open(struct supervisor *s, struct error *err)
         s->last_sequence = &orders->run_sequence;
     memcpy(config->uuid, s->uuid, sizeof(config->uuid));
     config->last_sequence = *s->last_sequence;
+    config->orders_from_s = s->state.record.orders_from_s;
     if (!orders->keys.set.version)
         return 0;
     if (!memcmp(s->deployment, none, sizeof(none)))
@@ -97,13 +93,17 @@ static bool refresh_keys(struct supervisor *s)
     struct error err;
     if (!s->state_dir || !keys_changed(s, &status))
         return true;
-    if (key_set_store_load(s->state_dir, &now, &err) < 0 || now.set.version < set->version ||
+    struct key_set_pin *pin = &s->state.record.keys;
+    if (key_set_store_load(s->state_dir, pin, &now, &err) < 0 || now.set.version < set->version ||
         (now.set.version && memcmp(s->deployment, now.set.deployment, sizeof(s->deployment))))
         return false;
     s->orders.keys_file = status;
     s->orders.keys_seen = true;
     if (now.set.version == set->version)
         return true;
+    // With the next change of the level this is durable, too.
+    if (key_set_pin_make(&now, pin, &err) < 0)
+        return false;
     s->orders.keys = now;
     s->containment.quorum = level_key_set_quorum(set);
     const struct audit_record record = {
@@ -136,6 +136,7 @@ static uint32_t check(struct supervisor *s, const struct level_order *order,
         .level = held ? (enum level)order->from : s->containment.state.level,
         .last_sequence = *s->last_sequence,
         .now_s = clock_wall_ns(&clock_host) / NS_PER_S,
+        .issued_from_s = s->state.record.orders_from_s,
     };
     uint32_t refusal = level_order_check(order, signatures, count, &context, event);
     // The VMM has the set of its launch, and lowers nothing for another one.
@@ -162,10 +163,17 @@ uint32_t supervisor_take_order(struct supervisor *s, const struct level_order *o
         refusal = LEVEL_REFUSAL_NOT_DURABLE;
     if (refusal)
         return refusal;
+    struct error err;
+    enum level level = event.kind == LEVEL_EVENT_WITHDRAW ? before : (enum level)order->to;
+    // Raising does not wait for it.
+    if (vm_state_note_order(&s->state, level, order->sequence, &err) < 0) {
+        fprintf(stderr, "guillotine: ALARM: %s: %s\n", s->vm.name, err.text);
+        if (level <= before)
+            return LEVEL_ORDER_NOT_NOTED;
+    }
     *s->last_sequence = order->sequence;
     s->orders.proposed = false;
     // A withdrawal changes no level with which its number would become durable.
-    struct error err;
     if (event.kind == LEVEL_EVENT_WITHDRAW &&
         launch_persist(s, before, order->sequence, order->reason, &err) < 0) {
         fprintf(stderr, "guillotine: ALARM: %s: %s\n", s->vm.name, err.text);
@@ -304,6 +312,7 @@ void orders_answer_status(struct supervisor *s, struct control_client *client)
     add_text(object, "deployment", uuid);
     add_text(object, "level", level_name(s->containment.state.level));
     add_number(object, "last_sequence", *s->last_sequence);
+    add_number(object, "orders_from_s", s->state.record.orders_from_s);
     json_object_object_add(object, "key_set", set->version ? key_set_json(set) : NULL);
     json_object_object_add(object, "proposal",
                            proposal_is_open(s) ? proposal_json(&s->orders.proposal) : NULL);

@@ -50,23 +50,23 @@ static int rest_open(struct rest *rest, const char *state_dir, struct error *err
     if (deployment_open(&rest->deployment, state_dir, err) < 0 ||
         vm_register_open(&rest->reg, rest->deployment.folder, rest->deployment.key, err) < 0)
         return -1;
-    if (rest->reg.damaged)
-        return error_set(err, EXIT_STATUS_ISOLATED, 0,
-                         "the register is damaged: restore it from a backup");
-    int found = key_set_store_load(state_dir, &rest->keys, err);
+    if (state_check_register(&rest->deployment, &rest->reg, err) < 0)
+        return -1;
+    struct key_set_pin known;
+    if (state_find_keys(&rest->deployment, &rest->reg, &known, err) < 0)
+        return -1;
+    int found = key_set_store_load(state_dir, &known, &rest->keys, err);
     rest->has_keys = found > 0;
-    return found < 0 ? -1 : 0;
+    return found < 0 ? -1 : state_note_keys(&rest->deployment, &rest->reg, &rest->keys, err);
 }
 
 // The latest entry of the VM, which must be one VM only.
 static int find(struct rest *rest, const char *name, const uint8_t *bytes, struct error *err)
 {
     struct uuid uuid;
-    bool by_uuid = bytes != NULL;
-    if (bytes)
+    bool by_uuid = !name || uuid_parse(name, &uuid);
+    if (!name)
         memcpy(uuid.bytes, bytes, sizeof(uuid.bytes));
-    else
-        by_uuid = uuid_parse(name, &uuid);
     for (size_t i = 0; i < rest->reg.count; i++) {
         const struct register_entry *entry = &rest->reg.entries[i];
         if (by_uuid ? !uuid_equal(&entry->uuid, &uuid) : strcmp(entry->name, name) != 0)
@@ -79,11 +79,14 @@ static int find(struct rest *rest, const char *name, const uint8_t *bytes, struc
     }
     if (!rest->entry)
         return error_set(err, EXIT_STATUS_FAILURE, 0, "no VM of this name or UUID is registered");
-    state_open(&rest->deployment, &rest->entry->uuid, true, &rest->view);
+    state_open(&rest->deployment, &rest->reg, &rest->entry->uuid, true, &rest->view);
     if (rest->view.in_use)
         return error_set(err, EXIT_STATUS_FAILURE, 0,
                          "the VM runs under another runtime directory: submit the order there");
-    return 0;
+    if (rest->view.unusable)
+        return error_set(err, EXIT_STATUS_ISOLATED, 0, "%s: put that right, or remove it",
+                         rest->view.record.reason);
+    return state_settle_loss(&rest->deployment, &rest->reg, &rest->view, err);
 }
 
 static int describe(struct rest *rest, const char *vm, char *text, size_t size, struct error *err)
@@ -100,10 +103,10 @@ static int describe(struct rest *rest, const char *vm, char *text, size_t size, 
                  set->version, set->keys, set->raise, set->lower, set->demo ? "true" : "false");
     snprintf(text, size,
              "{\"format\":\"" CONTROL_FORMAT "\",\"name\":\"%s\",\"vm\":\"%s\",\"deployment\":"
-             "\"%s\",\"level\":\"%s\",\"last_sequence\":%" PRIu64
+             "\"%s\",\"level\":\"%s\",\"last_sequence\":%" PRIu64 ",\"orders_from_s\":%" PRIu64
              ",\"key_set\":%s,\"proposal\":null}",
              rest->entry->name, uuid, rest->deployment.text, level_name(rest->view.record.level),
-             rest->view.record.sequence, keys);
+             rest->view.record.sequence, rest->view.record.orders_from_s, keys);
     return 0;
 }
 
@@ -259,6 +262,7 @@ static int carry_out(struct rest *rest, const char *state_dir,
         .vm = rest->entry->uuid.bytes,
         .level = state.level,
         .last_sequence = record->sequence,
+        .issued_from_s = record->orders_from_s,
         .now_s = clock_wall_ns(&clock_host) / NS_PER_S,
     };
     struct level_result result = {.state = state};
@@ -281,8 +285,19 @@ static int carry_out(struct rest *rest, const char *state_dir,
     // The administrators know how the last run ended: the level is what they say.
     record->running = false;
     snprintf(record->reason, sizeof(record->reason), "%s", order->order.reason);
-    if (state_write(&rest->deployment, &rest->view, err) < 0)
+    if (key_set_pin_make(&rest->keys, &record->keys, err) < 0)
         return -1;
+    // Raising does not depend on it.
+    struct error unnoted;
+    if (state_note(&rest->deployment, &rest->reg, record, &unnoted) < 0 &&
+        record->level < state.level) {
+        *err = unnoted;
+        return -1;
+    }
+    for (unsigned slot = 0; slot < 2; slot++) {
+        if (state_write(&rest->deployment, &rest->view, err) < 0)
+            return -1;
+    }
     *level = result.state.level;
     struct error kept = *err;
     int acted = act(state_dir, actuators, state.level, result.state.level, err);

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which VM a launch is, and at which level it may run.
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -10,6 +8,7 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "key_set_store.h"
 #include "vm_state_internal.h"
 
 // One launch, while the register is locked.
@@ -37,42 +36,25 @@ static void worsen_by_doubt(struct claim *claim, const char *reason)
     worsen(claim, &record);
 }
 
-static bool is_registered(const struct vm_register *reg, const struct uuid *uuid)
+// A visit of each state file that has no entry in the register.
+struct orphan_visit {
+    struct claim *claim;
+    int (*visit)(struct claim *, const struct uuid *, struct error *);
+};
+
+static int visit_orphan(void *context, const struct uuid *uuid, struct error *err)
 {
-    for (size_t i = 0; i < reg->count; i++) {
-        if (uuid_equal(&reg->entries[i].uuid, uuid))
-            return true;
-    }
-    return false;
+    const struct orphan_visit *orphans = context;
+    struct claim *claim = orphans->claim;
+    return vm_register_has(&claim->reg, uuid) ? 0 : orphans->visit(claim, uuid, err);
 }
 
-// Calls `visit` for each state file that has no entry in the register.
 static int for_orphans(struct claim *claim,
                        int (*visit)(struct claim *, const struct uuid *, struct error *),
                        struct error *err)
 {
-    int fd = openat(claim->state->deployment.folder, "vms", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *folder = fd < 0 ? NULL : fdopendir(fd);
-    int result = 0;
-    if (!folder) {
-        error_set(err, EXIT_STATUS_ISOLATED, errno, "state directory: vms");
-        if (fd >= 0)
-            close(fd);
-        return -1;
-    }
-    for (struct dirent *entry; result == 0 && (entry = readdir(folder));) {
-        struct uuid uuid;
-        char text[UUID_TEXT_SIZE];
-        if (strlen(entry->d_name) != UUID_TEXT_SIZE - 1 + sizeof(".state") - 1 ||
-            strcmp(entry->d_name + UUID_TEXT_SIZE - 1, ".state"))
-            continue;
-        memcpy(text, entry->d_name, UUID_TEXT_SIZE - 1);
-        text[UUID_TEXT_SIZE - 1] = '\0';
-        if (uuid_parse(text, &uuid) && !is_registered(&claim->reg, &uuid))
-            result = visit(claim, &uuid, err);
-    }
-    closedir(folder);
-    return result;
+    struct orphan_visit orphans = {claim, visit};
+    return state_for_each(&claim->state->deployment, visit_orphan, &orphans, err);
 }
 
 static int note_orphan(struct claim *claim, const struct uuid *uuid, struct error *err)
@@ -95,7 +77,7 @@ static bool describes(const struct claim *claim, const struct register_entry *en
 // Opens the VM's own state. False if the VM is running.
 static bool open_own(struct claim *claim, const struct uuid *uuid)
 {
-    state_open(&claim->state->deployment, uuid, true, &claim->own);
+    state_open(&claim->state->deployment, &claim->reg, uuid, true, &claim->own);
     if (!claim->own.in_use)
         return true;
     close(claim->own.fd);
@@ -109,7 +91,7 @@ static int find(struct claim *claim, struct error *err)
     struct uuid *uuid = &claim->state->uuid;
     if (request->uuid) {
         *uuid = *request->uuid;
-        claim->registered = is_registered(&claim->reg, uuid);
+        claim->registered = vm_register_has(&claim->reg, uuid);
         for (size_t i = 0; i < claim->reg.count; i++)
             claim->described |= uuid_equal(&claim->reg.entries[i].uuid, uuid) &&
                                 describes(claim, &claim->reg.entries[i]);
@@ -141,7 +123,7 @@ static void judge_others(struct claim *claim, bool in_use_only)
             !digest_set_shares(&request->digests, &entry->digests, request->permitted,
                                request->context))
             continue;
-        state_open(&claim->state->deployment, &entry->uuid, false, &view);
+        state_open(&claim->state->deployment, &claim->reg, &entry->uuid, false, &view);
         if (!in_use_only || view.in_use)
             worsen(claim, &view.record);
     }
@@ -151,11 +133,13 @@ static void judge(struct claim *claim)
 {
     struct state_record *own = &claim->own.record;
     if (!claim->registered && claim->own.missing) // new
-        *own = (struct state_record){.since_wall_ns = clock_wall_ns(&clock_host), .reason = "new"};
+        *own = (struct state_record){
+            .since_wall_ns = clock_wall_ns(&clock_host), .keys = own->keys, .reason = "new"};
     own->uuid = claim->state->uuid;
     claim->worst = *own;
     judge_others(claim, false);
-    if (claim->reg.damaged)
+    // One that ends within an entry has lost nobody if every state file has one.
+    if (claim->reg.damaged || (claim->reg.torn && claim->orphans))
         worsen_by_doubt(claim, "the register is damaged: nobody knows what ran here");
     else if (claim->orphans)
         worsen_by_doubt(claim, "the register lost a VM: nobody knows which digests it had");
@@ -178,7 +162,12 @@ static int recover_orphan(struct claim *claim, const struct uuid *uuid, struct e
     struct state_view view;
     if (uuid_equal(uuid, &claim->state->uuid))
         return 0; // registered and reset with this launch
-    state_open(&claim->state->deployment, uuid, true, &view);
+    state_open(&claim->state->deployment, &claim->reg, uuid, true, &view);
+    if (state_settle_loss(&claim->state->deployment, &claim->reg, &view, err) < 0) {
+        if (view.fd >= 0)
+            close(view.fd);
+        return -1;
+    }
     cleanup_fd int fd = view.fd;
     if (view.record.level < LEVEL_OFFLINE) {
         view.record.level = LEVEL_OFFLINE;
@@ -207,6 +196,18 @@ static void set_standard(struct state_record *record)
     snprintf(record->reason, sizeof(record->reason), "--accept-level-reset");
 }
 
+static int reset_other(struct claim *claim, struct state_view *view, struct error *err)
+{
+    const struct deployment *deployment = &claim->state->deployment;
+    if (view->in_use || view->record.level <= LEVEL_STANDARD)
+        return 0;
+    if (state_settle_loss(deployment, &claim->reg, view, err) < 0)
+        return -1;
+    set_standard(&view->record);
+    claim->state->levels_reset++;
+    return state_write(deployment, view, err);
+}
+
 static int reset_others(struct claim *claim, struct error *err)
 {
     const struct vm_state_request *request = claim->request;
@@ -217,15 +218,12 @@ static int reset_others(struct claim *claim, struct error *err)
             !digest_set_shares(&request->digests, &entry->digests, request->permitted,
                                request->context))
             continue;
-        state_open(&claim->state->deployment, &entry->uuid, true, &view);
-        if (!view.in_use && view.record.level > LEVEL_STANDARD) {
-            set_standard(&view.record);
-            if (state_write(&claim->state->deployment, &view, err) < 0)
-                return -1;
-            claim->state->levels_reset++;
-        }
+        state_open(&claim->state->deployment, &claim->reg, &entry->uuid, true, &view);
+        int result = reset_other(claim, &view, err);
         if (view.fd >= 0)
             close(view.fd);
+        if (result < 0)
+            return -1;
     }
     return 0;
 }
@@ -237,7 +235,7 @@ static int reset(struct claim *claim, struct error *err)
         return -1;
     if (for_orphans(claim, recover_orphan, err) < 0 || reset_others(claim, err) < 0)
         return -1;
-    claim->registered = is_registered(&claim->reg, &claim->state->uuid);
+    claim->registered = vm_register_has(&claim->reg, &claim->state->uuid);
     claim->described = claim->described && claim->registered;
     set_standard(&claim->own.record);
     claim->state->levels_reset++;
@@ -245,6 +243,13 @@ static int reset(struct claim *claim, struct error *err)
     claim->worst = claim->own.record;
     judge_others(claim, true);
     return 0;
+}
+
+static int refuse_reset(struct error *err)
+{
+    return error_set(err, EXIT_STATUS_USAGE, 0,
+                     "--accept-level-reset: there is a key set, so only an order of the "
+                     "administrators' quorum lowers a level");
 }
 
 static int refuse(const struct claim *claim, struct error *err)
@@ -285,10 +290,44 @@ static int enroll(struct claim *claim, struct error *err)
     return 0;
 }
 
+// The key set in force, and no older one than anybody here has seen.
+static int load_keys(struct claim *claim, struct error *err)
+{
+    const struct vm_state_request *request = claim->request;
+    struct deployment *deployment = &claim->state->deployment;
+    struct key_set_pin known = claim->reg.keys;
+    if (!request->keys)
+        return 0;
+    if (claim->own.record.keys.version > known.version)
+        known = claim->own.record.keys;
+    // What lowers levels without an order asks everybody.
+    if (request->accept_reset && state_find_keys(deployment, &claim->reg, &known, err) < 0)
+        return -1;
+    int found = key_set_store_load(request->state_dir, &known, request->keys, err);
+    if (found < 0)
+        return -1;
+    if (found && memcmp(request->keys->set.deployment, deployment->uuid.bytes, UUID_BYTES) != 0)
+        return error_set(err, EXIT_STATUS_BAD_FILE, 0,
+                         "%s/quorum/keys.json is the key set of another deployment",
+                         request->state_dir);
+    deployment->has_key_set = found > 0;
+    if (found && request->accept_reset)
+        return refuse_reset(err);
+    if (!claim->reg.damaged && state_note_keys(deployment, &claim->reg, request->keys, err) < 0)
+        return -1;
+    return key_set_pin_make(request->keys, &claim->own.record.keys, err);
+}
+
 static int settle(struct claim *claim, struct error *err)
 {
     struct vm_state *state = claim->state;
     if (for_orphans(claim, note_orphan, err) < 0 || find(claim, err) < 0)
+        return -1;
+    bool leave = claim->own.unusable && !claim->request->accept_reset;
+    if (claim->registered && !claim->reg.damaged && !leave &&
+        state_settle_loss(&claim->state->deployment, &claim->reg, &claim->own, err) < 0)
+        return -1;
+    if (load_keys(claim, err) < 0)
         return -1;
     judge(claim);
     if (claim->request->accept_reset && claim->worst.level > LEVEL_STANDARD &&
@@ -322,9 +361,7 @@ int vm_state_claim(struct vm_state *state, const struct vm_state_request *reques
         .own = {.fd = -1},
     };
     if (request->accept_reset && state->deployment.has_key_set)
-        return error_set(err, EXIT_STATUS_USAGE, 0,
-                         "--accept-level-reset: there is a key set, so only an order of the "
-                         "administrators' quorum lowers a level");
+        return refuse_reset(err);
     int result = vm_register_open(&claim.reg, state->deployment.folder, state->deployment.key, err);
     if (result == 0)
         result = settle(&claim, err);

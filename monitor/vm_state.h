@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "key_set_file.h"
 #include "state_file.h"
 #include "vm_register.h"
 
@@ -28,7 +29,8 @@ struct vm_state {
     bool was_reset;
     struct digest_set digests; // of this launch
     struct state_record record;
-    int fd; // the state file, locked; -1: none
+    bool noted; // vm_state_note_order said what vm_state_persist will say
+    int fd;     // the state file, locked; -1: none
 };
 
 // What a launch asks for.
@@ -38,6 +40,8 @@ struct vm_state_request {
     bool name_generated;
     bool accept_reset;
     struct digest_set digests;
+    const char *state_dir;       // with the key sets
+    struct key_set_file *keys;   // filled with the one in force; or NULL, in tests
     replica_permitted permitted; // or NULL
     void *context;               // of it
 };
@@ -60,6 +64,14 @@ bool vm_state_is_behind(const struct vm_state *state, uint64_t generation_in_aud
 // before the first entry to the guest. One fdatasync.
 int vm_state_mark_running(struct vm_state *state, uint64_t audit_size, struct error *err);
 
+// Notes in the register, durable, what an order will make of the VM, before it does: whatever
+// becomes of the state file, the order is spent. Without it no level falls.
+int vm_state_note_order(struct vm_state *state, enum level level, uint64_t sequence,
+                        struct error *err);
+
+// The state file is older than the audit log: which orders are spent is not known any more.
+void vm_state_void_orders(struct vm_state *state);
+
 // Makes a level durable, with the sequence number of the order behind it (0: none) and a reason.
 // Raise the level page first and then this; lower this first and then the page. A failure counts as
 // Offline.
@@ -70,9 +82,9 @@ int vm_state_persist(struct vm_state *state, enum level level, uint64_t sequence
 // `clean` the mark stays.
 int vm_state_end(struct vm_state *state, bool clean, uint64_t audit_size, struct error *err);
 
-// What is durable about a VM. *in_use: a process runs it. A missing or damaged file is no error but
-// a record at Offline with the reason.
-void vm_state_read(const struct deployment *deployment, const struct uuid *uuid,
-                   struct state_record *record, bool *in_use);
+// What is durable about a VM. *in_use: a process runs it. A missing, damaged or rolled-back file is
+// no error but a record at Offline with the reason.
+void vm_state_read(const struct deployment *deployment, const struct vm_register *reg,
+                   const struct uuid *uuid, struct state_record *record, bool *in_use);
 
 #endif

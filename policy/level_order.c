@@ -245,6 +245,8 @@ static uint32_t check_binding(const struct level_order *order,
         return LEVEL_ORDER_EXPIRED;
     if (order->sequence <= context->last_sequence)
         return LEVEL_ORDER_SEQUENCE;
+    if (order->to < order->from && order->issued_s < context->issued_from_s)
+        return LEVEL_ORDER_TOO_OLD;
     return order->from == (uint32_t)context->level ? LEVEL_ORDER_ACCEPTED : LEVEL_ORDER_FROM;
 }
 
@@ -288,10 +290,12 @@ const char *level_order_refusal_text(uint32_t refusal)
         [LEVEL_ORDER_DUPLICATE_KEY - 64] = "one key signed twice",
         [LEVEL_ORDER_UNKNOWN_KEY - 64] = "a signature is of a key that is not in the key set",
         [LEVEL_ORDER_SIGNATURE - 64] = "a signature is not valid for this text",
-        [LEVEL_ORDER_ROTATED - 64] = "the key set changed after the VM's launch: raise it or end "
-                                     "it, then order its level while it does not run",
-        [LEVEL_ORDER_KEYS_DAMAGED - 64] = "the key set cannot be read: see guillotine quorum "
-                                          "status --state-dir",
+        [LEVEL_ORDER_ROTATED - 64] = ("the key set changed after the VM's launch: raise it or end "
+                                      "it, then order its level while it does not run"),
+        [LEVEL_ORDER_KEYS_DAMAGED - 64] = ("the key set cannot be read: see guillotine quorum "
+                                           "status --state-dir"),
+        [LEVEL_ORDER_TOO_OLD - 64] = "the VM's state was lost after it was issued: sign a new one",
+        [LEVEL_ORDER_NOT_NOTED - 64] = "the register cannot be written: nothing changed",
     };
     if (refusal < LEVEL_ORDER_MALFORMED)
         return level_refusal_text((enum level_refusal)refusal);

@@ -92,6 +92,8 @@ enum level_order_refusal {
     LEVEL_ORDER_SIGNATURE,
     LEVEL_ORDER_ROTATED,      // the VM runs with an older key set, and would not be lowered by it
     LEVEL_ORDER_KEYS_DAMAGED, // nobody knows whose signatures count
+    LEVEL_ORDER_TOO_OLD,      // would lower, and may have been spent before a loss
+    LEVEL_ORDER_NOT_NOTED,    // nothing would remember that it is spent
     LEVEL_ORDER_END,
 };
 
@@ -102,6 +104,7 @@ struct level_order_context {
     enum level level;
     uint64_t last_sequence; // of the last accepted order; 0: none
     uint64_t now_s;         // Unix time
+    uint64_t issued_from_s; // Unix time; those that lower have to be this new
 };
 
 // Writes the canonical text (RFC 8785) with a terminator. Returns its length, or -1 if the order is

@@ -152,6 +152,7 @@ struct vmm_config {
     uint32_t pad;
     uint8_t uuid[16];             // of the VM; orders name it
     uint64_t last_sequence;       // of the last accepted order; 0: none
+    uint64_t orders_from_s;       // orders that lower and were issued before may be spent ones
     struct level_key_set key_set; // all zero: levels only rise
     struct vmm_port_config ports[VMM_MAX_PORTS];
     struct vmm_weights_config weights[VMM_MAX_WEIGHTS];

@@ -141,6 +141,7 @@ static bool lower_own(struct vmm *vmm, uint32_t own, const struct vmm_lowering *
         .level = state.level,
         .last_sequence = config->last_sequence,
         .now_s = clock_wall_ns(&clock_host) / NS_PER_S,
+        .issued_from_s = config->orders_from_s,
     };
     struct level_event event;
     if (level_order_check(&lowering->order, lowering->signatures, lowering->count, &context,

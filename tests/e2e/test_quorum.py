@@ -358,6 +358,217 @@ def check_at_rest():
     assert destroyed["detail"] == 3 and destroyed["argument"] == 2, destroyed
 
 
+class Rest:
+    """A VM of a world that does not run, and orders about it."""
+
+    def __init__(self, name):
+        self.name = name
+        self.world = World(name)
+        self.state = ["--state-dir", self.world.state]
+        self.orders = 0
+        process, shown = self.world.start(name)
+        isolate(name, "offline")
+        assert bench.finish(process).status == 81
+        self.path = os.path.join(self.world.state, "vms", self.status()["uuid"] + ".state")
+        del shown
+
+    def status(self):
+        done = good(bench.command("status", self.name, "--json", *self.state))
+        vm, = json.loads(done.stdout)
+        return vm
+
+    def level(self):
+        return self.status()["level"]
+
+    def order(self, level, *signers, options=()):
+        self.orders += 1
+        path = bench.path(f"{self.name}-{self.orders}.json")
+        arguments = ["propose", *directories(), *self.state, self.name, level, "--reason",
+                     "a test", "--out", path, *options]
+        # Losses that follow one another within a second are told apart by waiting.
+        assert wait_until(lambda: b"try again" not in quorum(*arguments).stderr, 5)
+        assert os.path.exists(path)
+        return self.world.sign(path, *(signers or (1, 2, 3, 4, 5)))
+
+    def submit(self, path):
+        return quorum("submit", *directories(), *self.state, path)
+
+    def run(self, *options):
+        return bench.run(["--name", self.name, *self.state, *options, *SURVIVE])
+
+    def live(self):
+        process, _ = self.world.start(self.name)
+        return process
+
+    def read(self, path=None):
+        with open(path or self.path, "rb") as file:
+            return file.read()
+
+    def write(self, data, path=None):
+        with open(path or self.path, "wb") as file:
+            file.write(data)
+
+
+def wipe_slots(path, *slots):
+    with open(path, "r+b") as file:
+        for slot in slots:
+            os.pwrite(file.fileno(), b"?" * 512, 4096 * slot)
+
+
+@tap.test("an order that was carried out stays spent, whatever becomes of the VM's files")
+def check_spent():
+    rest = Rest("spent")
+    register = os.path.join(rest.world.state, "register")
+    before = rest.read()
+    begun = rest.read(register)
+    path = rest.order("standard")
+    good(rest.submit(path))
+    kept = bench.path("spent-kept")
+    shutil.copytree(rest.world.state, kept)
+
+    def restore():
+        shutil.rmtree(rest.world.state)
+        shutil.copytree(kept, rest.world.state)
+
+    def lose_register():
+        rest.write(begun, register)
+
+    losses = {
+        "deleted": (lambda: os.unlink(rest.path),),
+        "rolled back": (lambda: rest.write(before),),
+        "empty": (lambda: rest.write(b""),),
+        "slot 0": (lambda: wipe_slots(rest.path, 0),),
+        "slot 1": (lambda: wipe_slots(rest.path, 1),),
+        "both slots": (lambda: wipe_slots(rest.path, 0, 1),),
+        "deleted, and the register": (lambda: os.unlink(rest.path), lose_register),
+        "slots, and the register": (lambda: wipe_slots(rest.path, 0, 1), lose_register),
+    }
+    for what, steps in losses.items():
+        restore()
+        for step in steps:
+            step()
+        assert rest.level() == "offline", what
+        done = rest.submit(path)
+        assert done.returncode != 0, what
+        refused(done, "sequence number" if len(steps) == 1 else "issued")
+        assert rest.run().status == 81, what
+        # Again: the loss is written down, and the order still too old.
+        refused(rest.submit(path), "sequence number" if len(steps) == 1 else "issued")
+        good(rest.submit(rest.order("standard")))
+        process = rest.live()
+        # Nor does it count where the VM runs.
+        isolate(rest.name, "severed")
+        refused(submit(path, rest.name))
+        end(process, rest.name)
+        os.unlink(bench.path(f"{rest.name}-{rest.orders}.json"))
+
+
+@tap.test("orders that a running VM took are spent after the loss of its state, too")
+def check_spent_running():
+    rest = Rest("spentlive")
+    good(rest.submit(rest.order("severed")))
+    process = rest.live()
+    path = rest.order("standard")
+    good(submit(path, rest.name))
+    end(process, rest.name)
+    os.unlink(rest.path)
+    assert rest.run().status == 81
+    good(rest.submit(rest.order("severed")))
+    process = rest.live()
+    refused(submit(path, rest.name), "sequence number")
+    assert status(rest.name)["level"] == "severed"
+    end(process, rest.name)
+
+
+@tap.test("a level beyond offline outlives the loss of the state file")
+def check_beyond():
+    rest = Rest("beyond")
+    process = None
+    for how in ("rest", "live"):
+        if how == "live":
+            good(rest.submit(rest.order("standard")))
+            process = rest.live()
+        path = rest.order("decapitation", 1, 2, 3)
+        if how == "live":
+            good(submit(path, rest.name))
+            bench.finish(process)
+        else:
+            rest.submit(path)  # its actuators are not armed
+        whole = rest.read()
+        for lose in (lambda: os.unlink(rest.path), lambda: wipe_slots(rest.path, 0),
+                     lambda: wipe_slots(rest.path, 1), lambda: wipe_slots(rest.path, 0, 1),
+                     lambda: rest.write(b"")):
+            rest.write(whole)
+            lose()
+            assert rest.level() == "decapitation", how
+        os.unlink(rest.path)
+        assert rest.run().status == 81
+        assert rest.level() == "decapitation" and os.path.exists(rest.path)
+        refused(rest.submit(rest.order("standard")), "repair")
+        good(rest.submit(rest.order("offline", options=["--repaired", "a new board"])))
+        assert rest.level() == "offline"
+        os.unlink(rest.path)
+        assert rest.level() == "offline"
+    rest.submit(rest.order("immolation", 1, 2, 3))
+    os.unlink(rest.path)
+    refused(rest.submit(rest.order("offline")), "immolation")
+    assert rest.level() == "immolation"
+
+
+@tap.test("a key set that was in force is missed, with all its files or some of them")
+def check_lost_keys():
+    rest = Rest("lost")
+    world = rest.world
+    folder = os.path.join(world.state, "quorum")
+    register = os.path.join(world.state, "register")
+    keys = bench.path("lost-quorum")
+    other = bench.path("lost-other")
+    os.rename(folder, keys)
+    # A key set of somebody else, for this very installation.
+    os.mkdir(other, 0o700)
+    shutil.copy(os.path.join(world.state, "deployment"), other)
+    good(quorum("init", "--demo", "--out", bench.path("lost-other-keys"), "--state-dir", other))
+    assert os.path.exists(os.path.join(other, "quorum", "keys.1.json"))
+    for strange in (None, os.path.join(other, "quorum")):
+        if strange:
+            shutil.copytree(strange, folder)
+        for options in ([], ["--name", "new"]):
+            ended = rest.run(*options)
+            assert ended.status in (65, 81), ended
+            one_line(ended.stderr, "version 1 was in force", "restore")
+        ended = rest.run("--accept-level-reset")
+        assert ended.status not in (0, 80), ended
+        refused(quorum("propose", *directories(), *rest.state, rest.name, "standard", "--reason",
+                       "x"), "was in force")
+        refused(quorum("init", "--demo", "--out", bench.path("lost-again"), *rest.state),
+                "was in force")
+        refused(loaded(world), "was in force")
+        shutil.rmtree(folder, ignore_errors=True)
+    # Without the register the state files know.
+    kept = rest.read(register)
+    os.unlink(register)
+    ended = rest.run("--accept-level-reset")
+    assert ended.status in (65, 81), ended
+    one_line(ended.stderr, "was in force")
+    rest.write(kept, register)
+    os.rename(keys, folder)
+    # All of it rolled back to the first version.
+    first = bench.path("lost-first")
+    shutil.copytree(folder, first)
+    path = rest.order("standard")
+    second = rotate(world, "lost-two.json", "--remove=demo-1")
+    good(install(world, world.sign(second, 2, 3, 4, 5, 6)))
+    shutil.move(folder, keys)
+    shutil.copytree(first, folder)
+    assert rest.run().status in (65, 81)
+    refused(loaded(world), "version 2 was in force")
+    refused(rest.submit(path), "was in force")
+    shutil.rmtree(folder)
+    shutil.move(keys, folder)
+    good(rest.submit(rest.order("standard", 2, 3, 4, 5, 6)))
+    end(rest.live(), rest.name)
+
+
 @tap.test("a withdrawal takes a quorum, and the orders before it with it")
 def check_withdrawal():
     world = World("withdraw")

@@ -248,23 +248,34 @@ def check_state_file():
         refused(place, honest, *words, guest=("exit", "3"))
         refused(place, ["--image", HONEST, "--name", "alias"], *words, guest=("exit", "3"))
 
-    os.unlink(path)
-    check("missing")
-    for length in (0, 1, 512, 4096, len(whole) - 1):
+    def put(data):
+        if os.path.lexists(path):
+            os.unlink(path)
         with open(path, "wb") as file:
-            file.write(whole[:length])
+            file.write(data)
         os.chmod(path, 0o600)
-        check("truncated")
+
+    # What may be whole is left alone until somebody puts it right.
     os.unlink(path)
     os.symlink(bench.write("elsewhere", whole), path)
     check("link")
-    os.unlink(path)
-    with open(path, "wb") as file:
-        file.write(whole)
+    put(whole)
     os.chmod(path, 0o666)
     check("only this user")
     os.chmod(path, 0o600)
     assert run(place, honest, ["exit", "3"]).status == 3
+    # What is lost is lost: an older copy does not bring it back.
+    with open(path, "rb") as file:
+        whole = file.read()
+    for length in (0, 1, 512, 4096, len(whole) - 1):
+        put(whole[:length])
+        check("truncated")
+    os.unlink(path)
+    check("missing")
+    shown = status(place, "honest")[0]
+    assert shown["level"] == "offline" and os.path.getsize(path) == len(whole), shown
+    put(whole)
+    check("rolled back")
 
 
 @tap.test("a flipped byte anywhere in the state file is Offline")
@@ -306,6 +317,44 @@ def check_rolled_back():
     assert status(place, "honest")[0]["level"] == "offline"
 
 
+@tap.test("a state file from before a violation is no way back, whatever log the launch has")
+def check_rolled_back_elsewhere():
+    place = bench.directories()
+    evil = ["--image", EVIL, "--name", "evil"]
+    assert run(place, evil, ["no-such-attack"]).status < 64
+    path = state_file(place, "evil")
+    with open(path, "rb") as file:
+        old = file.read()
+    assert run(place, evil, ["write-code"]).status == VIOLATION
+    with open(path, "r+b") as file:
+        file.write(old)
+    assert status(place, "evil")[0]["level"] == "offline"
+    refused(place, [*evil, "--audit", bench.path("elsewhere.audit")], "rolled back")
+    refused(place, ["--image", EVIL, "--name", "alias", "--audit", bench.path("alias.audit")])
+
+
+@tap.test("a register whose last entry a power cut tore goes on, and loses nobody")
+def check_torn_register():
+    place = bench.directories()
+    done = bench.command("quorum", "init", "--demo", "--state-dir", place[3], "--out",
+                         bench.path("torn-keys"))
+    assert done.returncode == 0, done
+    assert run(place, ["--image", HONEST, "--name", "first"], ["exit", "3"]).status == 3
+    path = os.path.join(place[3], "register")
+    for number, length in enumerate((1, 512, 1023)):
+        with open(path, "rb") as file:
+            whole = file.read()
+        with open(path, "ab") as file:
+            file.write(whole[:length])
+        assert run(place, ["--image", HONEST, "--name", "first"], ["exit", "3"]).status == 3
+        assert run(place, ["--image", HONEST, "--name", f"n{number}"], ["exit", "3"]).status == 3
+        assert os.path.getsize(path) % 1024 == 0
+        assert len(listed(place)) == 2 + number
+    # The last entry of them is of a VM that ran.
+    os.truncate(path, os.path.getsize(path) - 500)
+    refused(place, ["--image", HONEST, "--name", "first"], "damaged", guest=("exit", "3"))
+
+
 @tap.test("a register that is missing, cut or changed makes every launch Offline")
 def check_register():
     place = bench.directories()
@@ -314,7 +363,7 @@ def check_register():
     path = os.path.join(place[3], "register")
     with open(path, "rb") as file:
         whole = file.read()
-    assert len(whole) == 2048
+    assert len(whole) == 3072, "two VMs, and that the second one is Offline"
     flipped = bytearray(whole)
     flipped[200] ^= 1
     for content, word in ((b"", "lost"), (whole[:1024], "lost"), (whole[:1500], "damaged"),

@@ -198,6 +198,18 @@ Test(level_order, malleable_signature)
     cr_expect_eq(check(5), LEVEL_ORDER_SIGNATURE);
 }
 
+// After a loss nobody knows which older orders are spent. Raising is never refused for that.
+Test(level_order, issued_before_a_loss)
+{
+    context.issued_from_s = order.issued_s;
+    cr_expect_eq(check(5), LEVEL_ORDER_ACCEPTED);
+    context.issued_from_s = order.issued_s + 1;
+    cr_expect_eq(check(5), LEVEL_ORDER_TOO_OLD);
+    order.to = LEVEL_OFFLINE;
+    sign_all(5);
+    cr_expect_eq(check(5), LEVEL_ORDER_ACCEPTED);
+}
+
 // For a key of small order, a signature of zeros would hold for many texts.
 Test(level_order, small_order_key)
 {

@@ -374,3 +374,46 @@ Test(state_file, repair_makes_a_damaged_file_whole_at_its_level)
         cr_assert_eq(read.level, LEVEL_SEVERED);
     }
 }
+
+Test(state_file, written_to_both_slots_no_loss_of_one_hides_a_level)
+{
+    for (unsigned slot = 0; slot < 2; slot++) {
+        struct state_record record = {.uuid = uuid};
+        struct state_record read;
+        disk_init(~0u);
+        int fd = state_file_create(&ops, 0, "x.state", &record, key, NULL);
+        record.level = LEVEL_IMMOLATION;
+        record.sequence = 9;
+        cr_assert_eq(state_file_write_both(&ops, fd, &record, key, NULL), 0);
+        close(fd);
+        cr_assert(state_file_decode(disk.durable, STATE_FILE_BYTES, &uuid, key, false, &read));
+        disk.durable[slot * STATE_SLOT_STRIDE + 50] ^= 1;
+        cr_assert_not(state_file_decode(disk.durable, STATE_FILE_BYTES, &uuid, key, false, &read));
+        cr_assert_eq(read.level, LEVEL_IMMOLATION);
+        cr_assert_eq(read.sequence, 9);
+    }
+}
+
+Test(state_file, a_file_in_place_of_a_lost_one_goes_on_counting)
+{
+    for (uint64_t generation = 7; generation < 9; generation++) {
+        struct state_record record = {
+            .uuid = uuid,
+            .generation = generation,
+            .level = LEVEL_OFFLINE,
+            .orders_from_s = 77,
+            .keys = {.version = 3, .sha256 = {1, 2, [31] = 9}},
+        };
+        struct state_record read;
+        disk_init(~0u);
+        int fd = state_file_create(&ops, 0, "x.state", &record, key, NULL);
+        cr_assert(state_file_decode(disk.durable, STATE_FILE_BYTES, &uuid, key, false, &read));
+        cr_assert_eq(read.generation, generation + 2);
+        cr_assert_eq(read.orders_from_s, 77);
+        cr_assert_eq(read.keys.version, 3);
+        cr_assert_arr_eq(read.keys.sha256, record.keys.sha256, 32);
+        cr_assert_eq(state_file_write(&ops, fd, &record, key, NULL), 0);
+        cr_assert(state_file_decode(disk.durable, STATE_FILE_BYTES, &uuid, key, false, &read));
+        close(fd);
+    }
+}

@@ -110,6 +110,69 @@ Test(vm_register, every_flipped_byte_and_every_lost_entry_is_damage, .init = ini
     close(dir);
 }
 
+Test(vm_register, a_torn_end_is_no_damage_and_is_replaced, .init = init, .fini = fini)
+{
+    static const uint8_t key[STATE_KEY_BYTES] = {3};
+    struct vm_register reg;
+    struct error err;
+    struct register_entry entry = {.name = "vm", .digests = digests(1, 7)};
+    struct register_note note = {
+        .generation = 4,
+        .sequence = 5,
+        .orders_from_s = 6,
+        .level = LEVEL_DECAPITATION,
+        .keys = {.version = 2, .sha256 = {8}},
+    };
+    int dir = open(folder, O_RDONLY | O_DIRECTORY);
+    cr_assert_eq(uuid_make(&entry.uuid, &err), 0);
+    note.uuid = entry.uuid;
+    for (off_t torn = 1; torn < REGISTER_ENTRY_BYTES; torn += 341) {
+        cr_assert_eq(vm_register_open(&reg, dir, key, &err), 0);
+        cr_assert_eq(vm_register_append(&reg, &entry, key, &err), 0);
+        off_t end = (off_t)(reg.number * REGISTER_ENTRY_BYTES);
+        cr_assert_eq(vm_register_append(&reg, &entry, key, &err), 0);
+        vm_register_close(&reg);
+        int fd = openat(dir, "register", O_RDWR);
+        cr_assert_eq(ftruncate(fd, end + torn), 0);
+        close(fd);
+        cr_assert_eq(vm_register_open(&reg, dir, key, &err), 0);
+        cr_assert(reg.torn && !reg.damaged);
+        cr_assert_eq(vm_register_append_note(&reg, &note, key, &err), 0);
+        vm_register_close(&reg);
+        cr_assert_eq(vm_register_open(&reg, dir, key, &err), 0);
+        cr_assert(!reg.torn && !reg.damaged);
+        vm_register_close(&reg);
+    }
+    cr_assert_eq(vm_register_open(&reg, dir, key, &err), 0);
+    const struct register_note *found = vm_register_find_note(&reg, &entry.uuid);
+    cr_assert(found);
+    cr_assert_eq(found->generation, 4);
+    cr_assert_eq(found->sequence, 5);
+    cr_assert_eq(found->orders_from_s, 6);
+    cr_assert_eq(found->level, LEVEL_DECAPITATION);
+    cr_assert_eq(reg.keys.version, 2);
+    cr_assert_eq(reg.keys.sha256[0], 8);
+    cr_assert_eq(reg.count + reg.note_count, reg.number);
+    vm_register_close(&reg);
+    close(dir);
+}
+
+Test(vm_register, a_register_that_others_have_locked_is_given_up, .init = init, .fini = fini)
+{
+    static const uint8_t key[STATE_KEY_BYTES] = {3};
+    struct vm_register reg;
+    struct vm_register second;
+    struct error err;
+    int dir = open(folder, O_RDONLY | O_DIRECTORY);
+    cr_assert_eq(vm_register_open(&reg, dir, key, &err), 0);
+    cr_assert_eq(vm_register_open_within(&second, dir, key, 5000000, &err), -1);
+    vm_register_close(&second);
+    vm_register_close(&reg);
+    cr_assert_eq(vm_register_open_within(&second, dir, key, 5000000, &err), 0);
+    vm_register_close(&second);
+    close(dir);
+}
+
 Test(vm_register, the_level_is_the_highest_of_all_that_share_a_digest, .init = init, .fini = fini)
 {
     struct vm_state state;
@@ -167,6 +230,58 @@ Test(vm_register, an_end_that_is_not_clean_is_offline, .init = init, .fini = fin
     cr_assert_eq(claim(&state, "a", digests(1, 0), NULL, &err), -1);
     cr_assert(strstr(err.text, "cleanly"), "%s", err.text);
     cr_assert_eq(claim(&other, "b", digests(1, 0), NULL, &err), -1);
+}
+
+static void state_path(char path[128], const struct uuid *uuid)
+{
+    char text[UUID_TEXT_SIZE];
+    uuid_format(uuid, text);
+    snprintf(path, 128, "%s/vms/%s.state", folder, text);
+}
+
+Test(vm_register, no_level_falls_unless_the_register_knows, .init = init, .fini = fini)
+{
+    struct vm_state state;
+    struct error err;
+    char path[128];
+    cr_assert_eq(claim(&state, "a", digests(1, 0), NULL, &err), 0);
+    struct uuid uuid = state.uuid;
+    cr_assert_eq(vm_state_persist(&state, LEVEL_SEVERED, 0, 0, "raised", &err), 0);
+    cr_assert_eq(vm_state_persist(&state, LEVEL_STANDARD, 3, 0, "not noted", &err), -1);
+    cr_assert_eq(vm_state_note_order(&state, LEVEL_STANDARD, 3, &err), 0);
+    cr_assert_eq(vm_state_persist(&state, LEVEL_STANDARD, 3, 0, "noted", &err), 0);
+    cr_assert_eq(vm_state_end(&state, true, 0, &err), 0);
+    // The file is lost, and found to be lost; then it is written down.
+    state_path(path, &uuid);
+    cr_assert_eq(unlink(path), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        struct deployment deployment;
+        struct vm_register reg;
+        struct state_record record;
+        bool in_use;
+        cr_assert_eq(claim(&state, "a", digests(1, 0), NULL, &err), -1);
+        cr_assert(strstr(err.text, "missing"), "%s", err.text);
+        cr_assert_eq(deployment_open(&deployment, folder, &err), 0);
+        cr_assert_eq(vm_register_open(&reg, deployment.folder, deployment.key, &err), 0);
+        vm_state_read(&deployment, &reg, &uuid, &record, &in_use);
+        cr_assert_eq(record.level, LEVEL_OFFLINE);
+        cr_assert_eq(record.sequence, 3);
+        cr_assert_neq(record.orders_from_s, 0);
+        cr_assert_eq(reg.note_count, 3, "the loss is noted once");
+        vm_register_close(&reg);
+        deployment_close(&deployment);
+    }
+}
+
+Test(vm_register, an_ordinary_launch_notes_nothing, .init = init, .fini = fini)
+{
+    char path[128];
+    struct stat status;
+    for (unsigned i = 0; i < 3; i++)
+        run_to("a", digests(1, 0), LEVEL_STANDARD);
+    snprintf(path, sizeof(path), "%s/register", folder);
+    cr_assert_eq(stat(path, &status), 0);
+    cr_assert_eq(status.st_size, REGISTER_ENTRY_BYTES);
 }
 
 Test(vm_register, generation_in_the_audit_log_shows_a_rollback)

@@ -121,7 +121,7 @@ static int load_administrators(const struct supervisor *s, struct level_key_set 
     cleanup_free struct key_set_file *file = calloc(1, sizeof(*file));
     if (!file)
         return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "key set");
-    int found = key_set_store_load(s->state_dir, file, err);
+    int found = key_set_store_load(s->state_dir, &s->state.record.keys, file, err);
     if (found > 0)
         *administrators = file->set;
     return found < 0 ? -1 : 0;

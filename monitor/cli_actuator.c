@@ -15,6 +15,8 @@
 #include "cli.h"
 #include "number.h"
 #include "paths.h"
+#include "vm_at_rest.h"
+#include "vm_file.h"
 
 struct actuator_options {
     const char *verb;
@@ -51,6 +53,7 @@ static int help(void)
         "       guillotine actuator test NAME --yes [--allow-host-cut]\n"
         "       guillotine actuator arm NAME --for TIME --reason TEXT\n"
         "       guillotine actuator disarm NAME\n"
+        "       guillotine actuator enforce [--allow-host-cut] [--json]\n"
         "\n"
         "Actuators make the levels from Offline on physical: power, links, commands.\n"
         "  list     what is configured, and what is armed\n"
@@ -58,6 +61,8 @@ static int help(void)
         "  test     cuts with a reversible one, confirms, restores, confirms\n"
         "  arm      lets an irreversible or destructive one be fired once, until the time is over\n"
         "  disarm   takes that back\n"
+        "  enforce  does what the highest level of all registered VMs asks for: after a\n"
+        "           supervisor was killed, or an action failed; can be repeated\n"
         "\n"
         "Options:\n"
         "  --actuators FILE    configuration (default: " ACTUATOR_CONFIG_DEFAULT "; if there\n"
@@ -180,6 +185,17 @@ static int test(struct actuator_world *world, const struct actuator *actuator)
                          actuator_class_name(actuator->class));
     if (!world->options.yes)
         return cli_usage("actuator", "this cuts %s off for a moment: say --yes", actuator->name);
+    // What the test restores would be the cut that a level has made.
+    char name[VM_NAME_SIZE];
+    struct error err = {0};
+    enum level level;
+    if (vm_at_rest_highest(world->state_dir, &level, name, &err) < 0)
+        return cli_fail(&err);
+    if (level >= LEVEL_OFFLINE) {
+        error_set(&err, EXIT_STATUS_ISOLATED, 0, "%s is at level %s: a test would end its cut",
+                  *name ? name : "a VM", level_name(level));
+        return cli_fail(&err);
+    }
     // Ctrl-C must not leave it cut.
     static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
     for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
@@ -188,6 +204,31 @@ static int test(struct actuator_world *world, const struct actuator *actuator)
     // Whatever became of the cut: nothing is left cut by a test.
     int restored = act(world, ACTUATOR_RESTORE, actuator->name);
     return status ? status : restored;
+}
+
+static int enforce(struct actuator_world *world)
+{
+    static const struct {
+        enum level level;
+        enum actuator_action action;
+    } steps[] = {
+        {LEVEL_OFFLINE, ACTUATOR_CUT},
+        {LEVEL_DECAPITATION, ACTUATOR_CUT_FOR_GOOD},
+        {LEVEL_IMMOLATION, ACTUATOR_DESTROY},
+    };
+    char name[VM_NAME_SIZE];
+    struct error err = {0};
+    enum level level;
+    if (vm_at_rest_highest(world->state_dir, &level, name, &err) < 0)
+        return cli_fail(&err);
+    fprintf(stderr, "guillotine: %s%s%s level of all VMs is %s\n", name, *name ? ": " : "",
+            *name ? "the highest" : "the", level_name(level));
+    int status = EXIT_STATUS_OK;
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        int result = level >= steps[i].level ? act(world, steps[i].action, NULL) : EXIT_STATUS_OK;
+        status = status ? status : result;
+    }
+    return status;
 }
 
 static int arm(struct actuator_world *world, const struct actuator *actuator)
@@ -270,8 +311,8 @@ int cli_actuator(int argc, char **argv)
     while (index < sizeof(named) / sizeof(named[0]) && strcmp(verb, named[index].verb))
         index++;
     bool takes_name = index < sizeof(named) / sizeof(named[0]);
-    if (!takes_name && strcmp(verb, "list") && strcmp(verb, "check"))
-        return cli_usage("actuator", "use list, check, test, arm or disarm");
+    if (!takes_name && strcmp(verb, "list") && strcmp(verb, "check") && strcmp(verb, "enforce"))
+        return cli_usage("actuator", "use list, check, test, arm, disarm or enforce");
     if (takes_name != (world->options.name != NULL))
         return cli_usage("actuator",
                          takes_name ? "%s needs the name of one actuator" : "%s takes no name",
@@ -280,6 +321,8 @@ int cli_actuator(int argc, char **argv)
         paths_state_dir(world->options.state_dir, world->state_dir, &err) ||
         actuator_config_open(world->config_path, world->state_dir, &world->config, &err))
         return cli_fail(&err);
+    if (!strcmp(verb, "enforce"))
+        return enforce(world);
     if (!takes_name)
         return strcmp(verb, "list") ? act(world, ACTUATOR_CHECK, NULL) : list(world);
     const struct actuator *actuator = actuator_config_named(&world->config, world->options.name);

@@ -209,10 +209,48 @@ static int destroy_keys(const struct rest *rest, const char *state_dir, struct e
     return result;
 }
 
+// The highest level of all VMs but `except` (NULL: of all).
+static enum level highest(const struct deployment *deployment, const struct vm_register *reg,
+                          const struct uuid *except, const char **name)
+{
+    enum level level = LEVEL_STANDARD;
+    for (size_t i = 0; i < reg->count; i++) {
+        const struct register_entry *entry = &reg->entries[i];
+        struct state_view view;
+        if (except && uuid_equal(&entry->uuid, except))
+            continue;
+        state_open(deployment, reg, &entry->uuid, false, &view);
+        if ((enum level)view.record.level > level) {
+            level = (enum level)view.record.level;
+            *name = entry->name;
+        }
+    }
+    return level;
+}
+
+int vm_at_rest_highest(const char *state_dir, enum level *level, char *name, struct error *err)
+{
+    struct deployment deployment;
+    struct vm_register reg = {.fd = -1};
+    const char *found = "";
+    int result = deployment_open(&deployment, state_dir, err);
+    if (result == 0)
+        result = vm_register_open(&reg, deployment.folder, deployment.key, err);
+    if (result == 0) {
+        *level = highest(&deployment, &reg, NULL, &found);
+        snprintf(name, VM_NAME_SIZE, "%s", found);
+        if (reg.damaged)
+            *level = LEVEL_OFFLINE; // nobody knows
+    }
+    vm_register_close(&reg);
+    deployment_close(&deployment);
+    return result;
+}
+
 // Below Offline the reversible cut ends; above, what cannot be undone is done. The level is in
 // force whatever becomes of that.
-static int act(const char *state_dir, const struct vm_at_rest_actuators *actuators, enum level from,
-               enum level to, struct error *err)
+static int act(const char *state_dir, const struct vm_at_rest_actuators *actuators,
+               enum level others, enum level from, enum level to, struct error *err)
 {
     static const struct {
         enum level level;
@@ -229,7 +267,10 @@ static int act(const char *state_dir, const struct vm_at_rest_actuators *actuato
         .clock = &clock_host,
     };
     int result = 0;
-    if (from >= LEVEL_OFFLINE && to < LEVEL_OFFLINE) {
+    if (from >= LEVEL_OFFLINE && to < LEVEL_OFFLINE && others >= LEVEL_OFFLINE) {
+        fprintf(stderr, "guillotine: the cut stays: another VM is at level %s\n",
+                level_name(others));
+    } else if (from >= LEVEL_OFFLINE && to < LEVEL_OFFLINE) {
         request.action = ACTUATOR_RESTORE;
         result = actuator_run_to_end(&request, err);
     }
@@ -272,8 +313,12 @@ static int carry_out(struct rest *rest, const char *state_dir,
         result = level_transition(&state, &event, &quorum);
         refusal = result.refusal;
     }
-    if (record_order(state_dir, &order->order, refusal, result.state.level, err) < 0)
-        return -1;
+    // A full disk keeps nobody from raising.
+    if (record_order(state_dir, &order->order, refusal, result.state.level, err) < 0) {
+        if (refusal || result.state.level <= state.level)
+            return -1;
+        fprintf(stderr, "guillotine: ALARM: the order is not in the log: %s\n", err->text);
+    }
     if (refusal)
         return error_set(err, EXIT_STATUS_FAILURE, 0, "refused: %s",
                          level_order_refusal_text(refusal));
@@ -300,7 +345,11 @@ static int carry_out(struct rest *rest, const char *state_dir,
     }
     *level = result.state.level;
     struct error kept = *err;
-    int acted = act(state_dir, actuators, state.level, result.state.level, err);
+    const char *ignored;
+    enum level others = highest(&rest->deployment, &rest->reg, &rest->view.record.uuid, &ignored);
+    // Actuators may take minutes. This VM's own state stays locked; others can be launched.
+    vm_register_close(&rest->reg);
+    int acted = act(state_dir, actuators, others, state.level, result.state.level, err);
     if (destroyed == 0)
         return acted;
     *err = kept;

@@ -28,4 +28,8 @@ int vm_at_rest_describe(const char *state_dir, const char *vm, char *text, size_
 int vm_at_rest_order(const char *state_dir, const struct vm_at_rest_actuators *actuators,
                      const struct signed_order *order, enum level *level, struct error *err);
 
+// The highest level of all VMs that are registered, running or not; Standard if there are none.
+// *name, of VM_NAME_SIZE bytes, is of one of them at that level.
+int vm_at_rest_highest(const char *state_dir, enum level *level, char *name, struct error *err);
+
 #endif

@@ -480,6 +480,39 @@ def check_spent_running():
     end(process, rest.name)
 
 
+@tap.test("a cut stays while another VM is isolated; no test ends it; enforce makes up for one")
+def check_cut():
+    rest = Rest("cut-one")
+
+    def actuator(*arguments):
+        return bench.command("actuator", *arguments, *rest.state)
+
+    def is_cut():
+        done = good(actuator("check", "--json"))
+        return json.loads(done.stdout.splitlines()[0])["state"] == "off"
+
+    spin = ["--image", bench.guests["attack_hang.elf"], "--port", "console", "--", "spin"]
+    other, _ = rest.world.start("cut-two", spin)
+    isolate("cut-two", "offline")
+    assert bench.finish(other).status == 81 and is_cut()
+    refused(actuator("test", "simulated", "--yes"), "at level offline")
+    assert is_cut()
+    done = good(rest.submit(rest.order("standard")))
+    assert b"the cut stays" in done.stderr and is_cut(), done
+    rest.name = "cut-two"
+    good(rest.submit(rest.order("standard")))
+    assert not is_cut()
+    # A supervisor that is killed cuts nothing; its VM is Offline all the same.
+    process, _ = rest.world.start("cut-two", spin)
+    process.kill()
+    bench.finish(process)
+    assert not is_cut() and rest.status()["level"] == "offline"
+    for name in os.listdir(bench.runtime):
+        os.unlink(os.path.join(bench.runtime, name))
+    good(actuator("enforce"))
+    assert is_cut()
+
+
 @tap.test("a level beyond offline outlives the loss of the state file")
 def check_beyond():
     rest = Rest("beyond")

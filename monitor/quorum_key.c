@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +53,33 @@ int quorum_key_make(struct quorum_key *key, const char *name, bool demo, struct 
     return 0;
 }
 
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number)
+{
+    interrupted = number;
+}
+
+// Reads a line; a signal that would end the process ends the reading first, so that the terminal
+// gets its echo back, and the process then.
+static ssize_t read_interruptibly(int fd, char *line, const struct termios *before)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
+    enum { COUNT = sizeof(numbers) / sizeof(numbers[0]) };
+    const struct sigaction action = {.sa_handler = on_signal};
+    struct sigaction old[COUNT];
+    interrupted = 0;
+    for (size_t i = 0; i < COUNT; i++)
+        sigaction(numbers[i], &action, &old[i]);
+    ssize_t length = read(fd, line, QUORUM_PASSPHRASE_MAX - 1);
+    tcsetattr(fd, TCSAFLUSH, before);
+    for (size_t i = 0; i < COUNT; i++)
+        sigaction(numbers[i], &old[i], NULL);
+    if (interrupted)
+        raise(interrupted);
+    return length;
+}
+
 // Reads one line without echo.
 static int read_terminal(const char *prompt, char *line, struct error *err)
 {
@@ -65,8 +93,7 @@ static int read_terminal(const char *prompt, char *line, struct error *err)
     silent.c_lflag |= ECHONL | ICANON;
     if (tcsetattr(fd, TCSAFLUSH, &silent) < 0 || dprintf(fd, "%s", prompt) < 0)
         return error_set(err, EXIT_STATUS_FAILURE, errno, "terminal");
-    ssize_t length = read(fd, line, QUORUM_PASSPHRASE_MAX - 1);
-    tcsetattr(fd, TCSAFLUSH, &before);
+    ssize_t length = read_interruptibly(fd, line, &before);
     if (length <= 0)
         return error_set(err, EXIT_STATUS_FAILURE, 0, "no passphrase was typed");
     line[length] = '\0';

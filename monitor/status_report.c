@@ -86,11 +86,11 @@ void status_report_json(const struct supervisor *s, const struct vmm_status *sta
     uint64_t uptime_ms = (clock_now_ns(&clock_host) - s->started_ns) / NS_PER_MS;
     add(&out,
         "{\"format\":\"" CONTROL_FORMAT "\",\"name\":\"%s\",\"pid\":%d,\"vmm_pid\":%d,"
-        "\"level\":\"%s\",\"demo_keys\":%s,\"vcpus\":%u,\"uptime_ms\":%" PRIu64
+        "\"level\":\"%s\",\"demo_keys\":%s,\"audit_full\":%s,\"vcpus\":%u,\"uptime_ms\":%" PRIu64
         ",\"exits\":%" PRIu64 ",\"ports\":[",
         s->vm.name, getpid(), s->process.pid, level_name(status->level),
-        s->orders.keys.set.demo ? "true" : "false", s->vm.vcpus ? s->vm.vcpus : 1, uptime_ms,
-        status->exits);
+        s->orders.keys.set.demo ? "true" : "false", s->audit.full ? "true" : "false",
+        s->vm.vcpus ? s->vm.vcpus : 1, uptime_ms, status->exits);
     for (unsigned i = 0; i < known_ports(s, status); i++)
         add_port(&out, s, &status->ports[i], i);
     add(&out, "]}");

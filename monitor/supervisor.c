@@ -612,6 +612,7 @@ static void close_audit(struct supervisor *s)
                 .type = AUDIT_VIOLATION,
                 .port = AUDIT_NO_PORT,
                 .argument = s->end.address,
+                .level = (uint8_t)s->containment.state.level,
                 .detail = s->end.violation,
             };
             audit_log_append(&s->audit, &violation, &err);
@@ -620,6 +621,7 @@ static void close_audit(struct supervisor *s)
             .type = AUDIT_END,
             .port = AUDIT_NO_PORT,
             .argument = s->end.exit_value,
+            .level = (uint8_t)s->containment.state.level,
             .detail = s->outcome,
         };
         if ((audit_log_append(&s->audit, &end, &err) < 0 ||

@@ -377,6 +377,8 @@ def check_rotation():
                         audit={"file": log, "budget_bytes": 262144})
     process = bench.start(["--name", "budget", vm, "--", "write-for-ever"], directories=PLACE)
     time.sleep(1.5)
+    shown = bench.command("ports", "--json", "--runtime-dir", PLACE[1], "budget")
+    assert json.loads(shown.stdout)["audit_full"] is True, shown
     process.send_signal(signal.SIGTERM)
     ended = bench.finish(process)
     assert ended.stderr.count("used up its budget") == 1, ended

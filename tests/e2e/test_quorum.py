@@ -9,9 +9,11 @@ import json
 import os
 import pty
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 
 from guest_test import Bench, Skip, Tap, one_line, wait_until
@@ -898,6 +900,27 @@ def check_store():
     done = bench.command("run", "--state-dir", world.state, *directories(), *SURVIVE)
     assert done.returncode in (65, 69), done
     restore()
+
+
+@tap.test("Ctrl-C at a passphrase prompt gives the terminal its echo back", needs_kvm=False)
+def check_prompt():
+    key = bench.path("prompt.key")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(bench.guillotine, ["guillotine", "quorum", "key", key, "--name", "prompt"])
+
+    def echoes():
+        return bool(termios.tcgetattr(terminal)[3] & termios.ECHO)
+
+    try:
+        assert b"assphrase" in os.read(terminal, 4096)
+        assert not echoes()
+        os.write(terminal, b"secret\x03")
+        _, status = os.waitpid(pid, 0)
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT, status
+        assert echoes() and not os.path.exists(key)
+    finally:
+        os.close(terminal)
 
 
 @tap.test("no machine has to see all keys", needs_kvm=False)

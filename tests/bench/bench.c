@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // guillotine-bench: measures this machine and prints one table or one JSON object.
 #include "bench.h"
+#include "audit_record.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -248,6 +249,25 @@ static int help(void)
         printf("  %-10s %s\n", benches[i].name, benches[i].summary);
     printf("\nExamples:\n  guillotine bench launch\n  guillotine bench port --json\n");
     return 0;
+}
+
+void bench_read_log(const char *path, void (*take)(void *context, const struct audit_record *),
+                    void *context)
+{
+    struct audit_record record;
+    uint64_t next = 0;
+    FILE *file = fopen(path, "re");
+    if (!file || fseek(file, AUDIT_FILE_HEADER_BYTES, SEEK_SET) < 0)
+        bench_die("%s: %s", path, strerror(errno));
+    while (fread(&record, sizeof(record), 1, file) == 1 && record.type != AUDIT_SEAL) {
+        char data[AUDIT_DATA_MAX];
+        if (record.sequence != next++ || !audit_size_is_valid(record.size) ||
+            (record.size > sizeof(record) &&
+             fread(data, record.size - sizeof(record), 1, file) != 1))
+            bench_die("%s: the log has a gap", path);
+        take(context, &record);
+    }
+    fclose(file);
 }
 
 // In the build folder everything lies side by side; installed, it is spread as usual.

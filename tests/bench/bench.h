@@ -65,6 +65,12 @@ char *bench_read_file(const char *path, size_t *length);
 // The number after "KEY": in a JSON text of our own.
 double bench_json_number(const char *json, const char *key);
 
+// Gives each record of an audit log of one file to `take`, up to its seal; dies at a gap. The log
+// may be larger than the memory.
+struct audit_record;
+void bench_read_log(const char *path, void (*take)(void *context, const struct audit_record *),
+                    void *context);
+
 void bench_launch(struct bench *bench);
 void bench_inference(struct bench *bench);
 void bench_port(struct bench *bench);

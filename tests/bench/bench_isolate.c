@@ -31,7 +31,9 @@
 
 #define ROUNDS      1000 // in each series
 #define FLOOR_KICKS 2    // in each round
-#define OPEN_US     2000 // in which the cell floods its port
+// No order of administrators is signed and carried out in less.
+#define OPENED_AGAIN_NS 2000000ull
+#define OPEN_US         2000 // in which the cell floods its port
 
 static int model_cpu;
 static int hypervisor_cpu;
@@ -162,6 +164,8 @@ struct series {
     struct samples reply; // ns; 0: the last reply was before the decision
     struct samples stop;  // us
     uint64_t decided_ns[ROUNDS];
+    uint64_t last_ns[ROUNDS]; // from there to the last completion before the gate opened again
+    size_t round;
 };
 
 #define COMMAND(...) command(bench, text, sizeof(text), (const char *const[]){__VA_ARGS__, NULL})
@@ -199,31 +203,25 @@ static pid_t start(const struct bench *bench, const struct place *place)
     return pid;
 }
 
-// The last completion after each decision, from a log that may have gigabytes.
+static void take_record(void *context, const struct audit_record *record)
+{
+    struct series *series = context;
+    if (record->type != AUDIT_COMPLETION || record->decision != AUDIT_DECISION_ALLOW)
+        return;
+    while (series->round + 1 < ROUNDS && record->now_ns >= series->decided_ns[series->round + 1])
+        series->round++;
+    // Those after the gate was opened again are of the next round.
+    uint64_t decided_ns = series->decided_ns[series->round];
+    if (record->now_ns > decided_ns && record->now_ns - decided_ns < OPENED_AGAIN_NS)
+        series->last_ns[series->round] = record->now_ns - decided_ns;
+}
+
+// The last completion after each decision.
 static void read_replies(const struct place *place, struct series *series)
 {
-    struct audit_record record;
-    uint64_t last[ROUNDS] = {0};
-    size_t round = 0;
-    FILE *file = fopen(place->log, "re");
-    if (!file || fseek(file, AUDIT_FILE_HEADER_BYTES, SEEK_SET) < 0)
-        bench_die("%s: %s", place->log, strerror(errno));
-    while (fread(&record, sizeof(record), 1, file) == 1 && record.type != AUDIT_SEAL) {
-        if (!audit_size_is_valid(record.size) ||
-            fseek(file, (long)(record.size - sizeof(record)), SEEK_CUR) < 0)
-            bench_die("%s: not a log", place->log);
-        if (record.type != AUDIT_COMPLETION || record.decision != AUDIT_DECISION_ALLOW)
-            continue;
-        while (round + 1 < ROUNDS && record.now_ns >= series->decided_ns[round + 1])
-            round++;
-        // Those after the gate was opened again are of the next round.
-        if (record.now_ns > series->decided_ns[round] &&
-            record.now_ns - series->decided_ns[round] < 1000000)
-            last[round] = record.now_ns - series->decided_ns[round];
-    }
-    fclose(file);
+    bench_read_log(place->log, take_record, series);
     for (size_t i = 0; i < ROUNDS; i++)
-        samples_add(&series->reply, (double)last[i]);
+        samples_add(&series->reply, (double)series->last_ns[i]);
 }
 
 // One series with the supervisor on `cpu`; -1: where it is.

@@ -84,8 +84,9 @@ static void count_seconds(struct run *run, uint64_t now_ns)
     run->in_second++;
 }
 
-static void take_record(struct run *run, const struct audit_record *record)
+static void take_record(void *context, const struct audit_record *record)
 {
+    struct run *run = context;
     if (record->source != AUDIT_SOURCE_VMM)
         return;
     if (record->type == AUDIT_REQUEST) {
@@ -103,27 +104,6 @@ static void take_record(struct run *run, const struct audit_record *record)
     }
     if (run->visit)
         run->visit(run, record);
-}
-
-// Reads the log piece by piece: it may be larger than the memory.
-static void read_log(struct run *run, const char *path)
-{
-    static struct audit_record records[8192];
-    char header[AUDIT_FILE_HEADER_BYTES];
-    uint64_t next = 0;
-    FILE *file = fopen(path, "re");
-    if (!file || fread(header, 1, sizeof(header), file) != sizeof(header))
-        bench_die("%s: %s", path, strerror(errno));
-    bool sealed = false;
-    for (size_t count; !sealed && (count = fread(records, sizeof(records[0]), 8192, file)) > 0;) {
-        for (size_t i = 0; i < count && !sealed; i++) {
-            sealed = records[i].type == AUDIT_SEAL; // the only record with data
-            if (records[i].sequence != next++ || (!sealed && records[i].size != sizeof(records[i])))
-                bench_die("the audit log has a gap");
-            take_record(run, &records[i]);
-        }
-    }
-    fclose(file);
 }
 
 static void write_vm_file(const struct bench *bench, const char *ports, const char *path)
@@ -169,7 +149,7 @@ static void execute(const struct bench *bench, struct run *run)
         kill(pid, SIGTERM);
     }
     bench_wait(pid, run->stop_ns ? SIGNAL_STATUS_BASE + SIGTERM : 0);
-    read_log(run, audit);
+    bench_read_log(audit, take_record, run);
     unlink(audit);
 
     char *json = bench_read_file(result, NULL);

@@ -119,6 +119,7 @@ static void take_ready(struct supervisor *s, const struct vmm_ready *ready)
     }
     placement_leave_model_cores(&s->process.config, 0);
     placement_leave_model_cores(&s->process.config, s->process.pid);
+    placement_leave_model_cores(&s->process.config, s->audit.pid);
     levels_take_ready(s);
     // Orders that came before it could take any.
     s->order_deadline_ns = clock_now_ns(&clock_host) + ORDER_NS;

@@ -330,6 +330,10 @@ def start_silent(name, log, guest, word):
 @tap.test("a recorder that hangs isolates the model, also one that says nothing")
 def check_recorder_hangs():
     process, recorder = start_silent("hangs", bench.path("hangs.audit"), "port_life.elf", "deaf")
+    # It keeps off the model's cores, as its supervisor does.
+    if len(os.sched_getaffinity(0)) > 1:
+        assert os.sched_getaffinity(recorder) == os.sched_getaffinity(process.pid)
+        assert os.sched_getaffinity(recorder) < os.sched_getaffinity(0)
     os.kill(recorder, signal.SIGSTOP)
     ended = bench.finish(process)
     assert ended.status == 81, ended

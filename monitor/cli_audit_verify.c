@@ -303,9 +303,25 @@ static void print_proof(const struct verify_options *options, const struct verif
     printf("}\n");
 }
 
-int cli_audit_prove(int argc, char **argv)
+static int prove(const struct verify_options *options, struct verification *v, struct error *err)
 {
     static struct audit_scan scan; // large
+    if (verify(options, v, &scan, err) < 0)
+        return -1;
+    if (!v->has_checkpoint)
+        return error_set(err, EXIT_STATUS_BAD_FILE, 0, "a proof needs a checkpoint");
+    if (options->record != UINT64_MAX && options->record >= v->checkpoint.size)
+        return error_set(err, EXIT_STATUS_FAILURE, 0, "record %" PRIu64 " is not covered",
+                         options->record);
+    if (options->from != UINT64_MAX && options->from > v->checkpoint.size)
+        return error_set(err, EXIT_STATUS_FAILURE, 0, "the checkpoint has %" PRIu64 " records",
+                         v->checkpoint.size);
+    print_proof(options, v);
+    return 0;
+}
+
+int cli_audit_prove(int argc, char **argv)
+{
     struct verify_options options;
     struct verification v = {.room = 4096};
     struct error err;
@@ -313,24 +329,9 @@ int cli_audit_prove(int argc, char **argv)
         return cli_usage("audit", "%s", err.text);
     if ((options.record == UINT64_MAX) == (options.from == UINT64_MAX))
         return cli_usage("audit", "prove either --record N or --from SIZE");
-    cleanup_free struct merkle_hash *leaves = malloc(v.room * sizeof(*leaves));
-    v.leaves = leaves;
-    if (!leaves)
-        return EXIT_STATUS_RESOURCES;
-    int result = verify(&options, &v, &scan, &err);
-    leaves = v.leaves; // it may have moved
-    if (result < 0)
-        return cli_fail(&err);
-    if (!v.has_checkpoint)
-        result = error_set(&err, EXIT_STATUS_BAD_FILE, 0, "a proof needs a checkpoint");
-    else if (options.record != UINT64_MAX && options.record >= v.checkpoint.size)
-        result = error_set(&err, EXIT_STATUS_FAILURE, 0, "record %" PRIu64 " is not covered",
-                           options.record);
-    else if (options.from != UINT64_MAX && options.from > v.checkpoint.size)
-        result = error_set(&err, EXIT_STATUS_FAILURE, 0, "the checkpoint has %" PRIu64 " records",
-                           v.checkpoint.size);
-    if (result < 0)
-        return cli_fail(&err);
-    print_proof(&options, &v);
-    return EXIT_STATUS_OK;
+    v.leaves = malloc(v.room * sizeof(*v.leaves));
+    int result = v.leaves ? prove(&options, &v, &err)
+                          : error_set(&err, EXIT_STATUS_RESOURCES, ENOMEM, "proof");
+    free(v.leaves);
+    return result < 0 ? cli_fail(&err) : EXIT_STATUS_OK;
 }

@@ -35,6 +35,14 @@ static int write_new(int folder, const char *name, const char *text, mode_t mode
     return 0;
 }
 
+// note_secret_format and note_key_format leave room for it.
+static void end_line(char text[NOTE_VKEY_SIZE + 1])
+{
+    size_t length = strlen(text);
+    text[length] = '\n';
+    text[length + 1] = '\0';
+}
+
 static int make_key(int folder, struct error *err)
 {
     uint8_t seed[NOTE_SEED_BYTES];
@@ -44,7 +52,7 @@ static int make_key(int folder, struct error *err)
         return error_set(err, EXIT_STATUS_INTERNAL, errno, "getrandom");
     note_secret_make(&secret, seed);
     note_secret_format(&secret, text);
-    strcat(text, "\n");
+    end_line(text);
     int result = write_new(folder, "log.key", text, 0600, err);
     sodium_memzero(seed, sizeof(seed));
     sodium_memzero(&secret, sizeof(secret));
@@ -94,7 +102,7 @@ static int write_public(int folder, int key, struct error *err)
     if (log_key_read(key, &secret, err) < 0)
         return -1;
     note_key_format(&secret.key, text);
-    strcat(text, "\n");
+    end_line(text);
     sodium_memzero(&secret, sizeof(secret));
     return write_new(folder, "log.pub", text, 0644, err);
 }

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <sodium.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -14,6 +13,7 @@
 
 #include "cleanup.h"
 #include "cli.h"
+#include "cli_options.h"
 #include "clock.h"
 #include "escape.h"
 #include "forensic_image.h"
@@ -29,6 +29,7 @@ struct options {
     const char *out;
     const char *file;
     bool json;
+    bool help;
 };
 
 static int help(void)
@@ -166,41 +167,19 @@ static int list(const struct options *options, struct error *err)
 
 static int parse(int argc, char **argv, struct options *options)
 {
-    static const struct option table[] = {
-        {"key", 1, NULL, 'k'},    {"passphrase-file", 1, NULL, 'p'},
-        {"vm-key", 1, NULL, 'v'}, {"out", 1, NULL, 'o'},
-        {"json", 0, NULL, 'j'},   {"state-dir", 1, NULL, 's'},
-        {"help", 0, NULL, 'h'},   {0},
+    const struct cli_option table[] = {
+        {"key", &options->key, NULL},
+        {"passphrase-file", &options->passphrase_file, NULL},
+        {"vm-key", &options->vm_key, NULL},
+        {"out", &options->out, NULL},
+        {"state-dir", &options->state_dir, NULL},
+        {"json", NULL, &options->json},
     };
-    int option;
-    optind = 2;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":", table, NULL)) >= 0) {
-        switch (option) {
-        case 'k':
-            options->key = optarg;
-            break;
-        case 'p':
-            options->passphrase_file = optarg;
-            break;
-        case 'v':
-            options->vm_key = optarg;
-            break;
-        case 'o':
-            options->out = optarg;
-            break;
-        case 'j':
-            options->json = true;
-            break;
-        case 's':
-            options->state_dir = optarg;
-            break;
-        case 'h':
-            return 1;
-        default:
-            return cli_usage("forensics", "bad option %s", argv[optind - 1]);
-        }
-    }
+    // argv[1] is the verb.
+    int usage = cli_options_take("forensics", argc - 1, argv + 1, table, 6, &options->help);
+    if (usage)
+        return usage;
+    optind++;
     if (optind < argc)
         options->file = argv[optind++];
     return optind < argc ? cli_usage("forensics", "unexpected argument %s", argv[optind]) : 0;
@@ -216,7 +195,9 @@ int cli_forensics(int argc, char **argv)
         return help();
     int status = parse(argc, argv, &options);
     if (status)
-        return status == 1 ? help() : status;
+        return status;
+    if (options.help)
+        return help();
     if (!strcmp(argv[1], "list") && !options.file)
         return list(&options, &err) < 0 ? cli_fail(&err) : EXIT_STATUS_OK;
     if (strcmp(argv[1], "open"))

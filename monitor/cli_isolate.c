@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // guillotine isolate: raises the isolation level of a VM.
-#include <getopt.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -9,6 +8,7 @@
 
 #include "cleanup.h"
 #include "cli.h"
+#include "cli_options.h"
 #include "control_server.h"
 #include "level_control.h"
 #include "paths.h"
@@ -50,34 +50,23 @@ static void wait_for_end(int fd)
 
 int cli_isolate(int argc, char **argv)
 {
-    static const struct option table[] = {
-        {"json", 0, NULL, 'j'},
-        {"reason", 1, NULL, 'w'},
-        {"runtime-dir", 1, NULL, 'r'},
-        {"help", 0, NULL, 'h'},
-        {0},
-    };
     struct error err = {0};
     char runtime_dir[PATH_MAX];
     char answer[1024];
     const char *given_dir = NULL;
     const char *reason = NULL;
     bool json = false;
-    int option;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":", table, NULL)) >= 0) {
-        if (option == 'h')
-            return help();
-        if (option == 'j')
-            json = true;
-        else if (option == 'r')
-            given_dir = optarg;
-        else if (option == 'w')
-            reason = optarg;
-        else
-            return cli_usage("isolate", option == ':' ? "%s needs a value" : "unknown option %s",
-                             argv[optind - 1]);
-    }
+    bool wants_help = false;
+    const struct cli_option options[] = {
+        {"json", NULL, &json},
+        {"reason", &reason, NULL},
+        {"runtime-dir", &given_dir, NULL},
+    };
+    int usage = cli_options_take("isolate", argc, argv, options, 3, &wants_help);
+    if (usage)
+        return usage;
+    if (wants_help)
+        return help();
     if (optind + 2 != argc || !vm_name_is_valid(argv[optind]))
         return cli_usage("isolate", "give the name of one VM and a level");
     const struct control_question question = {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // guillotine message: exchanges messages with a model through a message port.
 #include <errno.h>
-#include <getopt.h>
 #include <json-c/json.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 
 #include "cleanup.h"
 #include "cli.h"
+#include "cli_options.h"
 #include "control_server.h"
 #include "escape.h"
 #include "paths.h"
@@ -44,30 +44,13 @@ static int help(void)
 
 static int parse(int argc, char **argv, struct message_options *options)
 {
-    static const struct option table[] = {
-        {"text", 1, NULL, 't'},
-        {"runtime-dir", 1, NULL, 'r'},
-        {"help", 0, NULL, 'h'},
-        {0},
+    const struct cli_option table[] = {
+        {"text", &options->text, NULL},
+        {"runtime-dir", &options->runtime_dir, NULL},
     };
-    int option;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":", table, NULL)) >= 0) {
-        switch (option) {
-        case 't':
-            options->text = optarg;
-            break;
-        case 'r':
-            options->runtime_dir = optarg;
-            break;
-        case 'h':
-            options->help = true;
-            break;
-        default:
-            return cli_usage("message", option == ':' ? "%s needs a value" : "unknown option %s",
-                             argv[optind - 1]);
-        }
-    }
+    int usage = cli_options_take("message", argc, argv, table, 2, &options->help);
+    if (usage)
+        return usage;
     if (options->help)
         return 0;
     if (optind + 3 != argc || !vm_name_is_valid(argv[optind + 1]) ||

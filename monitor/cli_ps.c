@@ -2,7 +2,6 @@
 // guillotine ps and guillotine kill: VMs that other processes supervise.
 #include <dirent.h>
 #include <errno.h>
-#include <getopt.h>
 #include <json-c/json.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -13,6 +12,7 @@
 
 #include "cleanup.h"
 #include "cli.h"
+#include "cli_options.h"
 #include "control_server.h"
 #include "escape.h"
 #include "paths.h"
@@ -29,30 +29,13 @@ struct ps_options {
 
 static int parse(int argc, char **argv, struct ps_options *options)
 {
-    static const struct option table[] = {
-        {"json", 0, NULL, 'j'},
-        {"runtime-dir", 1, NULL, 'r'},
-        {"help", 0, NULL, 'h'},
-        {0},
+    const struct cli_option table[] = {
+        {"runtime-dir", &options->runtime_dir, NULL},
+        {"json", NULL, &options->json},
     };
-    int option;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":", table, NULL)) >= 0) {
-        switch (option) {
-        case 'j':
-            options->json = true;
-            break;
-        case 'r':
-            options->runtime_dir = optarg;
-            break;
-        case 'h':
-            options->help = true;
-            break;
-        default:
-            return cli_usage(argv[0], "bad option %s", argv[optind - 1]);
-        }
-    }
-    return 0;
+    // Only `ps` has something to print.
+    size_t count = strcmp(argv[0], "ps") ? 1 : 2;
+    return cli_options_take(argv[0], argc, argv, table, count, &options->help);
 }
 
 static int ask_status(const char *runtime_dir, const char *name, char *answer, size_t size)

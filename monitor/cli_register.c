@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // guillotine register: the VMs that this installation knows.
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "cli.h"
+#include "cli_options.h"
 #include "clock.h"
 #include "paths.h"
 #include "vm_state.h"
@@ -92,32 +92,17 @@ static int list(const char *state_dir, bool json)
 
 int cli_register(int argc, char **argv)
 {
-    static const struct option table[] = {
-        {"json", 0, NULL, 'j'},
-        {"state-dir", 1, NULL, 's'},
-        {"help", 0, NULL, 'h'},
-        {0},
-    };
     const char *given = NULL;
     bool json = false;
-    int option;
+    bool wants_help = false;
+    const struct cli_option options[] = {{"json", NULL, &json}, {"state-dir", &given, NULL}};
     char state_dir[PATH_MAX];
     struct error err;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":", table, NULL)) >= 0) {
-        switch (option) {
-        case 'j':
-            json = true;
-            break;
-        case 's':
-            given = optarg;
-            break;
-        case 'h':
-            return help();
-        default:
-            return cli_usage("register", "bad option %s", argv[optind - 1]);
-        }
-    }
+    int usage = cli_options_take("register", argc, argv, options, 2, &wants_help);
+    if (usage)
+        return usage;
+    if (wants_help)
+        return help();
     if (optind + 1 != argc || strcmp(argv[optind], "list"))
         return cli_usage("register", "say what to do: list");
     if (paths_state_dir(given, state_dir, &err) < 0)

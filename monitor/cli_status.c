@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // guillotine status: what is durable about a VM, whether it runs or not.
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "cli.h"
+#include "cli_options.h"
 #include "clock.h"
 #include "escape.h"
 #include "paths.h"
@@ -133,32 +133,17 @@ static int show(const char *state_dir, const char *vm, bool json)
 
 int cli_status(int argc, char **argv)
 {
-    static const struct option table[] = {
-        {"json", 0, NULL, 'j'},
-        {"state-dir", 1, NULL, 's'},
-        {"help", 0, NULL, 'h'},
-        {0},
-    };
     const char *given = NULL;
     bool json = false;
-    int option;
+    bool wants_help = false;
+    const struct cli_option options[] = {{"json", NULL, &json}, {"state-dir", &given, NULL}};
     char state_dir[PATH_MAX];
     struct error err;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":", table, NULL)) >= 0) {
-        switch (option) {
-        case 'j':
-            json = true;
-            break;
-        case 's':
-            given = optarg;
-            break;
-        case 'h':
-            return help();
-        default:
-            return cli_usage("status", "bad option %s", argv[optind - 1]);
-        }
-    }
+    int usage = cli_options_take("status", argc, argv, options, 2, &wants_help);
+    if (usage)
+        return usage;
+    if (wants_help)
+        return help();
     if (optind + 1 != argc)
         return cli_usage("status", "give the name or UUID of one VM");
     if (paths_state_dir(given, state_dir, &err) < 0)

@@ -2,7 +2,6 @@
 // guillotine weights: encrypts weights for one VM, and says what is in such a file.
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <sodium.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 
 #include "cleanup.h"
 #include "cli.h"
+#include "cli_options.h"
 #include "escape.h"
 #include "paths.h"
 #include "sealed_weights.h"
@@ -22,6 +22,7 @@ struct options {
     const char *files[2];
     unsigned file_count;
     bool json;
+    bool help;
 };
 
 static int help(void)
@@ -115,33 +116,17 @@ static int inspect(const struct options *options, struct error *err)
 
 static int parse(int argc, char **argv, struct options *options)
 {
-    static const struct option table[] = {
-        {"uuid", 1, NULL, 'u'},      {"vm-key", 1, NULL, 'v'}, {"json", 0, NULL, 'j'},
-        {"state-dir", 1, NULL, 's'}, {"help", 0, NULL, 'h'},   {0},
+    const struct cli_option table[] = {
+        {"uuid", &options->vm, NULL},
+        {"vm-key", &options->vm_key, NULL},
+        {"state-dir", &options->state_dir, NULL},
+        {"json", NULL, &options->json},
     };
-    int option;
-    optind = 2;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":", table, NULL)) >= 0) {
-        switch (option) {
-        case 'u':
-            options->vm = optarg;
-            break;
-        case 'v':
-            options->vm_key = optarg;
-            break;
-        case 'j':
-            options->json = true;
-            break;
-        case 's':
-            options->state_dir = optarg;
-            break;
-        case 'h':
-            return 1;
-        default:
-            return cli_usage("weights", "bad option %s", argv[optind - 1]);
-        }
-    }
+    // argv[1] is the verb.
+    int usage = cli_options_take("weights", argc - 1, argv + 1, table, 4, &options->help);
+    if (usage)
+        return usage;
+    optind++;
     while (optind < argc && options->file_count < 2)
         options->files[options->file_count++] = argv[optind++];
     return optind < argc ? cli_usage("weights", "unexpected argument %s", argv[optind]) : 0;
@@ -157,7 +142,9 @@ int cli_weights(int argc, char **argv)
         return help();
     int status = parse(argc, argv, &options);
     if (status)
-        return status == 1 ? help() : status;
+        return status;
+    if (options.help)
+        return help();
     if (sodium_init() < 0) {
         error_set(&err, EXIT_STATUS_INTERNAL, 0, "libsodium");
         return cli_fail(&err);

@@ -53,17 +53,11 @@ void audit_log_init(struct audit_log *log, const struct clock *clock)
 
 int audit_log_start_recorder(struct audit_log *log, struct error *err)
 {
-    int pair[2];
     char path[PATH_MAX];
-    if (paths_sibling("guillotine-recorder", path, err) < 0)
+    cleanup_fd int remote = -1;
+    if (paths_sibling("guillotine-recorder", path, err) < 0 ||
+        spawn_channel(&log->channel, &remote, err) < 0)
         return -1;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "socketpair");
-    log->channel = pair[0];
-    cleanup_fd int remote = fcntl(pair[1], F_DUPFD_CLOEXEC, 16);
-    close(pair[1]);
-    if (remote < 0 || fcntl(pair[0], F_SETFL, O_NONBLOCK) < 0)
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "channel");
     const struct spawn_request request = {
         .path = path,
         .name = "guillotine-recorder",

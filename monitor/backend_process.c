@@ -45,18 +45,11 @@ static int open_audit(struct backend_process *backend, const struct vmm_process 
 
 static int spawn(struct backend_process *backend, struct error *err)
 {
-    int pair[2];
     char path[PATH_MAX];
-    if (paths_sibling("guillotine-backend", path, err) < 0)
+    cleanup_fd int remote = -1;
+    if (paths_sibling("guillotine-backend", path, err) < 0 ||
+        spawn_channel(&backend->channel, &remote, err) < 0)
         return -1;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "socketpair");
-    backend->channel = pair[0];
-    cleanup_fd int remote = fcntl(pair[1], F_DUPFD_CLOEXEC, 16);
-    close(pair[1]);
-    // A process that does not read must never hold its supervisor up.
-    if (remote < 0 || fcntl(pair[0], F_SETFL, O_NONBLOCK) < 0)
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "channel");
     const struct spawn_request request = {
         .path = path,
         .name = "guillotine-backend",

@@ -13,6 +13,7 @@
 
 #include "cleanup.h"
 #include "memory_scrub.h"
+#include "whole_file.h"
 
 static const char format[] = SEALED_FORMAT "\n";
 
@@ -72,21 +73,6 @@ static int read_exactly(int fd, void *data, size_t length, uint64_t offset, stru
     return 0;
 }
 
-static int write_all(int fd, const void *data, size_t length, struct error *err)
-{
-    const uint8_t *at = data;
-    while (length) {
-        ssize_t n = write(fd, at, length);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return error_set(err, EXIT_STATUS_RESOURCES, n < 0 ? errno : 0, "write");
-        at += n;
-        length -= (size_t)n;
-    }
-    return 0;
-}
-
 static int hash_file(int fd, uint64_t bytes, struct sealer *sealer,
                      uint8_t digest[crypto_hash_sha256_BYTES], struct error *err)
 {
@@ -140,7 +126,7 @@ static int write_chunks(int in, int out, const struct sealed_header *header, str
         crypto_aead_xchacha20poly1305_ietf_encrypt(
             sealer->cipher, &length, sealer->plain, plain, (const uint8_t *)&sealer->bound,
             sizeof(sealer->bound), NULL, sealer->nonce, sealer->key);
-        if (write_all(out, sealer->cipher, length, err) < 0)
+        if (whole_file_append(out, sealer->cipher, length, err) < 0)
             return -1;
     }
     crypto_hash_sha256_final(&state, digest);
@@ -160,7 +146,7 @@ static int seal_file(int in, int out, struct sealed_header *header, const struct
                           key->bytes);
     bind_header(sealer, header);
     memcpy(page, header, sizeof(*header));
-    if (write_all(out, page, sizeof(page), err) < 0 ||
+    if (whole_file_append(out, page, sizeof(page), err) < 0 ||
         write_chunks(in, out, header, sealer, err) < 0)
         return -1;
     return fsync(out) < 0 ? error_set(err, EXIT_STATUS_RESOURCES, errno, "sync") : 0;

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -89,4 +90,18 @@ pid_t spawn_program(const struct spawn_request *request, int *pidfd, struct erro
         sched_setaffinity(pid, sizeof(others), &others); // fails with one CPU: then it stays
     }
     return pid;
+}
+
+int spawn_channel(int *own, int *remote, struct error *err)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "socketpair");
+    *own = pair[0];
+    // Above all numbers that the program gets its descriptors by.
+    *remote = fcntl(pair[1], F_DUPFD_CLOEXEC, 16);
+    close(pair[1]);
+    if (*remote < 0 || fcntl(*own, F_SETFL, O_NONBLOCK) < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "channel");
+    return 0;
 }

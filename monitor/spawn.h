@@ -27,4 +27,8 @@ struct spawn_request {
 // program that cannot be executed ends with status 127: the caller sees it die.
 pid_t spawn_program(const struct spawn_request *request, int *pidfd, struct error *err);
 
+// A channel to a program that is to be started. *own does not block: a program that does not read
+// must never hold its supervisor up. *remote is to be handed over. Both are the caller's.
+int spawn_channel(int *own, int *remote, struct error *err);
+
 #endif

@@ -91,18 +91,12 @@ static void forget(struct vmm_process *process)
 
 int vmm_process_start(struct vmm_process *process, int kvm_fd, struct error *err)
 {
-    int pair[2];
     forget(process);
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "socketpair");
-    process->channel = pair[0];
-    // A VMM that does not read must never hold its supervisor up.
-    if (fcntl(pair[0], F_SETFL, O_NONBLOCK) < 0)
-        return error_set(err, EXIT_STATUS_INTERNAL, errno, "channel");
-    cleanup_fd int remote = fcntl(pair[1], F_DUPFD_CLOEXEC, 16);
+    cleanup_fd int remote = -1;
+    if (spawn_channel(&process->channel, &remote, err) < 0)
+        return -1;
     cleanup_fd int kvm = fcntl(kvm_fd, F_DUPFD_CLOEXEC, 16);
-    close(pair[1]);
-    if (remote < 0 || kvm < 0)
+    if (kvm < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "duplicate descriptors");
     return spawn(process, kvm, remote, err);
 }

@@ -64,19 +64,19 @@ static int sync_folder(const char *path, struct error *err)
     return 0;
 }
 
-static int fill(int fd, const void *data, size_t length)
+int whole_file_append(int fd, const void *data, size_t length, struct error *err)
 {
     const char *at = data;
     while (length) {
         ssize_t n = write(fd, at, length);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
-            return -1;
+        if (n <= 0)
+            return error_set(err, EXIT_STATUS_RESOURCES, n < 0 ? errno : EIO, "write");
         at += n;
         length -= (size_t)n;
     }
-    return fsync(fd);
+    return 0;
 }
 
 int whole_file_write(const char *path, const void *data, size_t length, mode_t mode, bool fresh,
@@ -88,7 +88,9 @@ int whole_file_write(const char *path, const void *data, size_t length, mode_t m
     cleanup_fd int fd = mkostemp(other, O_CLOEXEC);
     if (fd < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "write beside %s", path);
-    int result = fchmod(fd, mode) < 0 ? -1 : fill(fd, data, length);
+    int result = fchmod(fd, mode) < 0 ? -1 : whole_file_append(fd, data, length, NULL);
+    if (result == 0)
+        result = fsync(fd);
     // A link fails where a rename would replace.
     if (result == 0)
         result = fresh ? link(other, path) : rename(other, path);

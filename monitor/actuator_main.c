@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "actuator_filter.h"
 #include "actuator_fire.h"
 #include "actuator_process.h"
 #include "escape.h"
@@ -161,6 +162,9 @@ int main(int argc, char **argv)
         actuator_config_free(&config);
         return complain("no actuator of that name is configured", EXIT_STATUS_USAGE);
     }
+    // A cut matters more than the filter: a kernel without it is no reason to leave power on.
+    if (actuator_filter_enter_for(&config, options.action, options.only, &err))
+        complain(err.text, 0);
     if (curl_global_init(CURL_GLOBAL_DEFAULT))
         return complain("libcurl cannot be used", EXIT_STATUS_INTERNAL);
     const struct actuator_fire fire = {

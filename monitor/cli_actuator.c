@@ -178,6 +178,50 @@ static int act(struct actuator_world *world, enum actuator_action action, const 
     return actuator_run_to_end(&request, &err) ? cli_fail(&err) : EXIT_STATUS_OK;
 }
 
+// What a test restores must not be the cut that a level has made.
+static int refuse_if_isolated(const struct actuator_world *world)
+{
+    char name[VM_NAME_SIZE];
+    struct error err = {0};
+    enum level level;
+    if (vm_at_rest_highest(world->state_dir, &level, name, &err) < 0)
+        return cli_fail(&err);
+    if (level < LEVEL_OFFLINE)
+        return EXIT_STATUS_OK;
+    error_set(&err, EXIT_STATUS_ISOLATED, 0, "%s is at level %s: a test would end its cut",
+              *name ? name : "a VM", level_name(level));
+    return cli_fail(&err);
+}
+
+static void take_state(void *context, const struct actuator_event *event)
+{
+    enum actuator_state *state = context;
+    if (event->kind == ACTUATOR_EVENT_STATE)
+        *state = event->state;
+}
+
+// The cut may be of another state directory, or of a person.
+static int refuse_if_cut(const struct actuator_world *world, const char *name)
+{
+    enum actuator_state state = ACTUATOR_STATE_UNKNOWN;
+    struct error err = {0};
+    const struct actuator_request request = {
+        .config = world->config_path,
+        .state_dir = world->state_dir,
+        .only = name,
+        .action = ACTUATOR_CHECK,
+        .clock = &clock_host,
+        .on_event = take_state,
+        .context = &state,
+    };
+    if (actuator_run_to_end(&request, &err) < 0)
+        return cli_fail(&err);
+    if (state == ACTUATOR_STATE_ON)
+        return EXIT_STATUS_OK;
+    error_set(&err, EXIT_STATUS_ISOLATED, 0, "%s is cut already: a test would end that", name);
+    return cli_fail(&err);
+}
+
 static int test(struct actuator_world *world, const struct actuator *actuator)
 {
     if (actuator->class != ACTUATOR_REVERSIBLE)
@@ -185,24 +229,27 @@ static int test(struct actuator_world *world, const struct actuator *actuator)
                          actuator_class_name(actuator->class));
     if (!world->options.yes)
         return cli_usage("actuator", "this cuts %s off for a moment: say --yes", actuator->name);
-    // What the test restores would be the cut that a level has made.
-    char name[VM_NAME_SIZE];
-    struct error err = {0};
-    enum level level;
-    if (vm_at_rest_highest(world->state_dir, &level, name, &err) < 0)
-        return cli_fail(&err);
-    if (level >= LEVEL_OFFLINE) {
-        error_set(&err, EXIT_STATUS_ISOLATED, 0, "%s is at level %s: a test would end its cut",
-                  *name ? name : "a VM", level_name(level));
-        return cli_fail(&err);
-    }
+    int refused = refuse_if_isolated(world);
+    if (!refused)
+        refused = refuse_if_cut(world, actuator->name);
+    if (refused)
+        return refused;
     // Ctrl-C must not leave it cut.
     static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
     for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
         signal(ignored[i], SIG_IGN);
     int status = act(world, ACTUATOR_CUT, actuator->name);
+    // A VM that was isolated meanwhile needs the cut.
+    refused = refuse_if_isolated(world);
+    if (refused)
+        return refused;
     // Whatever became of the cut: nothing is left cut by a test.
     int restored = act(world, ACTUATOR_RESTORE, actuator->name);
+    refused = refuse_if_isolated(world);
+    if (refused) {
+        act(world, ACTUATOR_CUT, NULL);
+        return refused;
+    }
     return status ? status : restored;
 }
 

@@ -556,8 +556,11 @@ static int start(struct supervisor *s, const char *runtime_dir, struct error *er
         return -1;
     if (s->accept_level_reset && (open_audit(s, err) < 0 || launch_record_reset(s, err) < 0))
         return -1;
-    if (launch_admit(s, err) < 0)
+    if (launch_admit(s, err) < 0) {
+        if (err->status == EXIT_STATUS_ISOLATED && s->state.unclean)
+            effects_make_up(s);
         return -1;
+    }
     levels_init(s, s->state.level);
     forensics_reserve(s);
     s->process.state_dir = s->state_dir;

@@ -79,6 +79,21 @@ bool effects_begin(struct supervisor *s, enum level_effect effect)
     return true;
 }
 
+void effects_make_up(const struct supervisor *s)
+{
+    struct error err = {0};
+    const struct actuator_request request = {
+        .config = s->actuators,
+        .state_dir = s->state_dir,
+        .action = ACTUATOR_CUT,
+        .allow_host_cut = s->allow_host_cut,
+        .clock = &clock_host,
+    };
+    if (actuator_run_to_end(&request, &err) < 0)
+        fprintf(stderr, "guillotine: ALARM: %s: its last run did not end cleanly, and %s\n",
+                s->vm.name, err.text);
+}
+
 // Waits for one run. Its deadline bounds this.
 static bool await(struct actuator_run *run)
 {

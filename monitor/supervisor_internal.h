@@ -98,6 +98,8 @@ void launch_end(struct supervisor *s);
 
 // Effects outside the VM (supervisor_effects.c). Begins one; false: it cannot even be begun.
 bool effects_begin(struct supervisor *s, enum level_effect effect);
+// The reversible cut that a supervisor which was killed may not have made. Waits for it.
+void effects_make_up(const struct supervisor *s);
 // Waits for what was begun, and says what failed.
 void effects_finish(struct supervisor *s);
 

@@ -209,16 +209,14 @@ static int destroy_keys(const struct rest *rest, const char *state_dir, struct e
     return result;
 }
 
-// The highest level of all VMs but `except` (NULL: of all).
+// The highest level of all VMs.
 static enum level highest(const struct deployment *deployment, const struct vm_register *reg,
-                          const struct uuid *except, const char **name)
+                          const char **name)
 {
     enum level level = LEVEL_STANDARD;
     for (size_t i = 0; i < reg->count; i++) {
         const struct register_entry *entry = &reg->entries[i];
         struct state_view view;
-        if (except && uuid_equal(&entry->uuid, except))
-            continue;
         state_open(deployment, reg, &entry->uuid, false, &view);
         if ((enum level)view.record.level > level) {
             level = (enum level)view.record.level;
@@ -237,7 +235,7 @@ int vm_at_rest_highest(const char *state_dir, enum level *level, char *name, str
     if (result == 0)
         result = vm_register_open(&reg, deployment.folder, deployment.key, err);
     if (result == 0) {
-        *level = highest(&deployment, &reg, NULL, &found);
+        *level = highest(&deployment, &reg, &found);
         snprintf(name, VM_NAME_SIZE, "%s", found);
         if (reg.damaged)
             *level = LEVEL_OFFLINE; // nobody knows
@@ -247,10 +245,40 @@ int vm_at_rest_highest(const char *state_dir, enum level *level, char *name, str
     return result;
 }
 
+// True if no VM is at Offline or above. Where nobody knows, the cut stays.
+static bool may_restore(const char *state_dir)
+{
+    char name[VM_NAME_SIZE];
+    struct error err;
+    enum level level;
+    if (vm_at_rest_highest(state_dir, &level, name, &err) < 0) {
+        fprintf(stderr, "guillotine: the cut stays: %s\n", err.text);
+        return false;
+    }
+    if (level >= LEVEL_OFFLINE)
+        fprintf(stderr, "guillotine: the cut stays: another VM%s%s is at level %s\n",
+                *name ? ", " : "", name, level_name(level));
+    return level < LEVEL_OFFLINE;
+}
+
+// The register is not locked meanwhile. A VM that is isolated has its level on disk before it cuts:
+// either its own cut comes after this, or it is seen here once the restore is over.
+static int restore(struct actuator_request *request, struct error *err)
+{
+    if (!may_restore(request->state_dir))
+        return 0;
+    request->action = ACTUATOR_RESTORE;
+    int result = actuator_run_to_end(request, err);
+    if (may_restore(request->state_dir))
+        return result;
+    request->action = ACTUATOR_CUT;
+    return actuator_run_to_end(request, err);
+}
+
 // Below Offline the reversible cut ends; above, what cannot be undone is done. The level is in
 // force whatever becomes of that.
-static int act(const char *state_dir, const struct vm_at_rest_actuators *actuators,
-               enum level others, enum level from, enum level to, struct error *err)
+static int act(const char *state_dir, const struct vm_at_rest_actuators *actuators, enum level from,
+               enum level to, struct error *err)
 {
     static const struct {
         enum level level;
@@ -267,13 +295,8 @@ static int act(const char *state_dir, const struct vm_at_rest_actuators *actuato
         .clock = &clock_host,
     };
     int result = 0;
-    if (from >= LEVEL_OFFLINE && to < LEVEL_OFFLINE && others >= LEVEL_OFFLINE) {
-        fprintf(stderr, "guillotine: the cut stays: another VM is at level %s\n",
-                level_name(others));
-    } else if (from >= LEVEL_OFFLINE && to < LEVEL_OFFLINE) {
-        request.action = ACTUATOR_RESTORE;
-        result = actuator_run_to_end(&request, err);
-    }
+    if (from >= LEVEL_OFFLINE && to < LEVEL_OFFLINE)
+        result = restore(&request, err);
     for (size_t i = 0; i < sizeof(upwards) / sizeof(upwards[0]); i++) {
         request.action = upwards[i].action;
         if (from < upwards[i].level && to >= upwards[i].level &&
@@ -339,17 +362,24 @@ static int carry_out(struct rest *rest, const char *state_dir,
         *err = unnoted;
         return -1;
     }
-    for (unsigned slot = 0; slot < 2; slot++) {
-        if (state_write(&rest->deployment, &rest->view, err) < 0)
-            return -1;
+    // Nor does the cut.
+    int written = 0;
+    for (unsigned slot = 0; slot < 2 && written == 0; slot++)
+        written = state_write(&rest->deployment, &rest->view, &unnoted);
+    if (written < 0 && record->level <= state.level) {
+        *err = unnoted;
+        return -1;
     }
     *level = result.state.level;
     struct error kept = *err;
-    const char *ignored;
-    enum level others = highest(&rest->deployment, &rest->reg, &rest->view.record.uuid, &ignored);
     // Actuators may take minutes. This VM's own state stays locked; others can be launched.
     vm_register_close(&rest->reg);
-    int acted = act(state_dir, actuators, others, state.level, result.state.level, err);
+    int acted = act(state_dir, actuators, state.level, result.state.level, err);
+    if (written < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, 0,
+                         "ALARM: level %s is %s, but it is not on disk: %s",
+                         level_name(*level), acted == 0 ? "carried out" : "NOT CARRIED OUT",
+                         unnoted.text);
     if (destroyed == 0)
         return acted;
     *err = kept;

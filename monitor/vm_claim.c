@@ -333,6 +333,7 @@ static int settle(struct claim *claim, struct error *err)
     if (claim->request->accept_reset && claim->worst.level > LEVEL_STANDARD &&
         reset(claim, err) < 0)
         return -1;
+    state->unclean = claim->worst.running;
     if (claim->worst.level >= LEVEL_OFFLINE)
         return refuse(claim, err);
     if (claim->worst.level > claim->own.record.level) {

@@ -257,6 +257,21 @@ def check_cli_test():
          ("confirmed", "restore"), ("summary", "restore")], events
 
 
+@test("test ends no cut: what is off already, or does not answer, is left alone")
+def check_cli_test_cut():
+    state_dir()
+    confirmed(act("cut", fresh=False), "simulated")
+    done = cli("test", "simulated", "--yes")
+    assert done.returncode == 81, done
+    one_line(done.stderr.decode(), "is cut already")
+    with open(path("state/actuators/simulated.state"), encoding="utf-8") as file:
+        assert file.read() == "off\n"
+    write("state/actuators/simulated.state", "maybe\n")
+    assert cli("test", "simulated", "--yes").returncode == 1
+    with open(path("state/actuators/simulated.state"), encoding="utf-8") as file:
+        assert file.read() == "maybe\n"
+
+
 @test("a configuration that others may write is refused")
 def check_config_mode():
     file = config(FOR_GOOD)

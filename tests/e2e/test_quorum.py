@@ -513,6 +513,86 @@ def check_cut():
         os.unlink(os.path.join(bench.runtime, name))
     good(actuator("enforce"))
     assert is_cut()
+    # Or who starts it again: the run is refused, and cuts.
+    good(rest.submit(rest.order("standard")))
+    assert not is_cut()
+    process, _ = rest.world.start("cut-two", spin)
+    process.kill()
+    bench.finish(process)
+    for name in os.listdir(bench.runtime):
+        os.unlink(os.path.join(bench.runtime, name))
+    assert not is_cut()
+    done = bench.run(["--name", "cut-two", *rest.state, *spin])
+    assert done.status == 81 and is_cut(), done
+
+
+@tap.test("a VM that is isolated while a cut ends, or a test runs, has its cut back")
+def check_cut_race():
+    rest = Rest("race-one")
+    device = bench.write("race.device", "off\n")
+    go = bench.path("race.go")
+    begun = bench.path("race.begun")
+    wait = f"touch {begun}; while [ ! -e {go} ]; do sleep 0.02; done; "
+    slow = {"name": "slow", "driver": "command", "class": "reversible", "target": "other",
+            "timeout_ms": 60000, "retries": 0, "settle_ms": 0,
+            "fire": ["/bin/sh", "-c", f"echo off > {device}"],
+            "restore": ["/bin/sh", "-c", f"{wait} echo on > {device}"],
+            "read_back": ["/bin/cat", device]}
+    file = bench.write("race.json", json.dumps({"format": "guillotine-actuators/1",
+                                                "actuators": [slow]}))
+    os.chmod(file, 0o600)
+
+    def state():
+        with open(device, encoding="utf-8") as opened:
+            return opened.read()
+
+    def meanwhile(name, *arguments):
+        """Runs the command; while it restores, isolates another VM, which cuts."""
+        for gone in (go, begun):
+            if os.path.exists(gone):
+                os.unlink(gone)
+        process = subprocess.Popen([bench.guillotine, *arguments], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        assert wait_until(lambda: os.path.exists(begun), 20), process
+        other, _ = rest.world.start(name)
+        isolate(name, "offline")
+        assert bench.finish(other).status == 81
+        bench.write("race.go", "")
+        _, shown = process.communicate(timeout=60)
+        assert state() == "off\n", shown
+        return process.returncode, shown
+
+    path = rest.order("standard")
+    status, shown = meanwhile("race-two", "quorum", "submit", *directories(), *rest.state,
+                              "--actuators", file, path)
+    assert status == 0 and b"the cut stays" in shown, shown
+    # The launch of the other one did not wait for the restore, and nobody's level changed.
+    assert rest.level() == "standard"
+    rest.name = "race-two"
+    bench.write("race.go", "")
+    good(rest.submit(rest.order("standard")))
+    bench.write("race.device", "on\n")
+    status, shown = meanwhile("race-three", "actuator", *rest.state, "--actuators", file, "test",
+                              "slow", "--yes")
+    assert status == 81 and b"would end its cut" in shown, shown
+
+
+@tap.test("a raise at rest needs no log; a lower level does")
+def check_raise_without_log():
+    rest = Rest("nolog")
+    good(rest.submit(rest.order("severed")))
+    log = os.path.join(rest.world.state, "audit", "orders.audit")
+    os.rename(log, log + ".away")
+    os.mkdir(log)
+    done = good(rest.submit(rest.order("offline")))
+    assert b"ALARM: the order is not in the log" in done.stderr, done
+    assert rest.level() == "offline"
+    path = rest.order("standard")
+    assert rest.submit(path).returncode != 0 and rest.level() == "offline"
+    os.rmdir(log)
+    os.rename(log + ".away", log)
+    good(rest.submit(path))
+    assert rest.level() == "standard"
 
 
 @tap.test("a level beyond offline outlives the loss of the state file")

@@ -377,9 +377,8 @@ static int carry_out(struct rest *rest, const char *state_dir,
     int acted = act(state_dir, actuators, state.level, result.state.level, err);
     if (written < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, 0,
-                         "ALARM: level %s is %s, but it is not on disk: %s",
-                         level_name(*level), acted == 0 ? "carried out" : "NOT CARRIED OUT",
-                         unnoted.text);
+                         "ALARM: level %s is %s, but it is not on disk: %s", level_name(*level),
+                         acted == 0 ? "carried out" : "NOT CARRIED OUT", unnoted.text);
     if (destroyed == 0)
         return acted;
     *err = kept;

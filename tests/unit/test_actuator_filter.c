@@ -9,7 +9,8 @@
 
 #include "actuator_filter.h"
 
-// The result of a raw call with harmless arguments, in a child: 0 or errno; -1 if the filter failed.
+// The result of a raw call with harmless arguments, in a child: 0 or errno; -1 if the filter
+// failed.
 static int result_of(bool filtered, bool programs, long number)
 {
     struct error err;
@@ -26,8 +27,9 @@ static int result_of(bool filtered, bool programs, long number)
 
 Test(actuator_filter, denies)
 {
-    static const long calls[] = {SYS_ptrace, SYS_process_vm_readv, SYS_bpf, SYS_io_uring_setup,
-                                 SYS_finit_module, SYS_kexec_load, SYS_keyctl};
+    static const long calls[] = {SYS_ptrace,         SYS_process_vm_readv, SYS_bpf,
+                                 SYS_io_uring_setup, SYS_finit_module,     SYS_kexec_load,
+                                 SYS_keyctl};
     for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
         cr_expect_eq(result_of(true, false, calls[i]), EPERM, "call %ld", calls[i]);
         cr_expect_eq(result_of(true, true, calls[i]), EPERM, "call %ld", calls[i]);

@@ -14,7 +14,6 @@
 #include "backend_filters.h"
 #include "backend_rules.h"
 #include "fd_message.h"
-#include "loopback.h"
 #include "sandbox.h"
 
 // An adaptive process shares its CPU with others: it polls just long enough to catch the next
@@ -24,16 +23,12 @@
 // A VMM that rings without end is heard at most once in this time.
 #define DOORBELL_INTERVAL_NS (50 * NS_PER_US)
 
-// Every backend that may run in a process of its own. A kind that is not here is refused.
-static const struct port_backend *const backends[] = {
-    &loopback_backend,
-};
-
-static const struct port_backend *find_backend(uint32_t kind)
+static const struct backend_kind *find_kind(const struct backend_kind *kinds, size_t count,
+                                            uint32_t number)
 {
-    for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
-        if ((uint32_t)backends[i]->kind == kind)
-            return backends[i];
+    for (size_t i = 0; i < count; i++) {
+        if ((uint32_t)kinds[i].backend->kind == number)
+            return &kinds[i];
     }
     return NULL;
 }
@@ -48,10 +43,11 @@ static bool port_is_sound(const struct vmm_port_config *port)
            port->tight_reply_bytes <= port->max_reply_bytes;
 }
 
-int backend_process_receive(struct backend_process *process, struct error *err)
+int backend_process_receive(struct backend_process *process, const struct backend_kind *kinds,
+                            size_t count, struct error *err)
 {
     struct backend_config *config = &process->config;
-    size_t fd_count = BACKEND_FDS;
+    size_t fd_count = BACKEND_FDS + BACKEND_MAX_EXTRA_FDS;
     ssize_t length = fd_message_receive(BACKEND_CHANNEL_FD, config, sizeof(*config), process->fds,
                                         &fd_count, err);
     if (length < 0)
@@ -62,15 +58,15 @@ int backend_process_receive(struct backend_process *process, struct error *err)
         vmm_message_check(&config->message, (uint64_t)length) != BACKEND_MESSAGE_CONFIG)
         return error_set(err, EXIT_STATUS_INTERNAL, 0,
                          "the supervisor speaks another protocol than %s", VMM_PROTOCOL_FORMAT);
-    if (fd_count != BACKEND_FDS)
-        return error_set(err, EXIT_STATUS_INTERNAL, 0, "%zu descriptors, %d expected", fd_count,
-                         BACKEND_FDS);
+    if (config->extra_fds > BACKEND_MAX_EXTRA_FDS || fd_count != BACKEND_FDS + config->extra_fds)
+        return error_set(err, EXIT_STATUS_INTERNAL, 0, "%zu descriptors, %u expected", fd_count,
+                         BACKEND_FDS + config->extra_fds);
     if (config->port_index >= VMM_MAX_PORTS || !port_is_sound(&config->port))
         return error_set(err, EXIT_STATUS_INTERNAL, 0, "configuration out of range");
-    process->backend = find_backend(config->port.kind);
-    if (!process->backend)
+    process->kind = find_kind(kinds, count, config->port.kind);
+    if (!process->kind)
         return error_set(err, EXIT_STATUS_BAD_FILE, 0,
-                         "port %s: kind %u cannot run in a process of its own", config->port.name,
+                         "port %s: kind %u cannot run in this program", config->port.name,
                          config->port.kind);
     return 0;
 }
@@ -141,6 +137,31 @@ static int open_fabric(struct backend_process *process, struct error *err)
     return 0;
 }
 
+static int map_settings(struct backend_process *process, struct error *err)
+{
+    struct stat status;
+    void *mapped;
+    int fd = process->fds[BACKEND_FD_SETTINGS];
+    if (fstat(fd, &status) < 0 || status.st_size < 0)
+        return error_set(err, EXIT_STATUS_INTERNAL, errno, "settings");
+    if (status.st_size && map_shared(fd, (uint64_t)status.st_size, PROT_READ,
+                                     "memory of the settings", &mapped, err) < 0)
+        return -1;
+    process->settings = status.st_size ? mapped : "";
+    process->settings_length = (size_t)status.st_size;
+    return 0;
+}
+
+static int open_state(struct backend_process *process, struct error *err)
+{
+    if (map_settings(process, err) < 0)
+        return -1;
+    if (!process->kind->make_state)
+        return 0;
+    process->state = process->kind->make_state(process, err);
+    return process->state ? 0 : -1;
+}
+
 static int open_port(struct backend_process *process, struct error *err)
 {
     const struct backend_config *config = &process->config;
@@ -148,7 +169,8 @@ static int open_port(struct backend_process *process, struct error *err)
     const struct port_settings settings = {
         .name = grant->name,
         .index = (uint16_t)config->port_index,
-        .backend = process->backend,
+        .backend = process->kind->backend,
+        .backend_state = process->state,
         .operations = grant->operations,
         .max_request_bytes = grant->max_request_bytes,
         .max_reply_bytes = grant->max_reply_bytes,
@@ -197,7 +219,7 @@ static enum poller_mode poller_mode(uint32_t port_mode)
 int backend_process_build(struct backend_process *process, struct error *err)
 {
     if (check_eventfds(process, err) < 0 || open_fabric(process, err) < 0 ||
-        open_port(process, err) < 0)
+        open_state(process, err) < 0 || open_port(process, err) < 0)
         return -1;
     // A number of its own, so that the filter lets nothing else be read: who could drain the
     // others' eventfds could keep their readers asleep.
@@ -225,10 +247,12 @@ int backend_filter_install(struct error *err)
     return sandbox_install(backend_filter, sizeof(backend_filter) / sizeof(backend_filter[0]), err);
 }
 
-int backend_process_lock_down(struct backend_process *process, struct error *err)
+int backend_process_lock_down(struct backend_process *process, int (*install)(struct error *err),
+                              struct error *err)
 {
     static const enum backend_fd mapped[] = {BACKEND_FD_MEMORY, BACKEND_FD_LEVEL_SUPERVISOR,
-                                             BACKEND_FD_LEVEL_VMM, BACKEND_FD_AUDIT_RING};
+                                             BACKEND_FD_LEVEL_VMM, BACKEND_FD_AUDIT_RING,
+                                             BACKEND_FD_SETTINGS};
     for (size_t i = 0; i < sizeof(mapped) / sizeof(mapped[0]); i++) {
         close(process->fds[mapped[i]]);
         process->fds[mapped[i]] = -1;
@@ -239,7 +263,7 @@ int backend_process_lock_down(struct backend_process *process, struct error *err
         fcntl(BACKEND_CHANNEL_FD, F_SETSIG, SIGKILL) < 0 ||
         fcntl(BACKEND_CHANNEL_FD, F_SETFL, flags | O_ASYNC) < 0)
         return error_set(err, EXIT_STATUS_INTERNAL, errno, "watch the channel");
-    return backend_filter_install(err);
+    return install(err);
 }
 
 int backend_process_report_ready(struct error *err)

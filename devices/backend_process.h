@@ -11,10 +11,24 @@
 #include "error.h"
 #include "poller.h"
 
+struct backend_process;
+
+// A kind of port that a program serves.
+struct backend_kind {
+    const struct port_backend *backend;
+    // Makes the backend's state, before the process locks itself down. Returns NULL and sets *err
+    // on failure. NULL: it needs none.
+    void *(*make_state)(struct backend_process *process, struct error *err);
+};
+
 struct backend_process {
     struct backend_config config;
-    int fds[BACKEND_FDS]; // -1: closed
-    const struct port_backend *backend;
+    int fds[BACKEND_FDS + BACKEND_MAX_EXTRA_FDS]; // -1: closed
+    const struct backend_kind *kind;
+    void *state; // of the backend
+    // The port's settings: JSON text, not terminated. Mapped until the process ends.
+    const char *settings;
+    size_t settings_length;
     struct guest_memory memory; // what is shared with the VMM: one region at address 0
     struct port_fabric fabric;
     struct audit_stream audit;
@@ -23,20 +37,23 @@ struct backend_process {
 };
 
 // Receives the configuration on BACKEND_CHANNEL_FD and checks it: format, ranges, and that the
-// kind of port may run in a process.
-int backend_process_receive(struct backend_process *process, struct error *err);
+// kind of port is one of the `count` that this program serves.
+int backend_process_receive(struct backend_process *process, const struct backend_kind *kinds,
+                            size_t count, struct error *err);
 
-// Maps what the descriptors stand for, and makes port and poller. Refuses shared memory that is
-// too small or that somebody could shrink, and eventfds on which the process could block.
+// Maps what the descriptors stand for, and makes the backend's state, port and poller. Refuses
+// shared memory that is too small or that somebody could shrink, and eventfds on which the process
+// could block.
 int backend_process_build(struct backend_process *process, struct error *err);
 
 // Closes the descriptors that are not needed any more, ties the process's life to the channel, and
-// installs the system-call filter.
+// installs the system-call filter with `install` (backend_filter_install, or a program's own).
 //
 // From here on the kernel kills the process when the supervisor's end of the channel closes, and
 // when a message arrives, for nothing is expected any more: the serving thread never looks at the
 // channel. That the supervisor itself dies is covered by sandbox_enter.
-int backend_process_lock_down(struct backend_process *process, struct error *err);
+int backend_process_lock_down(struct backend_process *process, int (*install)(struct error *err),
+                              struct error *err);
 
 // Tells the supervisor that the process serves from now on.
 int backend_process_report_ready(struct error *err);

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -43,16 +44,32 @@ static int open_audit(struct backend_process *backend, const struct vmm_process 
     return shared_ring_map(&backend->audit.ring, backend->audit_fd, bytes, err);
 }
 
-static int spawn(struct backend_process *backend, struct error *err)
+// The program that serves a kind of port.
+static const char *program_of(uint32_t kind)
+{
+    static const struct {
+        uint32_t kind;
+        const char *program;
+    } programs[] = {
+        {VMM_PORT_LOOPBACK, "guillotine-backend"},
+    };
+    for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++) {
+        if (programs[i].kind == kind)
+            return programs[i].program;
+    }
+    return "guillotine-backend"; // it refuses what it does not know
+}
+
+static int spawn(struct backend_process *backend, uint32_t kind, struct error *err)
 {
     char path[PATH_MAX];
     cleanup_fd int remote = -1;
-    if (paths_sibling("guillotine-backend", path, err) < 0 ||
-        spawn_channel(&backend->channel, &remote, err) < 0)
+    const char *program = program_of(kind);
+    if (paths_sibling(program, path, err) < 0 || spawn_channel(&backend->channel, &remote, err) < 0)
         return -1;
     const struct spawn_request request = {
         .path = path,
-        .name = "guillotine-backend",
+        .name = program,
         .fds = {[BACKEND_CHANNEL_FD - 3] = remote},
         .fd_count = 1,
         .wait = 1,
@@ -61,9 +78,23 @@ static int spawn(struct backend_process *backend, struct error *err)
     return backend->pid < 0 ? -1 : 0;
 }
 
-static int send_config(const struct backend_process *backend, const struct vmm_process *vmm,
-                       struct error *err)
+// Text in memory that nobody changes any more.
+static int open_settings(const char *settings, struct error *err)
 {
+    size_t length = settings ? strlen(settings) : 0;
+    cleanup_fd int fd = memfd_create("guillotine-settings", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0 || (length && write(fd, settings, length) != (ssize_t)length) ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "settings of a backend");
+    return steal_fd(&fd);
+}
+
+static int send_config(const struct backend_process *backend, const struct vmm_process *vmm,
+                       const char *settings, struct error *err)
+{
+    cleanup_fd int settings_fd = open_settings(settings, err);
+    if (settings_fd < 0)
+        return -1;
     const struct vmm_port_config *port = &vmm->config.ports[backend->port];
     struct backend_config config = {
         .port_index = backend->port,
@@ -83,6 +114,7 @@ static int send_config(const struct backend_process *backend, const struct vmm_p
         [BACKEND_FD_WAKE_BACKEND] = vmm->ports[backend->port][VMM_PORT_FD_BACKEND_WAKE],
         [BACKEND_FD_WAKE_VMM] = vmm->wake_vmm[port->poller],
         [BACKEND_FD_WAKE_SUPERVISOR] = vmm->wake_supervisor,
+        [BACKEND_FD_SETTINGS] = settings_fd,
     };
     vmm_message_init(&config.message, (enum vmm_message_type)BACKEND_MESSAGE_CONFIG,
                      sizeof(config));
@@ -90,11 +122,12 @@ static int send_config(const struct backend_process *backend, const struct vmm_p
 }
 
 int backend_process_start(struct backend_process *backend, const struct vmm_process *vmm,
-                          struct error *err)
+                          const char *settings, struct error *err)
 {
     backend->cause = 0;
-    if (open_audit(backend, vmm, err) < 0 || spawn(backend, err) < 0 ||
-        send_config(backend, vmm, err) < 0) {
+    if (open_audit(backend, vmm, err) < 0 ||
+        spawn(backend, vmm->config.ports[backend->port].kind, err) < 0 ||
+        send_config(backend, vmm, settings, err) < 0) {
         backend_process_reap(backend);
         backend_process_close_audit(backend);
         return error_wrap(err, "backend of port %s", vmm->config.ports[backend->port].name);

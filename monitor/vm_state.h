@@ -27,7 +27,7 @@ struct vm_state {
     uint64_t last_sequence; // of orders of administrators
     unsigned levels_reset;  // how many VMs --accept-level-reset took to Standard
     bool was_reset;
-    bool unclean; // a run that did not end decided the level: it may have cut nothing
+    bool unclean;              // a run that did not end decided the level: it may have cut nothing
     struct digest_set digests; // of this launch
     struct state_record record;
     bool noted; // vm_state_note_order said what vm_state_persist will say

@@ -28,13 +28,17 @@ enum backend_fd {
     BACKEND_FD_WAKE_BACKEND, // the VMM's doorbell
     BACKEND_FD_WAKE_VMM,     // wakes the poller that waits for replies
     BACKEND_FD_WAKE_SUPERVISOR,
+    BACKEND_FD_SETTINGS, // sealed memfd: the port's "settings" as JSON text; empty without
     BACKEND_FDS,
 };
+
+// Descriptors that a kind of port needs beyond those come behind them.
+#define BACKEND_MAX_EXTRA_FDS 8u
 
 struct backend_config {
     struct vmm_message message;
     uint32_t port_index; // in the VM's port list
-    uint32_t pad;
+    uint32_t extra_fds;
     struct vmm_port_config port; // the static grant
     // What earlier processes of this port used of its lifetime totals.
     uint64_t requests_used;

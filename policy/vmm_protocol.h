@@ -99,6 +99,13 @@ enum vmm_port_audit {
     VMM_AUDIT_FULL = 2,
 };
 
+// What some kinds of ports need beyond that. What is longer goes to the backend's process as text
+// (BACKEND_FD_SETTINGS).
+union vmm_port_options {
+    uint64_t words[8];
+};
+_Static_assert(sizeof(union vmm_port_options) == 64, "format");
+
 struct vmm_port_config {
     char name[32];
     uint32_t kind; // enum vmm_port_kind
@@ -121,6 +128,7 @@ struct vmm_port_config {
     uint32_t pad;
     struct limits_config limits;
     struct limits_config tight_limits;
+    union vmm_port_options options; // of the kind
 };
 
 // Most requests in flight at one port.

@@ -20,6 +20,7 @@ enum port_kind {
     PORT_KIND_CONSOLE = 1,  // standard input and output of `guillotine run`
     PORT_KIND_LOOPBACK = 2, // answers itself: for tests and measurements, no way out
     PORT_KIND_MESSAGE = 3,  // whole messages from and to an operator
+    // 4 clock, 5 entropy, 6 log, 7 store, 8 http, 9 tool: docs/ports.md says which exist
 };
 
 // In front of every request.

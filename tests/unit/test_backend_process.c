@@ -90,8 +90,9 @@ static void prepare(void)
     w.fds[BACKEND_FD_LEVEL_SUPERVISOR] = sealed_memory(LEVEL_PAGE_SIZE, F_SEAL_SHRINK);
     w.fds[BACKEND_FD_LEVEL_VMM] = sealed_memory(LEVEL_PAGE_SIZE, F_SEAL_SHRINK);
     w.fds[BACKEND_FD_AUDIT_RING] = shared_ring_create("audit", VMM_AUDIT_RING_BYTES, &err);
-    for (unsigned i = BACKEND_FD_WAKE_BACKEND; i < BACKEND_FDS; i++)
+    for (unsigned i = BACKEND_FD_WAKE_BACKEND; i < BACKEND_FD_SETTINGS; i++)
         w.fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    w.fds[BACKEND_FD_SETTINGS] = sealed_memory(0, F_SEAL_SHRINK | F_SEAL_WRITE);
     w.level_supervisor = level_page(w.fds[BACKEND_FD_LEVEL_SUPERVISOR]);
     w.level_vmm = level_page(w.fds[BACKEND_FD_LEVEL_VMM]);
     cr_assert_eq(
@@ -101,6 +102,7 @@ static void prepare(void)
 // The life of guillotine-backend (devices/backend_main.c).
 static int life(void)
 {
+    static const struct backend_kind kinds[] = {{&loopback_backend, NULL}};
     static struct backend_process process;
     struct error err = {0};
     uint32_t missing = 0;
@@ -109,9 +111,11 @@ static int life(void)
         execl(program, "guillotine-backend", (char *)NULL);
         _exit(127);
     }
-    if (sandbox_enter(&missing, &err) == 0 && backend_process_receive(&process, &err) == 0 &&
+    if (sandbox_enter(&missing, &err) == 0 &&
+        backend_process_receive(&process, kinds, 1, &err) == 0 &&
         backend_process_build(&process, &err) == 0 &&
-        backend_process_lock_down(&process, &err) == 0 && backend_process_report_ready(&err) == 0)
+        backend_process_lock_down(&process, backend_filter_install, &err) == 0 &&
+        backend_process_report_ready(&err) == 0)
         backend_process_run(&process);
     backend_process_report_failure(&err);
     return (int)err.status;
@@ -781,8 +785,12 @@ Test(backend_process, refuses_other_messages)
     prepare();
     expect_refusal_of(sizeof(w.config) - 1, BACKEND_FDS, "another protocol");
     expect_refusal_of(sizeof(w.config) + 1, BACKEND_FDS, "receive message");
-    expect_refusal_of(sizeof(w.config), BACKEND_FDS - 1, "6 descriptors, 7 expected");
-    expect_refusal_of(sizeof(w.config), 0, "0 descriptors, 7 expected");
+    expect_refusal_of(sizeof(w.config), BACKEND_FDS - 1, "7 descriptors, 8 expected");
+    expect_refusal_of(sizeof(w.config), 0, "0 descriptors, 8 expected");
+    w.config.extra_fds = 1;
+    expect_refusal("8 descriptors, 9 expected");
+    w.config.extra_fds = BACKEND_MAX_EXTRA_FDS + 1;
+    expect_refusal("8 descriptors, 17 expected");
     vmm_message_init(&w.config.message, VMM_MESSAGE_CONFIG, sizeof(w.config));
     expect_refusal("another protocol");
     vmm_message_init(&w.config.message, (enum vmm_message_type)BACKEND_MESSAGE_CONFIG,
@@ -813,9 +821,9 @@ Test(backend_process, refuses_what_is_out_of_range)
     w.config.port.operations |= 1ull << 40;
     expect_refusal("no operation 40");
     w.config.port.kind = VMM_PORT_CONSOLE;
-    expect_refusal("kind 1 cannot run in a process");
+    expect_refusal("kind 1 cannot run in this program");
     w.config.port.kind = UINT32_MAX;
-    expect_refusal("cannot run in a process");
+    expect_refusal("cannot run in this program");
 }
 
 Test(backend_process, refuses_descriptors_that_do_not_hold)
@@ -837,8 +845,10 @@ Test(backend_process, refuses_descriptors_that_do_not_hold)
     expect_refusal("page of the VMM is not sealed");
     w.fds[BACKEND_FD_AUDIT_RING] = sealed_memory(4096, F_SEAL_SHRINK);
     expect_refusal("ring memory is too small");
-    for (unsigned i = BACKEND_FD_WAKE_BACKEND; i < BACKEND_FDS; i++) {
+    for (unsigned i = BACKEND_FD_WAKE_BACKEND; i < BACKEND_FD_SETTINGS; i++) {
         w.fds[i] = eventfd(0, EFD_CLOEXEC);
         expect_refusal("can block");
     }
+    w.fds[BACKEND_FD_SETTINGS] = sealed_memory(10, 0);
+    expect_refusal("memory of the settings is not sealed");
 }

@@ -161,7 +161,7 @@ Test(vm_file_ports, names_of_kinds_and_operations)
 #define PORT(rest) VM("\"ports\":[{\"kind\":\"console\"," rest "}]")
 #define PORT_KEYS                                                                                  \
     "(known: kind, name, mode, operations, queue_size, queues, features, max_request_bytes, "      \
-    "max_reply_bytes, in_flight, process, timeout_ms, restart, limits, audit, probation)"
+    "max_reply_bytes, in_flight, process, timeout_ms, restart, settings, limits, audit, probation)"
 
 Test(vm_file_ports, refuses_bad_ports)
 {

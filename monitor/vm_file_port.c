@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads the ports of a VM file.
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,23 +14,44 @@
 #define DEFAULT_BUFFERS_BYTES (8u << 20)
 #define DEFAULT_IN_FLIGHT_MIN 4u
 
+// Where a backend runs.
+enum port_process {
+    PROCESS_NEVER,  // in the VMM
+    PROCESS_MAY,    // in the VMM unless the file says otherwise
+    PROCESS_ALWAYS, // in a process of its own
+};
+
 // What a port of a kind can be asked for. Numbers are those of ports/port_abi.h.
 struct port_kind_rules {
     const char *name;
     uint32_t number;
-    const char *operations[4];
-    uint32_t operation_numbers[4]; // in the order of the names
+    const char *operations[8];
+    uint32_t operation_numbers[8]; // in the order of the names
     size_t operation_count;
     uint32_t most_bytes;    // of a request, of a reply
     uint32_t default_bytes; // of either
     uint32_t queue_size;    // the default
-    bool process;           // its backend may be a process of its own
+    enum port_process process;
+    // Checks "settings", and puts what fits there into config->options. NULL: there are none.
+    int (*read_settings)(const struct json_place *place, struct vmm_port_config *config,
+                         struct error *err);
+    bool needs_settings;
 };
 
 static const struct port_kind_rules port_kinds[] = {
-    {"console", 1, {"write", "read"}, {1, 2}, 2, 4096, 4096, 64, false},
-    {"loopback", 2, {"echo", "discard", "generate"}, {1, 2, 3}, 3, 1u << 20, 65536, 64, true},
-    {"message", 3, {"send", "receive"}, {1, 2}, 2, 1u << 20, 65536, 64, false},
+    {"console", 1, {"write", "read"}, {1, 2}, 2, 4096, 4096, 64, PROCESS_NEVER, NULL, false},
+    {"loopback",
+     2,
+     {"echo", "discard", "generate"},
+     {1, 2, 3},
+     3,
+     1u << 20,
+     65536,
+     64,
+     PROCESS_MAY,
+     NULL,
+     false},
+    {"message", 3, {"send", "receive"}, {1, 2}, 2, 1u << 20, 65536, 64, PROCESS_NEVER, NULL, false},
 };
 
 #define FEATURE_INDIRECT 1u
@@ -42,6 +64,7 @@ struct port_reader {
     struct vmm_port_config config;
     const struct port_kind_rules *kind;
     struct vm_restart restart;
+    struct json_object *settings; // NULL: not given
 };
 
 static uint64_t all_operations(const struct port_kind_rules *kind)
@@ -65,6 +88,7 @@ static struct vmm_port_config port_defaults(const struct port_kind_rules *kind)
         .features = FEATURE_INDIRECT,
         .closed_at_probation = 1,
         .timeout_ms = 10000,
+        .process = kind->process == PROCESS_ALWAYS,
     };
     snprintf(config.name, sizeof(config.name), "%s", kind->name);
     return config;
@@ -206,12 +230,25 @@ static int read_process(const struct json_place *place, void *target, struct err
     bool process;
     if (json_read_bool(place, &process, err))
         return -1;
-    if (process && !reader->kind->process)
+    if (process && reader->kind->process == PROCESS_NEVER)
         return json_refuse(place, JSON_PART_VALUE, err,
                            "the backend of a %s cannot be a process of its own",
                            reader->kind->name);
+    if (!process && reader->kind->process == PROCESS_ALWAYS)
+        return json_refuse(place, JSON_PART_VALUE, err,
+                           "the backend of a %s is always a process of its own",
+                           reader->kind->name);
     reader->config.process = process;
     return 0;
+}
+
+static int read_settings(const struct json_place *place, void *target, struct error *err)
+{
+    struct port_reader *reader = target;
+    if (!reader->kind->read_settings)
+        return json_refuse(place, JSON_PART_KEY, err, "a %s has no settings", reader->kind->name);
+    reader->settings = place->value;
+    return reader->kind->read_settings(place, &reader->config, err);
 }
 
 static int read_restart(const struct json_place *place, void *target, struct error *err)
@@ -452,6 +489,7 @@ int vm_file_read_port(const struct json_place *place, void *target, struct error
         {"timeout_ms", json_field_u32, false, offsetof(struct port_reader, config.timeout_ms), 1,
          3600000},
         {.key = "restart", .read = read_restart},
+        {.key = "settings", .read = read_settings},
         {.key = "limits", .read = read_limits},
         {.key = "audit", .read = read_audit},
         {.key = "probation", .read = read_probation}, // last: compared with the others
@@ -466,6 +504,13 @@ int vm_file_read_port(const struct json_place *place, void *target, struct error
     if (has_port(vm, port.config.name))
         return json_refuse(json_member(place, "name", &name) ? &name : place, JSON_PART_VALUE, err,
                            "another port is named '%s'", port.config.name);
+    if (port.kind->needs_settings && !port.settings)
+        return json_refuse(place, JSON_PART_VALUE, err, "a %s needs settings", port.kind->name);
+    if (port.settings) {
+        vm->settings[vm->port_count] = strdup(json_object_to_json_string(port.settings));
+        if (!vm->settings[vm->port_count])
+            return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "settings");
+    }
     complete_port(&port.config);
     vm->restarts[vm->port_count] = port.restart;
     vm->ports[vm->port_count++] = port.config;
@@ -485,6 +530,9 @@ int vm_description_add_port(struct vm_description *vm, const char *kind, const c
         return error_set(err, EXIT_STATUS_USAGE, 0,
                          "port kind '%s' is not known (known: console, loopback, message)",
                          json_excerpt(excerpt, kind));
+    if (rules->needs_settings)
+        return error_set(err, EXIT_STATUS_USAGE, 0,
+                         "a %s needs settings: describe the port in a VM file", kind);
     struct vmm_port_config config = port_defaults(rules);
     if (name && vm_file_check_name(name, sizeof(config.name), err))
         return -1;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the parts of the VM file reader share. Nobody else includes this.
-#ifndef POLICY_VM_FILE_INTERNAL_H
-#define POLICY_VM_FILE_INTERNAL_H
+#ifndef MONITOR_VM_FILE_INTERNAL_H
+#define MONITOR_VM_FILE_INTERNAL_H
 
 #include "json_text.h"
 #include "vm_file.h"

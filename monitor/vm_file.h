@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The VM file (guillotine-vm/1): one JSON document that describes a VM (docs/vm-file.md).
-#ifndef POLICY_VM_FILE_H
-#define POLICY_VM_FILE_H
+#ifndef MONITOR_VM_FILE_H
+#define MONITOR_VM_FILE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -61,6 +61,7 @@ struct vm_description {
     struct cpu_list hypervisor_cores;
     struct vmm_port_config ports[VMM_MAX_PORTS];
     struct vm_restart restarts[VMM_MAX_PORTS]; // of the ports with a process
+    char *settings[VMM_MAX_PORTS]; // of the ports' kinds: a JSON object as text, or NULL
     uint32_t port_count;
     uint64_t doorbell_interval_us;
     bool doorbell_interval_given;

@@ -5,8 +5,8 @@
 // scanned here and json-c only holds the tree: one reader, no second opinion. Also refused, beyond
 // the RFC: duplicate keys, numbers that are not integers of 64 bits, lone surrogates, U+0000 in
 // keys, a byte order mark, deep nesting.
-#ifndef POLICY_JSON_TEXT_H
-#define POLICY_JSON_TEXT_H
+#ifndef BASE_JSON_TEXT_H
+#define BASE_JSON_TEXT_H
 
 #include <json-c/json_object.h>
 #include <stdbool.h>

@@ -18,6 +18,7 @@ int __fprintf_chk(FILE *file, int flag, const char *format, ...);
 int __vasprintf_chk(char **target, int flag, const char *format, va_list arguments);
 void __vsyslog_chk(int priority, int flag, const char *format, va_list arguments);
 char *__strcat_chk(char *target, const char *source, size_t object);
+void *__memcpy_chk(void *target, const void *source, size_t length, size_t object);
 void __explicit_bzero_chk(void *target, size_t length, size_t object);
 
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
@@ -65,6 +66,13 @@ void __vsyslog_chk(int priority, int flag, const char *format, va_list arguments
 {
     (void)flag;
     vsyslog(priority, format, arguments);
+}
+
+void *__memcpy_chk(void *target, const void *source, size_t length, size_t object)
+{
+    if (length > object)
+        abort();
+    return memcpy(target, source, length);
 }
 
 char *__strcat_chk(char *target, const char *source, size_t object)

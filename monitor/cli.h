@@ -12,6 +12,7 @@ int cli_kill(int argc, char **argv);
 int cli_isolate(int argc, char **argv);
 int cli_quorum(int argc, char **argv);
 int cli_heartbeat(int argc, char **argv);
+int cli_policy(int argc, char **argv);
 int cli_ports(int argc, char **argv);
 int cli_message(int argc, char **argv);
 int cli_audit(int argc, char **argv);

@@ -19,6 +19,10 @@ int vm_file_refuse_because(const struct json_place *place, const struct error *i
 int vm_file_check_name(const char *name, size_t size, struct error *err);
 int vm_file_read_name(const struct json_place *place, char *name, size_t size, struct error *err);
 
+// Reads an object of limits; what it does not name stays as it is.
+int vm_file_read_limits(const struct json_place *place, struct limits_config *limits,
+                        struct error *err);
+
 // Reads one element of "ports" into the struct vm_description `target`.
 int vm_file_read_port(const struct json_place *place, void *target, struct error *err);
 

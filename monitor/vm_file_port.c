@@ -266,7 +266,8 @@ static int read_restart(const struct json_place *place, void *target, struct err
 #member, json_field_u64, false, offsetof(struct limits_config, member), 0, VM_LIMIT_MAX    \
     }
 
-static int read_limits(const struct json_place *place, void *target, struct error *err)
+int vm_file_read_limits(const struct json_place *place, struct limits_config *limits,
+                        struct error *err)
 {
     static const struct json_field fields[] = {
         LIMIT(requests_per_s),      LIMIT(request_burst),    LIMIT(bytes_per_s),
@@ -274,8 +275,12 @@ static int read_limits(const struct json_place *place, void *target, struct erro
         LIMIT(reply_bytes_per_s),   LIMIT(reply_byte_burst), LIMIT(reply_bytes_total),
         LIMIT(capacity_bits_per_s),
     };
-    struct port_reader *reader = target;
-    return json_read_object(place, fields, COUNT(fields), &reader->config.limits, err);
+    return json_read_object(place, fields, COUNT(fields), limits, err);
+}
+
+static int read_limits(const struct json_place *place, void *target, struct error *err)
+{
+    return vm_file_read_limits(place, &((struct port_reader *)target)->config.limits, err);
 }
 
 static int read_audit(const struct json_place *place, void *target, struct error *err)

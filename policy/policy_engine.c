@@ -1,0 +1,549 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decides the requests of one port by the rules of a policy table: the first that matches counts.
+//
+// What every rule asks of a request's head (operation, level, length, argument, one exact text) is
+// copied into small rows, one list for each operation and level: most rules are passed over by a
+// look at 32 bytes. Conditions on fields come only after that.
+#include "policy_engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "port_fields_abi.h"
+
+#define OPERATIONS    64u
+#define LEVELS        2u
+#define NO_KEY        0xffu
+#define MINUTE_NS     (60 * NS_PER_S)
+#define WEEK_MINUTES  (7u * 24 * 60)
+#define EPOCH_MINUTES (3u * 24 * 60) // 1970-01-01 was a Thursday
+
+// Searches for one decision stop after this time; each of them is bounded too.
+#define EFFORT_NS (5 * NS_PER_MS)
+
+struct row {
+    uint32_t request_min;
+    uint32_t request_span; // largest minus smallest
+    uint32_t argument_min;
+    uint32_t argument_span;
+    uint32_t key; // hash of the only text that field `key_field` may be
+    uint32_t rule;
+    uint8_t key_field; // NO_KEY: no such condition
+    uint8_t more;      // conditions or hours are left to look at
+    uint8_t pad[6];
+};
+
+struct list {
+    struct row *rows;
+    uint32_t count;
+};
+
+struct policy_engine {
+    struct policy_arrays arrays;
+    const struct policy_table_port *port; // NULL: no section
+    const struct clock *clock;
+    struct list lists[LEVELS][OPERATIONS];
+    struct limits *limits; // of each rule of the port
+    int *pattern_of_text;  // index of each text's pattern, or -1
+    int *caseless_of_text; // the same, ignoring case
+    struct policy_patterns *patterns;
+    uint64_t denials_since_ns;
+    uint32_t denials;
+};
+
+// What is looked up once for each decision.
+struct look {
+    const struct policy_view *view;
+    struct port_fields fields; // field 0: the payload
+    uint32_t hashes[POLICY_FIELDS];
+    uint32_t hashed; // bit n: hashes[n] is there
+    uint64_t began_ns;
+    bool failed;
+};
+
+static uint8_t lower(uint8_t byte)
+{
+    return byte >= 'A' && byte <= 'Z' ? (uint8_t)(byte | 0x20) : byte;
+}
+
+// Of the text in lower case. Whoever finds two texts with one hash gains a comparison.
+static uint32_t hash_text(const uint8_t *bytes, uint32_t length)
+{
+    uint64_t hash = length + 0x9e3779b97f4a7c15ull;
+    uint32_t at = 0;
+    for (; length - at >= 8; at += 8) {
+        uint64_t word;
+        memcpy(&word, bytes + at, 8);
+        // Bit 5 of every byte is set: more than letters fall together, which costs a comparison.
+        hash = (hash ^ (word | 0x2020202020202020ull)) * 0xff51afd7ed558ccdull;
+        hash ^= hash >> 32;
+    }
+    for (; at < length; at++)
+        hash = (hash ^ (bytes[at] | 0x20u)) * 0x100000001b3ull;
+    hash ^= hash >> 29;
+    return (uint32_t)(hash ^ hash >> 32);
+}
+
+static const struct policy_table_rule *rule_of(const struct policy_engine *engine, uint32_t rule)
+{
+    return &engine->arrays.rules[rule];
+}
+
+static const char *text_of(const struct policy_engine *engine, uint32_t text, uint32_t *length)
+{
+    *length = engine->arrays.texts[text].length;
+    return engine->arrays.bytes + engine->arrays.texts[text].at;
+}
+
+// A condition that one hash stands for: the field is one given text.
+static bool is_key(const struct policy_table_condition *condition)
+{
+    return condition->test == POLICY_TEST_EQUALS && condition->text_count == 1 &&
+           !condition->negate;
+}
+
+static struct row row_of(const struct policy_engine *engine, uint32_t index)
+{
+    const struct policy_table_rule *rule = rule_of(engine, index);
+    struct row row = {
+        .request_min = rule->request_min,
+        .request_span = rule->request_max - rule->request_min,
+        .argument_min = rule->argument_min,
+        .argument_span = rule->argument_max - rule->argument_min,
+        .rule = index,
+        .key_field = NO_KEY,
+        .more = rule->condition_count || rule->window_count,
+    };
+    for (uint32_t i = 0; i < rule->condition_count && row.key_field == NO_KEY; i++) {
+        const struct policy_table_condition *condition =
+            &engine->arrays.conditions[rule->first_condition + i];
+        if (is_key(condition)) {
+            uint32_t length;
+            const char *text = text_of(engine, condition->first_text, &length);
+            row.key_field = condition->field;
+            row.key = hash_text((const uint8_t *)text, length);
+        }
+    }
+    return row;
+}
+
+static int fill_list(struct policy_engine *engine, unsigned level, unsigned operation,
+                     struct error *err)
+{
+    const struct policy_table_port *port = engine->port;
+    struct list *list = &engine->lists[level][operation];
+    for (int pass = 0; pass < 2; pass++) {
+        uint32_t count = 0;
+        for (uint32_t i = 0; i < port->rule_count; i++) {
+            const struct policy_table_rule *rule = rule_of(engine, port->first_rule + i);
+            if (!(rule->operations >> operation & 1) || !(rule->levels >> level & 1))
+                continue;
+            if (list->rows)
+                list->rows[count] = row_of(engine, port->first_rule + i);
+            count++;
+        }
+        if (!count)
+            return 0;
+        list->count = count;
+        if (!list->rows && !(list->rows = calloc(count, sizeof(struct row))))
+            return error_set(err, EXIT_STATUS_RESOURCES, 0, "no memory for policy rules");
+    }
+    return 0;
+}
+
+static int add_pattern(struct policy_engine *engine, uint32_t text, bool ignore_case,
+                       struct error *err)
+{
+    int *indexes = ignore_case ? engine->caseless_of_text : engine->pattern_of_text;
+    uint32_t length;
+    const char *bytes = text_of(engine, text, &length);
+    if (indexes[text] >= 0)
+        return 0;
+    indexes[text] = policy_patterns_add(engine->patterns, bytes, length, ignore_case, NULL, err);
+    return indexes[text] < 0 ? -1 : 0;
+}
+
+static int add_patterns(struct policy_engine *engine, struct error *err)
+{
+    const struct policy_arrays *arrays = &engine->arrays;
+    for (uint32_t i = 0; i < engine->port->rule_count; i++) {
+        const struct policy_table_rule *rule = rule_of(engine, engine->port->first_rule + i);
+        for (uint32_t j = 0; j < rule->condition_count; j++) {
+            const struct policy_table_condition *condition =
+                &arrays->conditions[rule->first_condition + j];
+            for (uint32_t k = 0; k < condition->text_count; k++) {
+                if (condition->test == POLICY_TEST_PATTERN &&
+                    add_pattern(engine, condition->first_text + k, condition->ignore_case, err) < 0)
+                    return -1;
+            }
+        }
+        for (uint32_t j = 0; j < rule->redaction_count; j++) {
+            if (add_pattern(engine, arrays->redactions[rule->first_redaction + j].pattern, false,
+                            err) < 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+static int fill(struct policy_engine *engine, struct error *err)
+{
+    uint32_t texts = engine->arrays.table->text_count;
+    uint32_t rules = engine->port->rule_count;
+    engine->patterns = policy_patterns_create(POLICY_MAX_PATTERNS, err);
+    if (!engine->patterns)
+        return -1;
+    engine->limits = calloc(rules ? rules : 1, sizeof(struct limits));
+    engine->pattern_of_text = malloc((texts ? texts : 1) * sizeof(int));
+    engine->caseless_of_text = malloc((texts ? texts : 1) * sizeof(int));
+    if (!engine->limits || !engine->pattern_of_text || !engine->caseless_of_text)
+        return error_set(err, EXIT_STATUS_RESOURCES, 0, "no memory for policy rules");
+    for (uint32_t i = 0; i < texts; i++)
+        engine->pattern_of_text[i] = engine->caseless_of_text[i] = -1;
+    uint64_t now_ns = clock_now_ns(engine->clock);
+    for (uint32_t i = 0; i < rules; i++)
+        limits_init(&engine->limits[i], &rule_of(engine, engine->port->first_rule + i)->limits,
+                    now_ns);
+    for (unsigned level = 0; level < LEVELS; level++) {
+        for (unsigned operation = 0; operation < OPERATIONS; operation++) {
+            if (fill_list(engine, level, operation, err) < 0)
+                return -1;
+        }
+    }
+    return add_patterns(engine, err);
+}
+
+struct policy_engine *policy_engine_create(const struct policy_arrays *arrays, const char *port,
+                                           const struct clock *clock, struct error *err)
+{
+    struct policy_engine *engine = calloc(1, sizeof(*engine));
+    if (!engine) {
+        error_set(err, EXIT_STATUS_RESOURCES, 0, "no memory for policy rules");
+        return NULL;
+    }
+    engine->arrays = *arrays;
+    engine->clock = clock;
+    engine->port = policy_table_find(arrays, port);
+    if (engine->port && fill(engine, err) < 0) {
+        error_prefix(err, "policy of port %s", port);
+        policy_engine_free(engine);
+        return NULL;
+    }
+    return engine;
+}
+
+void policy_engine_free(struct policy_engine *engine)
+{
+    if (!engine)
+        return;
+    for (unsigned level = 0; level < LEVELS; level++) {
+        for (unsigned operation = 0; operation < OPERATIONS; operation++)
+            free(engine->lists[level][operation].rows);
+    }
+    free(engine->limits);
+    free(engine->pattern_of_text);
+    free(engine->caseless_of_text);
+    policy_patterns_free(engine->patterns);
+    free(engine);
+}
+
+static bool same(const uint8_t *a, const char *b, uint32_t length, bool ignore_case)
+{
+    if (!ignore_case)
+        return memcmp(a, b, length) == 0;
+    for (uint32_t i = 0; i < length; i++) {
+        if (lower(a[i]) != lower((uint8_t)b[i]))
+            return false;
+    }
+    return true;
+}
+
+static bool contains(const struct port_field *field, const char *text, uint32_t length,
+                     bool ignore_case)
+{
+    if (!ignore_case)
+        return memmem(field->bytes, field->length, text, length) != NULL;
+    for (uint32_t at = 0; at + length <= field->length; at++) {
+        if (same(field->bytes + at, text, length, true))
+            return true;
+    }
+    return false;
+}
+
+static enum policy_found search(struct policy_engine *engine, struct look *look, unsigned pattern,
+                                const struct port_field *field)
+{
+    size_t from;
+    size_t to;
+    if (look->began_ns && clock_now_ns(engine->clock) - look->began_ns > EFFORT_NS)
+        return POLICY_SEARCH_FAILED;
+    if (!look->began_ns)
+        look->began_ns = clock_now_ns(engine->clock);
+    return policy_patterns_search(engine->patterns, pattern, field->bytes, field->length, 0, &from,
+                                  &to);
+}
+
+static bool text_fits(struct policy_engine *engine, struct look *look,
+                      const struct policy_table_condition *condition, uint32_t text,
+                      const struct port_field *field)
+{
+    uint32_t length;
+    const char *bytes = text_of(engine, text, &length);
+    bool ignore_case = condition->ignore_case;
+    if (condition->test == POLICY_TEST_PATTERN) {
+        int pattern = (ignore_case ? engine->caseless_of_text : engine->pattern_of_text)[text];
+        enum policy_found found = search(engine, look, (unsigned)pattern, field);
+        look->failed = look->failed || found == POLICY_SEARCH_FAILED;
+        return found == POLICY_FOUND;
+    }
+    if (length > field->length)
+        return false;
+    switch (condition->test) {
+    case POLICY_TEST_EQUALS:
+        return length == field->length && same(field->bytes, bytes, length, ignore_case);
+    case POLICY_TEST_PREFIX:
+        return same(field->bytes, bytes, length, ignore_case);
+    case POLICY_TEST_SUFFIX:
+        return same(field->bytes + field->length - length, bytes, length, ignore_case);
+    default:
+        return contains(field, bytes, length, ignore_case);
+    }
+}
+
+static bool condition_holds(struct policy_engine *engine, struct look *look,
+                            const struct policy_table_condition *condition)
+{
+    const struct port_field *field = &look->fields.field[condition->field];
+    bool holds = false;
+    if (field->bytes && condition->test == POLICY_TEST_PRESENT) {
+        holds = true;
+    } else if (field->bytes && condition->test == POLICY_TEST_NUMBER) {
+        uint64_t value;
+        holds = port_field_number(field, &value) && value >= condition->minimum &&
+                value <= condition->maximum;
+    } else if (field->bytes) {
+        for (uint32_t i = 0; i < condition->text_count && !holds && !look->failed; i++)
+            holds = text_fits(engine, look, condition, condition->first_text + i, field);
+    }
+    return holds != condition->negate;
+}
+
+static bool in_hours(const struct policy_engine *engine, const struct policy_table_rule *rule)
+{
+    if (!rule->window_count)
+        return true;
+    uint64_t minute = clock_wall_ns(engine->clock) / MINUTE_NS + EPOCH_MINUTES;
+    for (uint32_t i = 0; i < rule->window_count; i++) {
+        const struct policy_table_window *window = &engine->arrays.windows[rule->first_window + i];
+        if (minute % WEEK_MINUTES >= window->from && minute % WEEK_MINUTES < window->to)
+            return true;
+    }
+    return false;
+}
+
+static bool rule_matches(struct policy_engine *engine, struct look *look,
+                         const struct policy_table_rule *rule)
+{
+    if (!in_hours(engine, rule))
+        return false;
+    for (uint32_t i = 0; i < rule->condition_count; i++) {
+        if (!condition_holds(engine, look, &engine->arrays.conditions[rule->first_condition + i]) ||
+            look->failed)
+            return false;
+    }
+    return true;
+}
+
+static bool key_fits(struct look *look, const struct row *row)
+{
+    const struct port_field *field = &look->fields.field[row->key_field];
+    if (!(look->hashed >> row->key_field & 1)) {
+        look->hashed |= 1u << row->key_field;
+        look->hashes[row->key_field] = field->bytes ? hash_text(field->bytes, field->length) : 0;
+    }
+    return field->bytes && look->hashes[row->key_field] == row->key;
+}
+
+// The first row that the request matches; NULL if none does, or if a search failed.
+static const struct row *find_row(struct policy_engine *engine, struct look *look,
+                                  const struct list *list)
+{
+    const struct policy_view *view = look->view;
+    for (uint32_t i = 0; i < list->count; i++) {
+        const struct row *row = &list->rows[i];
+        if (view->length - row->request_min > row->request_span ||
+            view->argument - row->argument_min > row->argument_span)
+            continue;
+        if (row->key_field != NO_KEY && !key_fits(look, row))
+            continue;
+        if (!row->more || rule_matches(engine, look, rule_of(engine, row->rule)))
+            return row;
+        if (look->failed)
+            return NULL;
+    }
+    return NULL;
+}
+
+static struct policy_result account(struct policy_engine *engine, const struct policy_view *view,
+                                    struct policy_result result, uint64_t now_ns, uint32_t *taken)
+{
+    uint32_t own = result.rule - engine->port->first_rule;
+    bool passes = result.action == POLICY_ACTION_ALLOW || result.action == POLICY_ACTION_REDACT ||
+                  result.action == POLICY_ACTION_HOLD;
+    if (!passes || !rule_of(engine, result.rule)->has_limits || *taken == result.rule + 1)
+        return result;
+    switch (limits_take(&engine->limits[own], view->length, now_ns, &result.retry_ns)) {
+    case LIMITS_PASS:
+        *taken = result.rule + 1;
+        return result;
+    case LIMITS_WAIT:
+        result.finding = POLICY_FINDING_WAIT;
+        return result;
+    case LIMITS_EXHAUSTED:
+    default:
+        result.finding = POLICY_FINDING_EXHAUSTED;
+        return result;
+    }
+}
+
+// Finds the fields of a request. Returns false if it is not made of any.
+static bool look_at(const struct policy_engine *engine, const struct policy_view *view,
+                    struct look *look)
+{
+    static const uint8_t nothing[1];
+    look->view = view;
+    look->hashed = 0;
+    look->began_ns = 0;
+    look->failed = false;
+    if (!engine->port->structured)
+        memset(&look->fields, 0, sizeof(look->fields));
+    else if (!port_fields_read(&look->fields, view->payload ? view->payload : nothing,
+                               view->length))
+        return false;
+    look->fields.field[POLICY_FIELD_PAYLOAD] =
+        (struct port_field){view->payload ? view->payload : nothing, view->length};
+    return true;
+}
+
+enum policy_reason policy_engine_explain(struct policy_engine *engine,
+                                         const struct policy_view *view, bool probation,
+                                         uint32_t index, uint32_t *condition)
+{
+    const struct policy_table_rule *rule = rule_of(engine, index);
+    struct look look;
+    if (view->operation >= OPERATIONS || !(rule->operations >> view->operation & 1))
+        return POLICY_REASON_OPERATION;
+    if (!(rule->levels >> probation & 1))
+        return POLICY_REASON_LEVEL;
+    if (view->length < rule->request_min || view->length > rule->request_max)
+        return POLICY_REASON_REQUEST_BYTES;
+    if (view->argument < rule->argument_min || view->argument > rule->argument_max)
+        return POLICY_REASON_ARGUMENT;
+    if (!in_hours(engine, rule))
+        return POLICY_REASON_HOURS;
+    *condition = rule->first_condition;
+    if (!look_at(engine, view, &look))
+        return POLICY_REASON_CONDITION;
+    for (; *condition < rule->first_condition + rule->condition_count; ++*condition) {
+        bool holds = condition_holds(engine, &look, &engine->arrays.conditions[*condition]);
+        if (look.failed)
+            return POLICY_REASON_EFFORT;
+        if (!holds)
+            return POLICY_REASON_CONDITION;
+    }
+    return POLICY_REASON_MATCHES;
+}
+
+struct policy_result policy_engine_decide(struct policy_engine *engine,
+                                          const struct policy_view *view, bool probation,
+                                          uint64_t now_ns, uint32_t *taken)
+{
+    struct policy_result result = {.finding = POLICY_FINDING_NONE};
+    struct look look;
+    if (!engine->port || view->operation >= OPERATIONS)
+        return result;
+    if (!look_at(engine, view, &look)) {
+        result.finding = POLICY_FINDING_MALFORMED;
+        return result;
+    }
+    const struct row *row = find_row(engine, &look, &engine->lists[probation][view->operation]);
+    if (look.failed)
+        result.finding = POLICY_FINDING_EFFORT;
+    if (!row)
+        return result;
+    const struct policy_table_rule *rule = rule_of(engine, row->rule);
+    result.finding = POLICY_FINDING_RULE;
+    result.rule = row->rule;
+    result.action = rule->action;
+    result.escalate_to = rule->action == POLICY_ACTION_ESCALATE ? rule->escalate_to : 0;
+    return account(engine, view, result, now_ns, taken);
+}
+
+bool policy_engine_redacts(const struct policy_engine *engine, uint32_t rule,
+                           enum policy_direction direction)
+{
+    const struct policy_table_rule *entry = rule_of(engine, rule);
+    for (uint32_t i = 0; i < entry->redaction_count; i++) {
+        if (engine->arrays.redactions[entry->first_redaction + i].directions & direction)
+            return true;
+    }
+    return false;
+}
+
+static bool blot(struct policy_engine *engine, unsigned pattern, uint8_t *bytes, uint32_t length,
+                 uint64_t until_ns)
+{
+    size_t start = 0;
+    while (start <= length) {
+        size_t from;
+        size_t to;
+        enum policy_found found =
+            policy_patterns_search(engine->patterns, pattern, bytes, length, start, &from, &to);
+        if (found == POLICY_NOT_FOUND)
+            return true;
+        if (found != POLICY_FOUND || clock_now_ns(engine->clock) > until_ns)
+            return false;
+        memset(bytes + from, '*', to - from);
+        start = to > start ? to : start + 1;
+    }
+    return true;
+}
+
+bool policy_engine_redact(struct policy_engine *engine, uint32_t rule,
+                          enum policy_direction direction, uint8_t *bytes, uint32_t length)
+{
+    const struct policy_table_rule *entry = rule_of(engine, rule);
+    uint64_t until_ns = clock_now_ns(engine->clock) + EFFORT_NS;
+    for (uint32_t i = 0; i < entry->redaction_count; i++) {
+        const struct policy_table_redaction *redaction =
+            &engine->arrays.redactions[entry->first_redaction + i];
+        if ((redaction->directions & direction) &&
+            !blot(engine, (unsigned)engine->pattern_of_text[redaction->pattern], bytes, length,
+                  until_ns))
+            return false;
+    }
+    return true;
+}
+
+uint32_t policy_engine_count_denial(struct policy_engine *engine, uint64_t now_ns)
+{
+    const struct policy_table_port *port = engine->port;
+    if (!port || !port->denial_count)
+        return 0;
+    if (!engine->denials || now_ns - engine->denials_since_ns > port->denial_ns) {
+        engine->denials = 0;
+        engine->denials_since_ns = now_ns;
+    }
+    if (++engine->denials < port->denial_count)
+        return 0;
+    engine->denials = 0;
+    return port->denial_level;
+}
+
+void policy_engine_follow(struct policy_engine *engine, const struct policy_engine *from)
+{
+    if (!engine->port || engine->port != from->port)
+        return;
+    for (uint32_t i = 0; i < engine->port->rule_count; i++)
+        limits_carry(&engine->limits[i], &from->limits[i]);
+}

@@ -230,14 +230,17 @@ static bool is_covered_before(const struct side *b, uint32_t count, const struct
 }
 
 // The limits of a rule hold for all that it matches together: several rules in its place would have
-// as much each.
-static bool is_alone(const struct side *before, const struct policy_table_rule *old,
-                     const struct side *after, uint32_t own)
+// as much each. Another rule is none in its place if it gets nothing of what the old one got: since
+// a rule before either of them takes it.
+static bool is_alone(const struct side *before, uint32_t index, const struct side *after,
+                     uint32_t own)
 {
+    const struct policy_table_rule *old = rule_of(before, index);
     for (uint32_t i = 0; old->has_limits && i < after->port->rule_count; i++) {
         const struct policy_table_rule *rule = rule_of(after, i);
         if (i != own && lets_pass(rule) && !are_disjoint(before, old, after, rule) &&
-            !is_covered_before(after, i, before, old))
+            !is_covered_before(after, i, before, old) &&
+            !is_covered_before(before, index, after, rule))
             return false;
     }
     return true;
@@ -249,7 +252,7 @@ static bool is_permitted_before(const struct side *before, const struct side *af
     const struct policy_table_rule *rule = rule_of(after, own);
     for (uint32_t i = 0; i < before->port->rule_count; i++) {
         const struct policy_table_rule *old = rule_of(before, i);
-        if (is_as_tight(after, rule, before, old) && is_alone(before, old, after, own)) {
+        if (is_as_tight(after, rule, before, old) && is_alone(before, i, after, own)) {
             if (covers(before, old, after, rule))
                 return true;
             continue; // what it takes away passes at least as freely

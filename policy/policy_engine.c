@@ -2,8 +2,9 @@
 // Decides the requests of one port by the rules of a policy table: the first that matches counts.
 //
 // What every rule asks of a request's head (operation, level, length, argument, one exact text) is
-// copied into small rows, one list for each operation and level: most rules are passed over by a
-// look at 32 bytes. Conditions on fields come only after that.
+// copied into small rows, one list for each operation and level. Rules that want a field to be one
+// given text are found by its hash; only the others are looked at one after the other, and most of
+// them are passed over by a look at 32 bytes. Conditions on fields come only after that.
 #include "policy_engine.h"
 
 #include <stdlib.h>
@@ -28,14 +29,23 @@ struct row {
     uint32_t argument_span;
     uint32_t key; // hash of the only text that field `key_field` may be
     uint32_t rule;
+    uint16_t next;     // with a key: the next row with the same one. Without: the next without. Or
+                       // NO_ROW
     uint8_t key_field; // NO_KEY: no such condition
     uint8_t more;      // conditions or hours are left to look at
-    uint8_t pad[6];
+    uint8_t pad[4];
 };
+
+#define NO_ROW 0xffffu
+_Static_assert(POLICY_MAX_RULES < NO_ROW, "rows are numbered by 16 bits");
 
 struct list {
     struct row *rows;
     uint32_t count;
+    uint32_t fields;     // bit n: some row has a key of field n
+    uint16_t first_open; // row without a key
+    uint16_t *slots;     // hash table of the first row of each key, or NO_ROW
+    uint32_t slot_mask;
 };
 
 struct policy_engine {
@@ -55,8 +65,6 @@ struct policy_engine {
 struct look {
     const struct policy_view *view;
     struct port_fields fields; // field 0: the payload
-    uint32_t hashes[POLICY_FIELDS];
-    uint32_t hashed; // bit n: hashes[n] is there
     uint64_t began_ns;
     bool failed;
 };
@@ -127,6 +135,43 @@ static struct row row_of(const struct policy_engine *engine, uint32_t index)
     return row;
 }
 
+// The slot of a key: that of its first row, or a free one. The table is never full.
+static uint16_t *find_slot(const struct list *list, uint32_t key, unsigned field)
+{
+    uint32_t at = key + field * 0x9e3779b9u;
+    for (;; at++) {
+        uint16_t *slot = &list->slots[at & list->slot_mask];
+        if (*slot == NO_ROW ||
+            (list->rows[*slot].key == key && list->rows[*slot].key_field == field))
+            return slot;
+    }
+}
+
+static int index_list(struct list *list, struct error *err)
+{
+    uint32_t slots = 2;
+    while (slots < 2 * list->count)
+        slots *= 2;
+    list->slots = malloc(slots * sizeof(*list->slots));
+    if (!list->slots)
+        return error_set(err, EXIT_STATUS_RESOURCES, 0, "no memory for policy rules");
+    memset(list->slots, 0xff, slots * sizeof(*list->slots));
+    list->slot_mask = slots - 1;
+    list->first_open = NO_ROW;
+    // From the last to the first: each is put in front of what is there.
+    for (uint32_t i = list->count; i-- > 0;) {
+        struct row *row = &list->rows[i];
+        uint16_t *head = &list->first_open;
+        if (row->key_field != NO_KEY) {
+            head = find_slot(list, row->key, row->key_field);
+            list->fields |= 1u << row->key_field;
+        }
+        row->next = *head;
+        *head = (uint16_t)i;
+    }
+    return 0;
+}
+
 static int fill_list(struct policy_engine *engine, unsigned level, unsigned operation,
                      struct error *err)
 {
@@ -148,7 +193,7 @@ static int fill_list(struct policy_engine *engine, unsigned level, unsigned oper
         if (!list->rows && !(list->rows = calloc(count, sizeof(struct row))))
             return error_set(err, EXIT_STATUS_RESOURCES, 0, "no memory for policy rules");
     }
-    return 0;
+    return index_list(list, err);
 }
 
 static int add_pattern(struct policy_engine *engine, uint32_t text, bool ignore_case,
@@ -237,8 +282,10 @@ void policy_engine_free(struct policy_engine *engine)
     if (!engine)
         return;
     for (unsigned level = 0; level < LEVELS; level++) {
-        for (unsigned operation = 0; operation < OPERATIONS; operation++)
+        for (unsigned operation = 0; operation < OPERATIONS; operation++) {
             free(engine->lists[level][operation].rows);
+            free(engine->lists[level][operation].slots);
+        }
     }
     free(engine->limits);
     free(engine->pattern_of_text);
@@ -354,14 +401,39 @@ static bool rule_matches(struct policy_engine *engine, struct look *look,
     return true;
 }
 
-static bool key_fits(struct look *look, const struct row *row)
+// Row numbers that may match, each the first of a chain: rows without a key, and for each field
+// with keys those of its text.
+struct heads {
+    uint16_t row[POLICY_FIELDS + 1];
+    unsigned count;
+};
+
+static void find_heads(struct look *look, const struct list *list, struct heads *heads)
 {
-    const struct port_field *field = &look->fields.field[row->key_field];
-    if (!(look->hashed >> row->key_field & 1)) {
-        look->hashed |= 1u << row->key_field;
-        look->hashes[row->key_field] = field->bytes ? hash_text(field->bytes, field->length) : 0;
+    heads->row[0] = list->first_open;
+    heads->count = 1;
+    for (uint32_t fields = list->fields; fields; fields &= fields - 1) {
+        unsigned field = (unsigned)__builtin_ctz(fields);
+        const struct port_field *value = &look->fields.field[field];
+        if (value->bytes)
+            heads->row[heads->count++] =
+                *find_slot(list, hash_text(value->bytes, value->length), field);
     }
-    return field->bytes && look->hashes[row->key_field] == row->key;
+}
+
+// Takes the lowest row of all chains; NULL after the last one.
+static const struct row *take_row(struct heads *heads, const struct list *list)
+{
+    unsigned lowest = 0;
+    for (unsigned i = 1; i < heads->count; i++) {
+        if (heads->row[i] < heads->row[lowest])
+            lowest = i;
+    }
+    if (heads->row[lowest] == NO_ROW)
+        return NULL;
+    const struct row *row = &list->rows[heads->row[lowest]];
+    heads->row[lowest] = row->next;
+    return row;
 }
 
 // The first row that the request matches; NULL if none does, or if a search failed.
@@ -369,12 +441,13 @@ static const struct row *find_row(struct policy_engine *engine, struct look *loo
                                   const struct list *list)
 {
     const struct policy_view *view = look->view;
-    for (uint32_t i = 0; i < list->count; i++) {
-        const struct row *row = &list->rows[i];
+    struct heads heads;
+    if (!list->count)
+        return NULL;
+    find_heads(look, list, &heads);
+    for (const struct row *row = take_row(&heads, list); row; row = take_row(&heads, list)) {
         if (view->length - row->request_min > row->request_span ||
             view->argument - row->argument_min > row->argument_span)
-            continue;
-        if (row->key_field != NO_KEY && !key_fits(look, row))
             continue;
         if (!row->more || rule_matches(engine, look, rule_of(engine, row->rule)))
             return row;
@@ -412,7 +485,6 @@ static bool look_at(const struct policy_engine *engine, const struct policy_view
 {
     static const uint8_t nothing[1];
     look->view = view;
-    look->hashed = 0;
     look->began_ns = 0;
     look->failed = false;
     if (!engine->port->structured)

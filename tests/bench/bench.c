@@ -28,6 +28,7 @@ static const struct {
     {"isolate", bench_isolate, "decision to shut gate and stopped vCPUs, 2,000 rounds, 1 to 2 min"},
     {"port", bench_port, "latency, rates and fairness of ports; 60 to 90 s, 4 GiB in /tmp"},
     {"audit", bench_audit, "what the audit log costs; 90 MiB in /tmp"},
+    {"policy", bench_policy, "what a decision costs by 10, 100 and 1,000 rules"},
 };
 
 #define BENCH_COUNT (sizeof(benches) / sizeof(benches[0]))

@@ -76,5 +76,6 @@ void bench_inference(struct bench *bench);
 void bench_port(struct bench *bench);
 void bench_isolate(struct bench *bench);
 void bench_audit(struct bench *bench);
+void bench_policy(struct bench *bench);
 
 #endif

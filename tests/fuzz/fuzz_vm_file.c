@@ -29,7 +29,7 @@ static void check_description(const struct vm_description *vm)
         require_that(strnlen(port->name, sizeof(port->name)) < sizeof(port->name));
         require_that(vm_name_is_valid(port->name));
         require_that(__builtin_popcount(port->queue_size) == 1 && port->queue_size <= 1024);
-        require_that(port->max_request_bytes >= 1 && port->max_request_bytes <= 4096);
+        require_that(port->max_request_bytes >= 1 && port->max_request_bytes <= 1u << 20);
     }
 }
 

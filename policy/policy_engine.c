@@ -353,7 +353,9 @@ static bool text_fits(struct policy_engine *engine, struct look *look,
     case POLICY_TEST_SUFFIX:
         return same(field->bytes + field->length - length, bytes, length, ignore_case);
     default:
-        return contains(field, bytes, length, ignore_case);
+        // Without case every place is compared: long fields are for nobody's patience.
+        look->failed = ignore_case && field->length > POLICY_SEARCH_MAX_BYTES;
+        return !look->failed && contains(field, bytes, length, ignore_case);
     }
 }
 

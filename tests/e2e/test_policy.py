@@ -121,5 +121,11 @@ def check_diff():
     assert done.returncode == 1 and b"office: permits what was not" in done.stdout, done
 
 
-if __name__ == "__main__":
-    sys.exit(tap.run())
+def main():
+    try:
+        return 0 if tap.run() else 1
+    finally:
+        bench.close()
+
+
+sys.exit(main())

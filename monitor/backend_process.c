@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -44,27 +45,50 @@ static int open_audit(struct backend_process *backend, const struct vmm_process 
     return shared_ring_map(&backend->audit.ring, backend->audit_fd, bytes, err);
 }
 
-// The program that serves a kind of port.
-static const char *program_of(uint32_t kind)
+// What a backend's program gets beyond its grant. Owned.
+struct backend_launch {
+    const void *settings;
+    size_t length;
+    void *made; // freed and wiped when the program has it, or NULL
+    int fds[BACKEND_MAX_EXTRA_FDS];
+    unsigned fd_count;
+};
+
+static void backend_launch_free(struct backend_launch *launch)
 {
-    static const struct {
-        uint32_t kind;
-        const char *program;
-    } programs[] = {
-        {VMM_PORT_LOOPBACK, "guillotine-backend"},
+    if (launch->made) {
+        explicit_bzero(launch->made, launch->length); // it may hold secrets
+        free(launch->made);
+    }
+    for (unsigned i = 0; i < launch->fd_count; i++)
+        close(launch->fds[i]);
+}
+
+// The program that serves a kind of port.
+struct backend_program {
+    uint32_t kind;
+    const char *name;
+    // Opens what the settings name: files go to launch->fds; other settings than the VM file's go
+    // to launch->made, with `settings` and `length` set to them. NULL: nothing to do.
+    int (*prepare)(struct backend_launch *launch, struct error *err);
+};
+
+static const struct backend_program *program_of(uint32_t kind)
+{
+    static const struct backend_program programs[] = {
+        {VMM_PORT_LOOPBACK, "guillotine-backend", NULL}, // the first refuses what nobody knows
     };
     for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++) {
         if (programs[i].kind == kind)
-            return programs[i].program;
+            return &programs[i];
     }
-    return "guillotine-backend"; // it refuses what it does not know
+    return &programs[0];
 }
 
-static int spawn(struct backend_process *backend, uint32_t kind, struct error *err)
+static int spawn(struct backend_process *backend, const char *program, struct error *err)
 {
     char path[PATH_MAX];
     cleanup_fd int remote = -1;
-    const char *program = program_of(kind);
     if (paths_sibling(program, path, err) < 0 || spawn_channel(&backend->channel, &remote, err) < 0)
         return -1;
     const struct spawn_request request = {
@@ -78,26 +102,28 @@ static int spawn(struct backend_process *backend, uint32_t kind, struct error *e
     return backend->pid < 0 ? -1 : 0;
 }
 
-// Text in memory that nobody changes any more.
-static int open_settings(const char *settings, struct error *err)
+// Memory that nobody changes any more.
+static int seal_settings(const struct backend_launch *launch, struct error *err)
 {
-    size_t length = settings ? strlen(settings) : 0;
     cleanup_fd int fd = memfd_create("guillotine-settings", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0 || (length && write(fd, settings, length) != (ssize_t)length) ||
+    if (fd < 0 ||
+        (launch->length &&
+         write(fd, launch->settings, launch->length) != (ssize_t)launch->length) ||
         fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "settings of a backend");
     return steal_fd(&fd);
 }
 
 static int send_config(const struct backend_process *backend, const struct vmm_process *vmm,
-                       const char *settings, struct error *err)
+                       const struct backend_launch *launch, struct error *err)
 {
-    cleanup_fd int settings_fd = open_settings(settings, err);
+    cleanup_fd int settings_fd = seal_settings(launch, err);
     if (settings_fd < 0)
         return -1;
     const struct vmm_port_config *port = &vmm->config.ports[backend->port];
     struct backend_config config = {
         .port_index = backend->port,
+        .extra_fds = launch->fd_count,
         .port = *port,
         .requests_used = backend->requests_used,
         .bytes_used = backend->bytes_used,
@@ -106,7 +132,7 @@ static int send_config(const struct backend_process *backend, const struct vmm_p
     // The VMM meters what goes to the model. A process that waited for a rate would look as if it
     // hung; the totals bind it too.
     config.port.limits.reply_bytes_per_s = config.port.tight_limits.reply_bytes_per_s = 0;
-    const int fds[BACKEND_FDS] = {
+    int fds[BACKEND_FDS + BACKEND_MAX_EXTRA_FDS] = {
         [BACKEND_FD_MEMORY] = vmm->ports[backend->port][VMM_PORT_FD_BACKEND_MEMORY],
         [BACKEND_FD_LEVEL_SUPERVISOR] = vmm->level_supervisor_fd,
         [BACKEND_FD_LEVEL_VMM] = vmm->level_vmm_fd,
@@ -116,18 +142,31 @@ static int send_config(const struct backend_process *backend, const struct vmm_p
         [BACKEND_FD_WAKE_SUPERVISOR] = vmm->wake_supervisor,
         [BACKEND_FD_SETTINGS] = settings_fd,
     };
+    memcpy(&fds[BACKEND_FDS], launch->fds, launch->fd_count * sizeof(fds[0]));
     vmm_message_init(&config.message, (enum vmm_message_type)BACKEND_MESSAGE_CONFIG,
                      sizeof(config));
-    return fd_message_send(backend->channel, &config, sizeof(config), fds, BACKEND_FDS, err);
+    return fd_message_send(backend->channel, &config, sizeof(config), fds,
+                           BACKEND_FDS + launch->fd_count, err);
+}
+
+static int launch(struct backend_process *backend, const struct vmm_process *vmm,
+                  const struct vm_settings *settings, struct error *err)
+{
+    const struct backend_program *program = program_of(vmm->config.ports[backend->port].kind);
+    struct backend_launch launch = {.settings = settings->bytes, .length = settings->length};
+    int result = -1;
+    if ((!program->prepare || program->prepare(&launch, err) == 0) &&
+        open_audit(backend, vmm, err) == 0 && spawn(backend, program->name, err) == 0)
+        result = send_config(backend, vmm, &launch, err);
+    backend_launch_free(&launch);
+    return result;
 }
 
 int backend_process_start(struct backend_process *backend, const struct vmm_process *vmm,
-                          const char *settings, struct error *err)
+                          const struct vm_settings *settings, struct error *err)
 {
     backend->cause = 0;
-    if (open_audit(backend, vmm, err) < 0 ||
-        spawn(backend, vmm->config.ports[backend->port].kind, err) < 0 ||
-        send_config(backend, vmm, settings, err) < 0) {
+    if (launch(backend, vmm, settings, err) < 0) {
         backend_process_reap(backend);
         backend_process_close_audit(backend);
         return error_wrap(err, "backend of port %s", vmm->config.ports[backend->port].name);

@@ -484,6 +484,6 @@ void vm_description_free(struct vm_description *vm)
     free(vm->audit_path);
     free(vm->audit_witness);
     for (unsigned i = 0; i < VMM_MAX_PORTS; i++)
-        free(vm->settings[i]);
+        free(vm->settings[i].bytes);
     *vm = (struct vm_description){0};
 }

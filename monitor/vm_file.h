@@ -42,6 +42,13 @@ enum vm_on_failure {
     VM_ON_FAILURE_REBOOT, // it is restarted; only with `run --allow-host-cut`
 };
 
+// What a kind of port makes of its "settings": a structure or a table that only its own program
+// reads. Owned.
+struct vm_settings {
+    void *bytes; // NULL: none
+    size_t length;
+};
+
 // A VM as described; zero means "not given" (run fills defaults). Strings are owned.
 struct vm_description {
     char name[VM_NAME_SIZE];
@@ -61,7 +68,7 @@ struct vm_description {
     struct cpu_list hypervisor_cores;
     struct vmm_port_config ports[VMM_MAX_PORTS];
     struct vm_restart restarts[VMM_MAX_PORTS]; // of the ports with a process
-    char *settings[VMM_MAX_PORTS]; // of the ports' kinds: a JSON object as text, or NULL
+    struct vm_settings settings[VMM_MAX_PORTS]; // of the ports' kinds
     uint32_t port_count;
     uint64_t doorbell_interval_us;
     bool doorbell_interval_given;

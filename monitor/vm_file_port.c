@@ -32,9 +32,10 @@ struct port_kind_rules {
     uint32_t default_bytes; // of either
     uint32_t queue_size;    // the default
     enum port_process process;
-    // Checks "settings", and puts what fits there into config->options. NULL: there are none.
+    // Reads "settings": what VMM and backend need goes to config->options, what is longer and only
+    // for a backend's program is allocated at settings->bytes. NULL: there are none.
     int (*read_settings)(const struct json_place *place, struct vmm_port_config *config,
-                         struct error *err);
+                         struct vm_settings *settings, struct error *err);
     bool needs_settings;
 };
 
@@ -64,7 +65,8 @@ struct port_reader {
     struct vmm_port_config config;
     const struct port_kind_rules *kind;
     struct vm_restart restart;
-    struct json_object *settings; // NULL: not given
+    bool settings_given;
+    struct vm_settings *settings; // of the VM, at the port's index
 };
 
 static uint64_t all_operations(const struct port_kind_rules *kind)
@@ -247,8 +249,8 @@ static int read_settings(const struct json_place *place, void *target, struct er
     struct port_reader *reader = target;
     if (!reader->kind->read_settings)
         return json_refuse(place, JSON_PART_KEY, err, "a %s has no settings", reader->kind->name);
-    reader->settings = place->value;
-    return reader->kind->read_settings(place, &reader->config, err);
+    reader->settings_given = true;
+    return reader->kind->read_settings(place, &reader->config, reader->settings, err);
 }
 
 static int read_restart(const struct json_place *place, void *target, struct error *err)
@@ -500,7 +502,10 @@ int vm_file_read_port(const struct json_place *place, void *target, struct error
         {.key = "probation", .read = read_probation}, // last: compared with the others
     };
     struct vm_description *vm = target;
-    struct port_reader port = {.restart = VM_RESTART_DEFAULT};
+    struct port_reader port = {
+        .restart = VM_RESTART_DEFAULT,
+        .settings = &vm->settings[vm->port_count],
+    };
     struct json_place name;
     if (json_read_object(place, fields, COUNT(fields), &port, err))
         return -1;
@@ -509,13 +514,8 @@ int vm_file_read_port(const struct json_place *place, void *target, struct error
     if (has_port(vm, port.config.name))
         return json_refuse(json_member(place, "name", &name) ? &name : place, JSON_PART_VALUE, err,
                            "another port is named '%s'", port.config.name);
-    if (port.kind->needs_settings && !port.settings)
+    if (port.kind->needs_settings && !port.settings_given)
         return json_refuse(place, JSON_PART_VALUE, err, "a %s needs settings", port.kind->name);
-    if (port.settings) {
-        vm->settings[vm->port_count] = strdup(json_object_to_json_string(port.settings));
-        if (!vm->settings[vm->port_count])
-            return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "settings");
-    }
     complete_port(&port.config);
     vm->restarts[vm->port_count] = port.restart;
     vm->ports[vm->port_count++] = port.config;

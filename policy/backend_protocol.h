@@ -28,7 +28,7 @@ enum backend_fd {
     BACKEND_FD_WAKE_BACKEND, // the VMM's doorbell
     BACKEND_FD_WAKE_VMM,     // wakes the poller that waits for replies
     BACKEND_FD_WAKE_SUPERVISOR,
-    BACKEND_FD_SETTINGS, // sealed memfd: the port's "settings" as JSON text; empty without
+    BACKEND_FD_SETTINGS, // sealed memfd: what the kind makes of "settings"; empty without
     BACKEND_FDS,
 };
 

@@ -84,6 +84,12 @@ enum vmm_port_kind {
     VMM_PORT_CONSOLE = 1,
     VMM_PORT_LOOPBACK = 2,
     VMM_PORT_MESSAGE = 3,
+    VMM_PORT_CLOCK = 4,
+    VMM_PORT_ENTROPY = 5,
+    VMM_PORT_LOG = 6,
+    VMM_PORT_STORE = 7,
+    VMM_PORT_HTTP = 8,
+    VMM_PORT_TOOL = 9,
 };
 
 enum vmm_port_mode {
@@ -99,7 +105,7 @@ enum vmm_port_audit {
     VMM_AUDIT_FULL = 2,
 };
 
-// What some kinds of ports need beyond that. What is longer goes to the backend's process as text
+// What some kinds of ports need beyond that. What is longer goes to the backend's process only
 // (BACKEND_FD_SETTINGS).
 union vmm_port_options {
     uint64_t words[8];

@@ -20,7 +20,12 @@ enum port_kind {
     PORT_KIND_CONSOLE = 1,  // standard input and output of `guillotine run`
     PORT_KIND_LOOPBACK = 2, // answers itself: for tests and measurements, no way out
     PORT_KIND_MESSAGE = 3,  // whole messages from and to an operator
-    // 4 clock, 5 entropy, 6 log, 7 store, 8 http, 9 tool: docs/ports.md says which exist
+    PORT_KIND_CLOCK = 4,
+    PORT_KIND_ENTROPY = 5,
+    PORT_KIND_LOG = 6,
+    PORT_KIND_STORE = 7, // payloads of 7 to 9 are made of fields (policy/port_fields_abi.h)
+    PORT_KIND_HTTP = 8,
+    PORT_KIND_TOOL = 9,
 };
 
 // In front of every request.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Canonical JSON (RFC 8785), integers only: the one text of a value that signatures are made over.
-#ifndef POLICY_CANONICAL_JSON_H
-#define POLICY_CANONICAL_JSON_H
+#ifndef MONITOR_CANONICAL_JSON_H
+#define MONITOR_CANONICAL_JSON_H
 
 #include "json_text.h"
 

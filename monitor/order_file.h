@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The file that carries an order and its signatures (guillotine-signed-order/1).
-#ifndef POLICY_ORDER_FILE_H
-#define POLICY_ORDER_FILE_H
+#ifndef MONITOR_ORDER_FILE_H
+#define MONITOR_ORDER_FILE_H
 
 #include "canonical_json.h"
 #include "level_order.h"

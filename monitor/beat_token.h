@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The signed token with which an operator's console says that somebody is there
 // (guillotine-signed-beat/1).
-#ifndef POLICY_BEAT_TOKEN_H
-#define POLICY_BEAT_TOKEN_H
+#ifndef MONITOR_BEAT_TOKEN_H
+#define MONITOR_BEAT_TOKEN_H
 
 #include "canonical_json.h"
 #include "level_order.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The document with the administrators' keys (guillotine-keys/1) in its signed file, and the rule
 // by which one version follows another.
-#ifndef POLICY_KEY_SET_FILE_H
-#define POLICY_KEY_SET_FILE_H
+#ifndef MONITOR_KEY_SET_FILE_H
+#define MONITOR_KEY_SET_FILE_H
 
 #include "order_file.h"
 

@@ -137,24 +137,35 @@ static int open_fabric(struct backend_process *process, struct error *err)
     return 0;
 }
 
-static int map_settings(struct backend_process *process, struct error *err)
+// Maps all of it; what is empty stays NULL.
+static int map_whole(int fd, const char *what, const void **address, size_t *length,
+                     struct error *err)
 {
     struct stat status;
-    void *mapped;
-    int fd = process->fds[BACKEND_FD_SETTINGS];
+    void *mapped = NULL;
     if (fstat(fd, &status) < 0 || status.st_size < 0)
-        return error_set(err, EXIT_STATUS_INTERNAL, errno, "settings");
-    if (status.st_size && map_shared(fd, (uint64_t)status.st_size, PROT_READ,
-                                     "memory of the settings", &mapped, err) < 0)
+        return error_set(err, EXIT_STATUS_INTERNAL, errno, "%s", what);
+    if (status.st_size &&
+        map_shared(fd, (uint64_t)status.st_size, PROT_READ, what, &mapped, err) < 0)
         return -1;
-    process->settings = status.st_size ? mapped : "";
-    process->settings_length = (size_t)status.st_size;
+    *address = mapped;
+    *length = (size_t)status.st_size;
     return 0;
+}
+
+static int open_policy(struct backend_process *process, struct error *err)
+{
+    const void *table;
+    size_t bytes;
+    if (map_whole(process->fds[BACKEND_FD_POLICY], "memory of the policy", &table, &bytes, err) < 0)
+        return -1;
+    return table ? policy_table_open(&process->policy, table, bytes, err) : 0;
 }
 
 static int open_state(struct backend_process *process, struct error *err)
 {
-    if (map_settings(process, err) < 0)
+    if (map_whole(process->fds[BACKEND_FD_SETTINGS], "memory of the settings", &process->settings,
+                  &process->settings_length, err) < 0)
         return -1;
     if (!process->kind->make_state)
         return 0;
@@ -180,6 +191,7 @@ static int open_port(struct backend_process *process, struct error *err)
         .tight_request_bytes = grant->tight_request_bytes,
         .tight_reply_bytes = grant->tight_reply_bytes,
         .tight_limits = &grant->tight_limits,
+        .document = process->policy.table ? &process->policy : NULL,
         .logs_payloads = grant->audit != VMM_AUDIT_METADATA,
         .digests_only = grant->audit == VMM_AUDIT_DIGEST,
         .requests_used = config->requests_used,
@@ -219,7 +231,8 @@ static enum poller_mode poller_mode(uint32_t port_mode)
 int backend_process_build(struct backend_process *process, struct error *err)
 {
     if (check_eventfds(process, err) < 0 || open_fabric(process, err) < 0 ||
-        open_state(process, err) < 0 || open_port(process, err) < 0)
+        open_policy(process, err) < 0 || open_state(process, err) < 0 ||
+        open_port(process, err) < 0)
         return -1;
     // A number of its own, so that the filter lets nothing else be read: who could drain the
     // others' eventfds could keep their readers asleep.
@@ -250,9 +263,9 @@ int backend_filter_install(struct error *err)
 int backend_process_lock_down(struct backend_process *process, int (*install)(struct error *err),
                               struct error *err)
 {
-    static const enum backend_fd mapped[] = {BACKEND_FD_MEMORY, BACKEND_FD_LEVEL_SUPERVISOR,
+    static const enum backend_fd mapped[] = {BACKEND_FD_MEMORY,    BACKEND_FD_LEVEL_SUPERVISOR,
                                              BACKEND_FD_LEVEL_VMM, BACKEND_FD_AUDIT_RING,
-                                             BACKEND_FD_SETTINGS};
+                                             BACKEND_FD_SETTINGS,  BACKEND_FD_POLICY};
     for (size_t i = 0; i < sizeof(mapped) / sizeof(mapped[0]); i++) {
         close(process->fds[mapped[i]]);
         process->fds[mapped[i]] = -1;

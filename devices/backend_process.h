@@ -26,10 +26,12 @@ struct backend_process {
     int fds[BACKEND_FDS + BACKEND_MAX_EXTRA_FDS]; // -1: closed
     const struct backend_kind *kind;
     void *state; // of the backend
-    // The port's settings, in a form that is the kind's own. Mapped until the process ends.
+    // The port's settings, in a form that is the kind's own; NULL: none. Mapped until the process
+    // ends.
     const void *settings;
     size_t settings_length;
-    struct guest_memory memory; // what is shared with the VMM: one region at address 0
+    struct policy_arrays policy; // of the policy document; no table: none
+    struct guest_memory memory;  // what is shared with the VMM: one region at address 0
     struct port_fabric fabric;
     struct audit_stream audit;
     struct port *port;

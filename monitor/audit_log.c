@@ -247,17 +247,17 @@ static bool is_of_fabric(const struct audit_ring *ring, const struct audit_recor
 {
     bool known = record->type == AUDIT_REQUEST || record->type == AUDIT_COMPLETION ||
                  record->type == AUDIT_ANOMALY || record->type == AUDIT_PAYLOAD ||
-                 record->type == AUDIT_DIGEST;
+                 record->type == AUDIT_DIGEST || record->type == AUDIT_VERDICT;
     return known && has_good_data(record) && record->port >= ring->first_port &&
            record->port - ring->first_port < ring->ports &&
-           record->decision <= AUDIT_DECISION_GATE && record->level < LEVEL_COUNT;
+           record->decision < AUDIT_DECISIONS && record->level < LEVEL_COUNT;
 }
 
 static void account(struct audit_ring *ring, const struct audit_record *record)
 {
-    if (record->decision != AUDIT_DECISION_ALLOW)
+    if (!audit_decision_passes(record->decision))
         return;
-    if (record->type == AUDIT_REQUEST) {
+    if (record->type == AUDIT_REQUEST || record->type == AUDIT_VERDICT) {
         ring->requests++;
         ring->bytes += record->length;
     } else if (record->type == AUDIT_COMPLETION) {

@@ -16,6 +16,7 @@
 
 #include "backend_protocol.h"
 #include "cleanup.h"
+#include "constant_memory.h"
 #include "fd_message.h"
 #include "paths.h"
 #include "placement.h"
@@ -102,22 +103,11 @@ static int spawn(struct backend_process *backend, const char *program, struct er
     return backend->pid < 0 ? -1 : 0;
 }
 
-// Memory that nobody changes any more.
-static int seal_settings(const struct backend_launch *launch, struct error *err)
-{
-    cleanup_fd int fd = memfd_create("guillotine-settings", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0 ||
-        (launch->length &&
-         write(fd, launch->settings, launch->length) != (ssize_t)launch->length) ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "settings of a backend");
-    return steal_fd(&fd);
-}
-
 static int send_config(const struct backend_process *backend, const struct vmm_process *vmm,
                        const struct backend_launch *launch, struct error *err)
 {
-    cleanup_fd int settings_fd = seal_settings(launch, err);
+    cleanup_fd int settings_fd =
+        constant_memory_make("guillotine-settings", launch->settings, launch->length, err);
     if (settings_fd < 0)
         return -1;
     const struct vmm_port_config *port = &vmm->config.ports[backend->port];
@@ -141,6 +131,7 @@ static int send_config(const struct backend_process *backend, const struct vmm_p
         [BACKEND_FD_WAKE_VMM] = vmm->wake_vmm[port->poller],
         [BACKEND_FD_WAKE_SUPERVISOR] = vmm->wake_supervisor,
         [BACKEND_FD_SETTINGS] = settings_fd,
+        [BACKEND_FD_POLICY] = vmm->policy,
     };
     memcpy(&fds[BACKEND_FDS], launch->fds, launch->fd_count * sizeof(fds[0]));
     vmm_message_init(&config.message, (enum vmm_message_type)BACKEND_MESSAGE_CONFIG,

@@ -23,6 +23,7 @@ struct run_options {
     const char *state_dir;
     const char *audit;
     const char *witness;
+    const char *policy;
     const char *result;
     const char *expect;
     const char *watchdog_device;
@@ -58,6 +59,7 @@ enum run_option {
     OPTION_WATCHDOG_DEVICE,
     OPTION_SYSFS,
     OPTION_UUID,
+    OPTION_POLICY,
     OPTION_ACCEPT_LEVEL_RESET,
     OPTION_HELP,
 };
@@ -79,6 +81,9 @@ static const struct {
     {{"port", 1, NULL, OPTION_PORT},
      "KIND[:NAME]",
      "grant a port (kinds: console, loopback, message)"},
+    {{"policy", 1, NULL, OPTION_POLICY},
+     "FILE",
+     "rules for the ports' requests (docs/policy.md); without any, grants and limits decide"},
     {{"model-cores", 1, NULL, OPTION_MODEL_CORES}, "CPUS", "host CPUs for vCPUs, e.g. 2-5"},
     {{"hypervisor-cores", 1, NULL, OPTION_HYPERVISOR_CORES}, "CPUS", "host CPUs for mediation"},
     {{"name", 1, NULL, OPTION_NAME}, "NAME", "name of the VM (default: generated)"},
@@ -225,6 +230,9 @@ static int apply(int option, const char *value, struct run_options *options,
         return cpu_list_parse(value, &vm->hypervisor_cores, err);
     case OPTION_NAME:
         return set_name(vm, value, err);
+    case OPTION_POLICY:
+        options->policy = value;
+        return 0;
     case OPTION_AUDIT:
         options->audit = value;
         if (strlen(value) < 7 || strcmp(value + strlen(value) - 6, ".audit"))
@@ -321,6 +329,16 @@ static int parse(int argc, char **argv, struct run_options *options, struct vm_d
     return 0;
 }
 
+// Rules that are given here take the place of the file's.
+static int apply_policy(struct vm_description *vm, const char *path, struct error *err)
+{
+    policy_document_free(&vm->policy);
+    if (policy_document_load(path, &vm->policy, err) < 0)
+        return -1;
+    vm->policy_given = true;
+    return vm_description_check_policy(vm, err);
+}
+
 static int complete(struct vm_description *vm, const struct run_options *options, struct error *err)
 {
     if (!vm->image)
@@ -336,6 +354,8 @@ static int complete(struct vm_description *vm, const struct run_options *options
                 return -1;
         }
     }
+    if (options->policy && apply_policy(vm, options->policy, err) < 0)
+        return -1;
     if (!vm->name[0]) {
         uint32_t random;
         if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))

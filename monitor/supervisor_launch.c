@@ -189,10 +189,12 @@ static int record_measures(struct supervisor *s, struct error *err)
 {
     const struct digest_set *digests = &s->state.digests;
     const struct vmm_config *config = &s->process.config;
-    const struct sha256_piece ports = {config->ports,
-                                       config->port_count * sizeof(config->ports[0])};
+    const struct sha256_piece pieces[] = {
+        {config->ports, config->port_count * sizeof(config->ports[0])},
+        {s->vm.policy.memory, s->vm.policy.bytes},
+    };
     uint8_t policy[DIGEST_BYTES];
-    sha256_pieces(&ports, 1, policy);
+    sha256_pieces(pieces, sizeof(pieces) / sizeof(pieces[0]), policy);
     int result = record_measure(s, AUDIT_MEASURE_IMAGE, 0, digests->image, err);
     for (uint32_t i = 0; i < digests->weights_count && result == 0; i++)
         result = record_measure(s, AUDIT_MEASURE_WEIGHTS, i, digests->weights[i], err);

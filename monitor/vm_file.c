@@ -297,6 +297,46 @@ static int read_ports(const struct json_place *place, void *target, struct error
     return json_read_array(place, VMM_MAX_PORTS, vm_file_read_port, &reader->vm, err);
 }
 
+int vm_description_check_policy(const struct vm_description *vm, struct error *err)
+{
+    const struct policy_table_port *sections = vm->policy.arrays.table->ports;
+    for (uint32_t i = 0; i < POLICY_MAX_PORTS && sections[i].name[0]; i++) {
+        const char *kind = vm_port_kind_name(sections[i].kind);
+        uint32_t port = 0;
+        while (port < vm->port_count && strcmp(vm->ports[port].name, sections[i].name) != 0)
+            port++;
+        if (port == vm->port_count)
+            return error_set(err, EXIT_STATUS_BAD_FILE, 0, "policy: the VM has no port named '%s'",
+                             sections[i].name);
+        if (vm->ports[port].kind != sections[i].kind)
+            return error_set(err, EXIT_STATUS_BAD_FILE, 0,
+                             "policy: port '%s' is a %s here and a %s in the VM", sections[i].name,
+                             kind ? kind : "?", vm_port_kind_name(vm->ports[port].kind));
+    }
+    return 0;
+}
+
+static int read_policy(const struct json_place *place, void *target, struct error *err)
+{
+    struct vm_reader *reader = target;
+    cleanup_free char *path = NULL;
+    struct error inner;
+    int result;
+    if (json_object_is_type(place->value, json_type_string)) {
+        if (read_path(place, reader->path, &path, err) < 0)
+            return -1;
+        result = policy_document_load(path, &reader->vm.policy, err);
+    } else {
+        result = policy_document_read(place, &reader->vm.policy, err);
+    }
+    if (result < 0)
+        return -1;
+    reader->vm.policy_given = true;
+    if (vm_description_check_policy(&reader->vm, &inner) < 0)
+        return vm_file_refuse_because(place, &inner, err);
+    return 0;
+}
+
 static int read_audit_file(const struct json_place *place, void *target, struct error *err)
 {
     static const char suffix[] = ".audit";
@@ -410,6 +450,7 @@ static const struct json_field vm_fields[] = {
     {.key = "placement", .read = read_placement},
     {.key = "poller", .read = read_poller},
     {.key = "ports", .read = read_ports},
+    {.key = "policy", .read = read_policy}, // behind the ports that it is about
     {.key = "audit", .read = read_audit},
     {.key = "forensics", .read = read_forensics},
     {.key = "require", .read = read_require},
@@ -485,5 +526,6 @@ void vm_description_free(struct vm_description *vm)
     free(vm->audit_witness);
     for (unsigned i = 0; i < VMM_MAX_PORTS; i++)
         free(vm->settings[i].bytes);
+    policy_document_free(&vm->policy);
     *vm = (struct vm_description){0};
 }

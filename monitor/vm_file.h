@@ -9,6 +9,7 @@
 
 #include "error.h"
 #include "number.h"
+#include "policy_document.h"
 #include "uuid.h"
 #include "vmm_protocol.h"
 
@@ -70,6 +71,8 @@ struct vm_description {
     struct vm_restart restarts[VMM_MAX_PORTS]; // of the ports with a process
     struct vm_settings settings[VMM_MAX_PORTS]; // of the ports' kinds
     uint32_t port_count;
+    bool policy_given;
+    struct policy_document policy; // of the ports, compiled
     uint64_t doorbell_interval_us;
     bool doorbell_interval_given;
     uint64_t idle_spin_us;
@@ -102,6 +105,9 @@ int vm_file_parse(const char *path, const char *text, size_t length, struct vm_d
 // Adds a port with the defaults of its kind, as `run --port KIND[:NAME]` does.
 int vm_description_add_port(struct vm_description *vm, const char *kind, const char *name,
                             struct error *err);
+
+// Checks that a description's policy is about ports that it has.
+int vm_description_check_policy(const struct vm_description *vm, struct error *err);
 
 // Name of a port kind, or of one of its operations; NULL if there is none of that number.
 const char *vm_port_kind_name(uint32_t kind);

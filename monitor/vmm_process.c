@@ -17,6 +17,7 @@
 #include "backend_protocol.h"
 #include "cleanup.h"
 #include "clock.h"
+#include "constant_memory.h"
 #include "fd_message.h"
 #include "forensic_area.h"
 #include "heartbeat.h"
@@ -76,6 +77,7 @@ static void forget(struct vmm_process *process)
         .wake_supervisor = -1,
         .memory = -1,
         .forensics = -1,
+        .policy = -1,
         .level_supervisor_fd = -1,
         .level_vmm_fd = -1,
     };
@@ -122,6 +124,17 @@ static int make_level_page(const char *name, int *fd, bool own, void *page, stru
 // Memory that a cell gets if nobody says how much: lazily backed, so generous costs nothing.
 #define DEFAULT_MEMORY_BYTES (128ull << 20)
 
+// True if some rule for the port wants approvals.
+static bool rules_hold(const struct policy_document *policy, const char *port)
+{
+    const struct policy_table_port *section = policy_table_find(&policy->arrays, port);
+    for (uint32_t i = 0; section && i < section->rule_count; i++) {
+        if (policy->arrays.rules[section->first_rule + i].action == POLICY_ACTION_HOLD)
+            return true;
+    }
+    return false;
+}
+
 static int fill_config(struct vmm_config *config, const struct vm_description *vm,
                        struct error *err)
 {
@@ -140,8 +153,10 @@ static int fill_config(struct vmm_config *config, const struct vm_description *v
     config->idle_spin_ns = (vm->idle_spin_given ? vm->idle_spin_us : 1000) * 1000;
     if (placement_choose(vm, config, err) < 0)
         return -1;
-    for (unsigned i = 0; i < config->port_count; i++)
+    for (unsigned i = 0; i < config->port_count; i++) {
         config->ports[i].poller = i % config->poller_count;
+        config->ports[i].holds = vm->policy_given && rules_hold(&vm->policy, vm->ports[i].name);
+    }
     return 0;
 }
 
@@ -202,6 +217,10 @@ int vmm_process_prepare(struct vmm_process *process, const struct vm_description
     if (process->forensics < 0 || ftruncate(process->forensics, (off_t)FORENSIC_AREA_BYTES) < 0 ||
         fcntl(process->forensics, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "forensic area");
+    process->policy =
+        constant_memory_make("guillotine-policy", vm->policy.memory, vm->policy.bytes, err);
+    if (process->policy < 0)
+        return -1;
     for (unsigned i = 0; i < process->config.poller_count; i++) {
         if (prepare_poller(process, i, err) < 0)
             return -1;
@@ -303,6 +322,7 @@ static unsigned fill_fds(const struct vmm_process *process, const int *inputs, i
     fds[VMM_FD_LEVEL_VMM] = process->level_vmm_fd;
     fds[VMM_FD_WAKE_SUPERVISOR] = process->wake_supervisor;
     fds[VMM_FD_FORENSICS] = process->forensics;
+    fds[VMM_FD_POLICY] = process->policy;
     for (unsigned i = 0; i < config->poller_count; i++) {
         fds[vmm_config_poller_fd(i) + VMM_POLLER_FD_AUDIT] = process->audit_rings[i];
         fds[vmm_config_poller_fd(i) + VMM_POLLER_FD_WAKE] = process->wake_vmm[i];
@@ -404,9 +424,9 @@ void vmm_process_end(struct vmm_process *process)
 {
     vmm_process_kill(process);
     close_inputs(process);
-    int *fds[] = {&process->pidfd,    &process->channel,      &process->wake_supervisor,
-                  &process->memory,   &process->level_vmm_fd, &process->level_supervisor_fd,
-                  &process->forensics};
+    int *fds[] = {&process->pidfd,     &process->channel,      &process->wake_supervisor,
+                  &process->memory,    &process->level_vmm_fd, &process->level_supervisor_fd,
+                  &process->forensics, &process->policy};
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
         close_one(*fds[i]);
     for (unsigned i = 0; i < VMM_MAX_POLLERS; i++) {

@@ -5,16 +5,18 @@
 const char *audit_type_name(unsigned type)
 {
     static const char *const names[] = {
-        "none",      "start",     "request", "completion", "anomaly",  "port-closed", "level",
-        "violation", "end",       "backend", "order",      "payload",  "digest",      "measure",
-        "quorum",    "heartbeat", "state",   "config",     "actuator", "forensic",    "seal",
+        "none",     "start",     "request", "completion", "anomaly",  "port-closed",
+        "level",    "violation", "end",     "backend",    "order",    "payload",
+        "digest",   "measure",   "quorum",  "heartbeat",  "state",    "config",
+        "actuator", "forensic",  "seal",    "verdict",    "approval",
     };
     return type < sizeof(names) / sizeof(names[0]) ? names[type] : "unknown";
 }
 
 const char *audit_decision_name(unsigned decision)
 {
-    static const char *const names[] = {"none", "allow", "deny", "gate"};
+    static const char *const names[] = {"none",   "allow", "deny",    "gate",
+                                        "redact", "hold",  "escalate"};
     return decision < sizeof(names) / sizeof(names[0]) ? names[decision] : "unknown";
 }
 
@@ -35,6 +37,12 @@ const char *audit_order_name(unsigned order)
 {
     static const char *const names[] = {"none", "port-close", "port-open", "message"};
     return order < sizeof(names) / sizeof(names[0]) ? names[order] : "unknown";
+}
+
+const char *audit_verdict_name(unsigned verdict)
+{
+    static const char *const names[] = {"none", "approved", "rejected", "timed-out"};
+    return verdict < sizeof(names) / sizeof(names[0]) ? names[verdict] : "unknown";
 }
 
 const char *audit_heartbeat_name(unsigned who)

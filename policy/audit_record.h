@@ -39,7 +39,9 @@ enum audit_type {
     AUDIT_CONFIG = 17,
     AUDIT_ACTUATOR = 18, // detail: the event's kind plus 1; argument: the action; text follows
     AUDIT_FORENSIC = 19,
-    AUDIT_SEAL = 20, // the log's end: a signed checkpoint of all records before this one follows
+    AUDIT_SEAL = 20,    // the log's end: a signed checkpoint of all records before this one follows
+    AUDIT_VERDICT = 21, // on a request that was held; detail: enum audit_verdict
+    AUDIT_APPROVAL = 22, // an operator's word on it; its digest follows; detail: enum audit_verdict
 };
 
 // Of AUDIT_CONFIG.
@@ -54,8 +56,24 @@ enum audit_decision {
     AUDIT_DECISION_NONE = 0,
     AUDIT_DECISION_ALLOW = 1,
     AUDIT_DECISION_DENY = 2,
-    AUDIT_DECISION_GATE = 3, // the isolation level forbids it
+    AUDIT_DECISION_GATE = 3,     // the isolation level forbids it
+    AUDIT_DECISION_REDACT = 4,   // allowed, with what a rule found blotted out
+    AUDIT_DECISION_HOLD = 5,     // waits for somebody's approval
+    AUDIT_DECISION_ESCALATE = 6, // denied, and a higher level
+    AUDIT_DECISIONS,
 };
+
+enum audit_verdict {
+    AUDIT_VERDICT_APPROVED = 1,
+    AUDIT_VERDICT_REJECTED = 2,
+    AUDIT_VERDICT_TIMED_OUT = 3,
+};
+
+// True for decisions that let a request, or its reply, pass.
+static inline int audit_decision_passes(unsigned decision)
+{
+    return decision == AUDIT_DECISION_ALLOW || decision == AUDIT_DECISION_REDACT;
+}
 
 // Who wrote a record; stamped by the supervisor, by the ring that it came from.
 enum audit_source {
@@ -188,5 +206,6 @@ const char *audit_source_name(unsigned source);
 const char *audit_backend_event_name(unsigned event);
 const char *audit_order_name(unsigned order);
 const char *audit_heartbeat_name(unsigned who);
+const char *audit_verdict_name(unsigned verdict);
 
 #endif

@@ -550,15 +550,14 @@ struct policy_result policy_engine_decide(struct policy_engine *engine,
     result.rule = row->rule;
     result.action = rule->action;
     result.escalate_to = rule->action == POLICY_ACTION_ESCALATE ? rule->escalate_to : 0;
+    result.hold_ns = rule->hold_ms * NS_PER_MS;
     return account(engine, view, result, now_ns, taken);
 }
 
-bool policy_engine_redacts(const struct policy_engine *engine, uint32_t rule,
-                           enum policy_direction direction)
+bool policy_engine_holds(const struct policy_engine *engine)
 {
-    const struct policy_table_rule *entry = rule_of(engine, rule);
-    for (uint32_t i = 0; i < entry->redaction_count; i++) {
-        if (engine->arrays.redactions[entry->first_redaction + i].directions & direction)
+    for (uint32_t i = 0; engine->port && i < engine->port->rule_count; i++) {
+        if (rule_of(engine, engine->port->first_rule + i)->action == POLICY_ACTION_HOLD)
             return true;
     }
     return false;
@@ -583,17 +582,35 @@ static bool blot(struct policy_engine *engine, unsigned pattern, uint8_t *bytes,
     return true;
 }
 
-bool policy_engine_redact(struct policy_engine *engine, uint32_t rule,
-                          enum policy_direction direction, uint8_t *bytes, uint32_t length)
+static bool redact(struct policy_engine *engine, const struct policy_table_rule *entry,
+                   enum policy_direction direction, uint8_t *bytes, uint32_t length,
+                   uint64_t until_ns)
 {
-    const struct policy_table_rule *entry = rule_of(engine, rule);
-    uint64_t until_ns = clock_now_ns(engine->clock) + EFFORT_NS;
     for (uint32_t i = 0; i < entry->redaction_count; i++) {
         const struct policy_table_redaction *redaction =
             &engine->arrays.redactions[entry->first_redaction + i];
         if ((redaction->directions & direction) &&
             !blot(engine, (unsigned)engine->pattern_of_text[redaction->pattern], bytes, length,
                   until_ns))
+            return false;
+    }
+    return true;
+}
+
+bool policy_engine_redact(struct policy_engine *engine, uint32_t rule,
+                          enum policy_direction direction, uint8_t *bytes, uint32_t length)
+{
+    const struct policy_table_rule *entry = rule_of(engine, rule);
+    uint64_t until_ns = clock_now_ns(engine->clock) + EFFORT_NS;
+    struct port_fields fields;
+    if (!engine->port->structured)
+        return redact(engine, entry, direction, bytes, length, until_ns);
+    if (!port_fields_read(&fields, bytes, length))
+        return false;
+    for (unsigned i = 1; i < PORT_FIELDS; i++) {
+        const struct port_field *field = &fields.field[i];
+        if (field->bytes && !redact(engine, entry, direction, bytes + (field->bytes - bytes),
+                                    field->length, until_ns))
             return false;
     }
     return true;

@@ -32,6 +32,7 @@ struct policy_result {
     uint32_t rule;             // its index in the table
     uint32_t escalate_to;      // level, or 0
     uint64_t retry_ns;
+    uint64_t hold_ns; // of a rule that holds
 };
 
 // Makes an engine for one port: everything that deciding needs is allocated here. `arrays` is
@@ -65,14 +66,14 @@ enum policy_reason policy_engine_explain(struct policy_engine *engine,
                                          const struct policy_view *view, bool probation,
                                          uint32_t rule, uint32_t *condition);
 
-// Blots out, with '*', what the redactions of a rule find in a request or a reply. Returns false if
-// that cannot be done within the bounds of a search: then nothing of it may pass.
+// Blots out, with '*', what the redactions of a rule find in a request or a reply: in each field by
+// itself, where payloads are made of fields. Returns false if that cannot be done within the bounds
+// of a search, or if the payload is not made of fields: then nothing of it may pass.
 bool policy_engine_redact(struct policy_engine *engine, uint32_t rule,
                           enum policy_direction direction, uint8_t *bytes, uint32_t length);
 
-// True if a rule redacts in that direction.
-bool policy_engine_redacts(const struct policy_engine *engine, uint32_t rule,
-                           enum policy_direction direction);
+// True if some rule of the port holds requests.
+bool policy_engine_holds(const struct policy_engine *engine);
 
 // Counts a denial. Returns the level to escalate to, or 0.
 uint32_t policy_engine_count_denial(struct policy_engine *engine, uint64_t now_ns);

@@ -58,7 +58,7 @@ uint64_t vmm_audit_ring_bytes(const struct vmm_port_config *ports, unsigned coun
     uint64_t largest = 0;
     for (unsigned i = 0; i < count; i++) {
         const struct vmm_port_config *port = &ports[i];
-        if (port->closed_at_probation && port->audit == VMM_AUDIT_METADATA)
+        if (port->closed_at_probation && port->audit == VMM_AUDIT_METADATA && !port->holds)
             continue;
         uint64_t both = audit_payload_bytes(port->max_request_bytes) +
                         audit_payload_bytes(port->max_reply_bytes);

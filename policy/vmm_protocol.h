@@ -38,8 +38,9 @@ enum vmm_message_type {
     VMM_MESSAGE_PORT_EVENT = 10, // VMM: struct vmm_port_event
     VMM_MESSAGE_LEVEL = 11,      // supervisor: struct vmm_level; its page was raised before
     VMM_MESSAGE_LEVEL_DONE = 12, // VMM: what has become true; struct vmm_level
-    VMM_MESSAGE_GO = 13,   // supervisor: the running mark is durable; the model may be entered
-    VMM_MESSAGE_BEAT = 14, // supervisor: struct vmm_beat, which the control thread sends back
+    VMM_MESSAGE_GO = 13,      // supervisor: the running mark is durable; the model may be entered
+    VMM_MESSAGE_BEAT = 14,    // supervisor: struct vmm_beat, which the control thread sends back
+    VMM_MESSAGE_VERDICT = 15, // supervisor: struct vmm_verdict
 };
 
 struct vmm_message {
@@ -57,6 +58,7 @@ enum vmm_fd {
     VMM_FD_LEVEL_VMM,        // level page that the VMM writes
     VMM_FD_WAKE_SUPERVISOR,  // eventfd: pollers wake the supervisor
     VMM_FD_FORENSICS,        // memfd of forensic_area.h
+    VMM_FD_POLICY,           // sealed memfd: the policy document as compiled; empty: there is none
     VMM_FD_POLLERS,
 };
 
@@ -131,7 +133,7 @@ struct vmm_port_config {
     // What takes the place of max_*_bytes and limits at Probation, never looser.
     uint32_t tight_request_bytes;
     uint32_t tight_reply_bytes;
-    uint32_t pad;
+    uint32_t holds; // 1: rules of the policy document may hold its requests
     struct limits_config limits;
     struct limits_config tight_limits;
     union vmm_port_options options; // of the kind
@@ -274,16 +276,27 @@ enum vmm_port_action {
     VMM_PORT_ACTION_BACKEND_UP = 4,
 };
 
+// The verdict on a request that a rule held. The VMM's next records say what became of it.
+struct vmm_verdict {
+    struct vmm_message message;
+    uint32_t port;
+    uint32_t approved;
+    uint64_t request; // the fabric's number
+};
+
 // Something that the supervisor has to know of.
 struct vmm_port_event {
     struct vmm_message message;
     uint32_t port;
     uint32_t event; // enum vmm_port_event_kind
+    uint32_t level; // of VMM_PORT_EVENT_ESCALATED
+    uint32_t rule;  // the same: enum policy_rule
 };
 
 enum vmm_port_event_kind {
-    VMM_PORT_EVENT_HUNG = 1,   // the backend did not answer in time
-    VMM_PORT_EVENT_BROKEN = 2, // the backend broke the rules of its queue
+    VMM_PORT_EVENT_HUNG = 1,      // the backend did not answer in time
+    VMM_PORT_EVENT_BROKEN = 2,    // the backend broke the rules of its queue
+    VMM_PORT_EVENT_ESCALATED = 3, // policy asks for a level, which is in the VMM's page already
 };
 
 struct vmm_status {

@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 
+#include "policy_engine.h"
 #include "port_internal.h"
 
 // Bytes of a reply that are copied between two looks at the gate (DESIGN: at least every 4 KiB).
@@ -17,7 +18,7 @@
 
 // What passed the path up to the backend. Only this file can make one.
 struct port_clearance {
-    enum policy_rule rule;
+    uint32_t rule;
 };
 
 static const struct port_clearance clearance_of_grant = {POLICY_RULE_GRANT};
@@ -58,70 +59,13 @@ static void close_on_anomaly(struct port *port, uint16_t queue, const struct que
     port_settle_state(port);
 }
 
-static uint16_t slot_index(const struct port *port, const struct slot *slot)
-{
-    return (uint16_t)(slot - port->slots);
-}
-
-static struct slot *take_slot(struct port *port)
-{
-    struct slot *slot = &port->slots[port->free_slots];
-    port->free_slots = slot->next;
-    return slot;
-}
-
-static void free_slot(struct port *port, struct slot *slot)
-{
-    slot->state = SLOT_FREE;
-    slot->next = port->free_slots;
-    port->free_slots = slot_index(port, slot);
-}
-
-static void list_add(struct port *port, struct slot_list *list, struct slot *slot,
-                     enum slot_state state)
-{
-    uint16_t index = slot_index(port, slot);
-    slot->state = state;
-    slot->next = SLOT_NONE;
-    if (list->tail == SLOT_NONE)
-        list->head = index;
-    else
-        port->slots[list->tail].next = index;
-    list->tail = index;
-}
-
-static void list_remove(struct port *port, struct slot_list *list, uint16_t previous,
-                        uint16_t index)
-{
-    uint16_t next = port->slots[index].next;
-    if (previous == SLOT_NONE)
-        list->head = next;
-    else
-        port->slots[previous].next = next;
-    if (list->tail == index)
-        list->tail = previous;
-}
-
-// Eight buckets for each power of two (port_latency_ns reads them).
-static void record_latency(struct port *port, uint64_t ns)
-{
-    unsigned bucket = (unsigned)ns;
-    if (ns >= 8) {
-        unsigned exponent = 63u - (unsigned)__builtin_clzll(ns);
-        bucket = (exponent - 2) * 8 + (unsigned)(ns >> (exponent - 3) & 7);
-    }
-    if (bucket >= PORT_LATENCY_BUCKETS)
-        bucket = PORT_LATENCY_BUCKETS - 1;
-    port_count(&port->counters.latency[bucket], 1);
-}
-
 static void ended(struct port *port, struct slot *slot)
 {
     port_count(&port->counters.completions, 1);
     atomic_store_explicit(&port->counters.in_flight,
                           atomic_load_explicit(&port->counters.in_flight, memory_order_relaxed) - 1,
                           memory_order_relaxed);
-    free_slot(port, slot);
+    port_free_slot(port, slot);
 }
 
 // Records the end of a request whose reply the guest will not get. Its chain stays with the queue
@@ -129,6 +73,8 @@ static void ended(struct port *port, struct slot *slot)
 static void drop(struct port *port, struct slot *slot)
 {
     uint64_t now_ns = clock_now_ns(port->fabric->clock);
+    if (slot->state == SLOT_HELD && !slot->recorded_verdict)
+        audit_stream_release(port->fabric->audit, sizeof(struct audit_record));
     if (slot->state == SLOT_THROTTLED)
         port_audit(port, slot, AUDIT_REQUEST, AUDIT_DECISION_GATE, POLICY_RULE_DEFAULT_DENY,
                    now_ns);
@@ -144,7 +90,7 @@ static void drop_list(struct port *port, struct slot_list *list)
 {
     while (list->head != SLOT_NONE) {
         uint16_t index = list->head;
-        list_remove(port, list, SLOT_NONE, index);
+        port_list_remove(port, list, SLOT_NONE, index);
         drop(port, &port->slots[index]);
     }
 }
@@ -156,6 +102,7 @@ void port_drop_in_flight(struct port *port)
     drop_list(port, &port->pending);
     drop_list(port, &port->ready);
     drop_list(port, &port->sealed);
+    drop_list(port, &port->held);
     drop_list(port, &port->recorded);
     if (port->throttled != SLOT_NONE) {
         drop(port, &port->slots[port->throttled]);
@@ -211,10 +158,28 @@ static enum level_gate deliver(struct port *port, struct slot *slot)
     return reply_gate(port, slot);
 }
 
+// Blots out in a reply what the request's rule says. What cannot be searched does not pass.
+static void redact_reply(struct port *port, struct slot *slot)
+{
+    struct port_request *request = &slot->request;
+    if (slot->decision != AUDIT_DECISION_REDACT || slot->reply_redacted || !request->reply_length)
+        return;
+    slot->reply_redacted = true;
+    if (policy_engine_redact(port->engine, slot->rule - POLICY_RULE_DOCUMENT,
+                             POLICY_DIRECTION_REPLY, request->reply, request->reply_length))
+        return;
+    request->status = PORT_STATUS_DENIED;
+    request->reply_length = 0;
+    slot->decision = AUDIT_DECISION_DENY;
+    slot->rule = POLICY_RULE_EFFORT;
+    port_count(&port->counters.denied, 1);
+}
+
 // Asks the limits whether the reply may pass. Returns false if it has to wait.
 static bool admit_reply(struct port *port, struct slot *slot)
 {
     struct port_request *request = &slot->request;
+    redact_reply(port, slot);
     if (slot->reply_decided || !request->reply_length)
         return true;
     struct policy_decision decision = port_policy_decide_reply(port->policy, request->reply_length,
@@ -243,7 +208,7 @@ static void push(struct port *port, struct slot *slot, uint64_t now_ns)
     queue->pushed = true;
     port->moved_bytes += written;
     port_count(&port->counters.bytes_out, written);
-    record_latency(port, now_ns - slot->start_ns);
+    port_record_latency(port, now_ns - slot->start_ns);
     ended(port, slot);
 }
 
@@ -264,7 +229,7 @@ static bool complete(struct port *port, struct slot *slot)
     if (now == LEVEL_GATE_HELD) {
         if (!port->unsealed || !port_seal(port, slot))
             return false; // all of it once more when the hold is over
-        list_add(port, &port->sealed, slot, SLOT_SEALED);
+        port_list_add(port, &port->sealed, slot, SLOT_SEALED);
         return true;
     }
     if (now == LEVEL_GATE_SHUT) {
@@ -293,7 +258,7 @@ static unsigned deliver_sealed(struct port *port, unsigned budget)
             port->shut_seen = port->shut_seen || now == LEVEL_GATE_SHUT;
             break; // held: once more later; shut: dropped with the others
         }
-        list_remove(port, &port->sealed, SLOT_NONE, index);
+        port_list_remove(port, &port->sealed, SLOT_NONE, index);
         // The room for the record of a drop.
         audit_stream_release(port->fabric->audit, sizeof(struct audit_record));
         push(port, slot, clock_now_ns(port->fabric->clock));
@@ -306,7 +271,7 @@ static unsigned deliver_sealed(struct port *port, unsigned budget)
 static void finish(struct port *port, struct slot *slot)
 {
     if (port->ready.head != SLOT_NONE || !complete(port, slot))
-        list_add(port, &port->ready, slot, SLOT_READY);
+        port_list_add(port, &port->ready, slot, SLOT_READY);
 }
 
 // Answers a request that goes no further with a status.
@@ -346,8 +311,12 @@ static enum queue_rule copy_request(struct port *port, struct slot *slot)
     const struct port_operation *operation = find_operation(port->backend, header->operation);
     if (operation && request->reply_capacity > operation->max_reply_bytes)
         request->reply_capacity = operation->max_reply_bytes;
-    slot->question = (struct policy_request){request->operation, request->length, NULL, false};
-    slot->reply_decided = slot->reply_logged = slot->strict = false;
+    slot->question = (struct policy_request){
+        .operation = request->operation,
+        .argument = request->argument,
+        .length = request->length,
+    };
+    slot->reply_decided = slot->reply_logged = slot->reply_redacted = slot->strict = false;
     // A payload beyond the grant is not copied: policy refuses it by its length alone. The grant is
     // that of Standard: the level may have changed when the request is decided.
     if (header->length > port->policies[0].max_request_bytes)
@@ -360,18 +329,15 @@ static enum queue_rule copy_request(struct port *port, struct slot *slot)
     return QUEUE_RULE_NONE;
 }
 
-static uint32_t status_of_denial(enum policy_rule rule)
+static uint32_t status_of_denial(uint32_t rule)
 {
     switch (rule) {
     case POLICY_RULE_REQUEST_SIZE:
         return PORT_STATUS_TOO_LARGE;
     case POLICY_RULE_TOTAL:
         return PORT_STATUS_EXHAUSTED;
-    case POLICY_RULE_DEFAULT_DENY:
-    case POLICY_RULE_GRANT:
-    case POLICY_RULE_RATE:
-    case POLICY_RULE_CAPACITY:
-    case POLICY_RULE_REPLY_TOTAL:
+    case POLICY_RULE_MALFORMED:
+        return PORT_STATUS_INVALID;
     default:
         return PORT_STATUS_DENIED;
     }
@@ -388,7 +354,7 @@ static void submit(struct port *port, struct slot *slot, bool strict)
     if (port->backend->submit(port->backend_state, request) == PORT_DONE)
         finish(port, slot);
     else
-        list_add(port, &port->pending, slot, SLOT_PENDING);
+        port_list_add(port, &port->pending, slot, SLOT_PENDING);
 }
 
 // Reserves what the payload of a request takes in the log. Without room the request waits.
@@ -399,6 +365,52 @@ static bool reserve_payload(struct port *port, uint64_t room)
     port->request_room = room;
     port->retry_ns = 0;
     return false;
+}
+
+// The document and the limits, with what they ask for: a request that a rule redacts is what the
+// backend, and the log, will see.
+static struct policy_decision decide(struct port *port, struct slot *slot, uint64_t now_ns)
+{
+    struct policy_decision decision = port_policy_decide(port->policy, &slot->question, now_ns);
+    slot->decided_strict = port->strict;
+    if (decision.outcome == POLICY_HOLD && !port->may_hold)
+        decision.outcome = POLICY_ALLOW;
+    if (decision.outcome == POLICY_ALLOW && decision.redacts &&
+        !policy_engine_redact(port->engine, decision.rule - POLICY_RULE_DOCUMENT,
+                              POLICY_DIRECTION_REQUEST, (uint8_t *)(uintptr_t)slot->request.payload,
+                              slot->request.length))
+        decision = (struct policy_decision){.outcome = POLICY_DENY, .rule = POLICY_RULE_EFFORT};
+    return decision;
+}
+
+static enum audit_decision audit_decision_of(const struct policy_decision *decision)
+{
+    if (decision->outcome == POLICY_HOLD)
+        return AUDIT_DECISION_HOLD;
+    if (decision->outcome == POLICY_ALLOW)
+        return decision->redacts ? AUDIT_DECISION_REDACT : AUDIT_DECISION_ALLOW;
+    return decision->escalate_to ? AUDIT_DECISION_ESCALATE : AUDIT_DECISION_DENY;
+}
+
+// Answers a request that policy denied, and goes to the level that it asks for: first, so that no
+// answer is seen before.
+static void refuse_denied(struct port *port, struct slot *slot,
+                          const struct policy_decision *decision)
+{
+    const struct port_host_operations *host = &port->fabric->host;
+    port_count(&port->counters.denied, 1);
+    if (decision->escalate_to && host->escalate)
+        host->escalate(host->context, port->index, decision->escalate_to, decision->rule);
+    refuse(port, slot, status_of_denial(decision->rule));
+}
+
+// An allowed request goes to the backend, at Probation once its records are on the disk.
+static void admit(struct port *port, struct slot *slot, bool strict)
+{
+    if (strict || port->recorded.head != SLOT_NONE)
+        port_list_add(port, &port->recorded, slot, SLOT_RECORDED);
+    else
+        submit(port, slot, strict);
 }
 
 // Gate, policy, audit, backend. Returns false if the request has to wait for its rate, or for room
@@ -419,32 +431,82 @@ static bool mediate(struct port *port, struct slot *slot, uint64_t now_ns)
     }
     if (strict != port->strict)
         port_set_limits(port, strict, now_ns);
-    bool logs = strict || port->logs_payloads;
-    uint64_t room = logs ? audit_payload_bytes(port_copied_bytes(slot)) : 0;
+    uint64_t room = port_request_room(port, slot, strict);
     if (room && !reserve_payload(port, room))
         return false;
-    struct policy_decision decision = port_policy_decide(port->policy, &slot->question, now_ns);
+    struct policy_decision decision = decide(port, slot, now_ns);
     if (decision.outcome == POLICY_WAIT) {
         audit_stream_release(port->fabric->audit, room);
         port->retry_ns = decision.retry_ns;
         return false;
     }
-    bool allowed = decision.outcome == POLICY_ALLOW;
+    bool held = decision.outcome == POLICY_HOLD;
+    bool logs = strict || port->logs_payloads || held;
     slot->state = SLOT_PENDING;
-    slot->decision = allowed ? AUDIT_DECISION_ALLOW : AUDIT_DECISION_DENY;
+    slot->decision = audit_decision_of(&decision);
     slot->rule = decision.rule;
     port_audit(port, slot, AUDIT_REQUEST, slot->decision, slot->rule, now_ns);
     if (logs)
         port_log_request(port, slot, strict);
-    if (!allowed) {
-        port_count(&port->counters.denied, 1);
-        refuse(port, slot, status_of_denial(decision.rule));
-    } else if (strict || port->recorded.head != SLOT_NONE) {
-        list_add(port, &port->recorded, slot, SLOT_RECORDED);
+    if (port->may_hold && !held)
+        audit_stream_release(port->fabric->audit,
+                             room - (logs ? audit_payload_bytes(port_copied_bytes(slot)) : 0));
+    if (held)
+        port_hold_begin(port, slot, decision.hold_ns, now_ns);
+    else if (decision.outcome == POLICY_ALLOW)
+        admit(port, slot, strict);
+    else
+        refuse_denied(port, slot, &decision);
+    return true;
+}
+
+// Ends the hold of one request. Returns false if it goes on.
+static bool release_held(struct port *port, struct slot *slot, uint16_t previous, uint64_t now_ns)
+{
+    bool strict;
+    uint16_t verdict = port_hold_look(port, slot, now_ns);
+    enum level_gate now = port_look(port, &strict);
+    port->shut_seen = port->shut_seen || now == LEVEL_GATE_SHUT;
+    if (!verdict || now != LEVEL_GATE_OPEN)
+        return false;
+    struct policy_decision decision = {.outcome = POLICY_DENY, .rule = slot->rule};
+    if (verdict == AUDIT_VERDICT_APPROVED) {
+        decision.outcome = POLICY_ALLOW;
+        // Another level has other rules: what they deny, nobody can approve.
+        if (strict != slot->decided_strict)
+            decision =
+                port_policy_decide_approved(&port->policies[strict], &slot->question, now_ns);
+        if (decision.outcome == POLICY_WAIT)
+            return false;
+    }
+    port_list_remove(port, &port->held, previous, port_slot_index(port, slot));
+    slot->state = SLOT_PENDING;
+    if (decision.outcome == POLICY_DENY) {
+        slot->decision = AUDIT_DECISION_DENY;
+        slot->rule = decision.rule;
+        refuse_denied(port, slot, &decision);
     } else {
-        submit(port, slot, strict);
+        admit(port, slot, strict);
     }
     return true;
+}
+
+// Held requests whose verdict came, or came not in time.
+static unsigned serve_held(struct port *port, unsigned budget)
+{
+    unsigned done = 0;
+    uint64_t now_ns = clock_now_ns(port->fabric->clock);
+    uint16_t previous = SLOT_NONE;
+    port_hold_take_verdicts(port);
+    for (uint16_t index = port->held.head; index != SLOT_NONE && done < budget;) {
+        uint16_t next = port->slots[index].next;
+        if (release_held(port, &port->slots[index], previous, now_ns))
+            done++;
+        else
+            previous = index;
+        index = next;
+    }
+    return done;
 }
 
 // Requests whose records are on the disk go to the backend, in order.
@@ -460,7 +522,7 @@ static unsigned submit_recorded(struct port *port, unsigned budget)
         port->shut_seen = port->shut_seen || now == LEVEL_GATE_SHUT;
         if (now != LEVEL_GATE_OPEN || (strict && !port_request_is_durable(port, slot)))
             break;
-        list_remove(port, &port->recorded, SLOT_NONE, index);
+        port_list_remove(port, &port->recorded, SLOT_NONE, index);
         submit(port, slot, strict);
         done++;
     }
@@ -510,7 +572,7 @@ static unsigned resume_pending(struct port *port, unsigned budget)
         }
         port->backend_touched = true;
         if (port->backend->resume(port->backend_state, &slot->request) == PORT_DONE) {
-            list_remove(port, &port->pending, previous, index);
+            port_list_remove(port, &port->pending, previous, index);
             finish(port, slot);
             progressed++;
         } else {
@@ -565,7 +627,7 @@ static bool serve_queue(struct port *port, uint16_t number)
     if (!reserve_records(port, now_ns))
         return false;
 
-    struct slot *slot = take_slot(port);
+    struct slot *slot = port_take_slot(port);
     slot->queue = number;
     slot->start_ns = now_ns;
     struct queue_anomaly anomaly;
@@ -577,7 +639,7 @@ static bool serve_queue(struct port *port, uint16_t number)
     }
     if (result != VIRTQUEUE_CHAIN) {
         uint64_t unused = RECORDS_PER_REQUEST * sizeof(struct audit_record);
-        free_slot(port, slot);
+        port_free_slot(port, slot);
         if (result == VIRTQUEUE_ANOMALY) {
             close_on_anomaly(port, number, &anomaly, now_ns);
             unused -= sizeof(struct audit_record);
@@ -593,7 +655,7 @@ static bool serve_queue(struct port *port, uint16_t number)
                           memory_order_relaxed);
     if (!mediate(port, slot, now_ns)) {
         slot->state = SLOT_THROTTLED;
-        port->throttled = slot_index(port, slot);
+        port->throttled = port_slot_index(port, slot);
     }
     return true;
 }
@@ -652,6 +714,8 @@ unsigned port_serve(struct port *port, unsigned budget)
         port->backend->poll(port->backend_state);
     if (open) {
         served += serve_strict(port, budget);
+        if (port->held.head != SLOT_NONE && served < budget)
+            served += serve_held(port, budget - served);
         served += complete_ready(port, budget - served);
         if (served < budget && port->pending.head != SLOT_NONE)
             served += resume_pending(port, budget - served);
@@ -718,6 +782,8 @@ bool port_prepare_sleep(struct port *port, bool doorbells, uint64_t *wake_ns)
         return false;
     if (port->throttled != SLOT_NONE && !port->request_room)
         wake_no_later(wake_ns, port->retry_ns);
+    if (port->held.head != SLOT_NONE && !port_hold_prepare_sleep(port, wake_ns))
+        return false;
     if (port->ready.head != SLOT_NONE && !port->reply_room)
         wake_no_later(wake_ns, port->reply_retry_ns);
     if (port->pending.head != SLOT_NONE &&

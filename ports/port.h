@@ -6,6 +6,7 @@
 #include "audit_stream.h"
 #include "clock.h"
 #include "level.h"
+#include "policy_table.h"
 #include "port_backend.h"
 #include "port_policy.h"
 #include "virtqueue.h"
@@ -15,6 +16,9 @@ struct port_host_operations {
     // Tells the driver behind a queue that replies are there: for a cell, raises the event count of
     // vCPU `target` and wakes it if it is parked.
     void (*raise_event)(void *context, unsigned target);
+    // A rule of the policy document asks for a higher level, at most LEVEL_OFFLINE: the gate has to
+    // be shut when this returns. NULL: somebody else, who saw the same request, does that.
+    void (*escalate)(void *context, uint16_t port, uint32_t level, uint32_t rule);
     void *context;
 };
 
@@ -42,6 +46,10 @@ struct port_settings {
     uint32_t tight_request_bytes;
     uint32_t tight_reply_bytes;
     const struct limits_config *tight_limits;
+    // The policy document, or NULL: none. Borrowed. `has_approvers`: port_answer is called for
+    // requests that a rule holds; else they pass, since somebody in front has held them.
+    const struct policy_arrays *document;
+    bool has_approvers;
     // What goes to the log of payloads at Standard; at Probation all of them do.
     bool logs_payloads;
     bool digests_only; // the reader puts digests in their place
@@ -121,6 +129,11 @@ void port_close(struct port *port);
 // with 0 bytes written; on a queue with an anomaly, what was published and not taken is passed
 // over.
 void port_open(struct port *port);
+
+// The verdict on a held request, from any one thread at a time. One that is not held (any more) is
+// not answered: numbers are never used twice. Wake the serving thread afterwards. Returns false if
+// too many verdicts wait for it: try again.
+bool port_answer(struct port *port, uint64_t request, bool approved);
 
 const struct port_counters *port_counters(const struct port *port);
 

@@ -65,9 +65,17 @@ static void append_payload(struct port *port, const struct slot *slot,
     }
 }
 
+uint64_t port_request_room(const struct port *port, const struct slot *slot, bool strict)
+{
+    bool logs = strict || port->logs_payloads || port->may_hold;
+    uint64_t room = logs ? audit_payload_bytes(port_copied_bytes(slot)) : 0;
+    return room + (port->may_hold ? sizeof(struct audit_record) : 0); // of the verdict
+}
+
 void port_log_request(struct port *port, struct slot *slot, bool strict)
 {
-    append_payload(port, slot, AUDIT_DIRECTION_REQUEST, strict);
+    append_payload(port, slot, AUDIT_DIRECTION_REQUEST,
+                   strict || slot->decision == AUDIT_DECISION_HOLD);
     slot->strict = strict;
     slot->durable_at = audit_stream_position(port->fabric->audit);
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy_engine.h"
 #include "port_internal.h"
 
 static bool has_operation(const struct port_backend *backend, uint32_t number)
@@ -55,6 +56,8 @@ static void init_policies(struct port *port, const struct port_settings *setting
             port_policy_bound(&port->policies[set], operation->number,
                               operation->max_request_bytes);
     }
+    port->policies[0].engine = port->policies[1].engine = port->engine;
+    port->policies[1].probation = true;
     port->policy = &port->policies[0];
     struct limits *limits = &port->policy->limits;
     limits->requests_used = used_up(settings->requests_used, limits->requests_total);
@@ -87,6 +90,14 @@ struct port *port_create(const struct port_fabric *fabric, const struct port_set
         error_set(err, EXIT_STATUS_RESOURCES, 0, "port %s: out of memory", settings->name);
         return NULL;
     }
+    if (settings->document) {
+        port->engine = policy_engine_create(settings->document, settings->name, fabric->clock, err);
+        if (!port->engine) {
+            port_destroy(port);
+            return NULL;
+        }
+        port->may_hold = settings->has_approvers && policy_engine_holds(port->engine);
+    }
     port->fabric = fabric;
     port->backend = settings->backend;
     port->backend_state = settings->backend_state;
@@ -100,7 +111,7 @@ struct port *port_create(const struct port_fabric *fabric, const struct port_set
         port->slots[i].request.reply = port->buffers + i * buffer + settings->max_request_bytes;
     }
     port->throttled = SLOT_NONE;
-    port->recorded = port->pending = port->ready = port->sealed =
+    port->held = port->recorded = port->pending = port->ready = port->sealed =
         (struct slot_list){SLOT_NONE, SLOT_NONE};
     port->logs_payloads = settings->logs_payloads;
     port->digests_only = settings->digests_only;
@@ -122,6 +133,7 @@ void port_destroy(struct port *port)
 {
     if (!port)
         return;
+    policy_engine_free(port->engine);
     free(port->slots);
     free(port->buffers);
     free(port);

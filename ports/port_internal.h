@@ -8,6 +8,7 @@
 enum slot_state {
     SLOT_FREE,
     SLOT_THROTTLED, // copied and validated; policy said wait
+    SLOT_HELD,      // a rule wants somebody's approval
     SLOT_RECORDED,  // allowed; waits until its records are on the disk
     SLOT_PENDING,   // at the backend
     SLOT_READY,     // has its reply; waits for gate, limits or room in the log
@@ -21,10 +22,15 @@ struct slot {
     uint16_t next;                // of the list that it is in; SLOT_NONE ends it
     bool reply_decided;           // limits of replies have accounted it
     bool reply_logged;            // its payload is in the log as the port's configuration says
+    bool reply_redacted;          // what its rule blots out is
+    bool decided_strict;          // the decision on it was that of Probation
     bool strict;                  // request and payload were recorded at Probation
     uint64_t durable_at;          // if so, or once sealed: index of the ring behind its records
     enum audit_decision decision; // on the request, or on its reply
-    enum policy_rule rule;        // that made it
+    uint32_t rule;                // enum policy_rule that made it
+    uint16_t verdict;             // enum audit_verdict on a held request, or 0
+    uint16_t recorded_verdict;    // the same once it is in the log
+    uint64_t held_until_ns;       // if it is held
     uint64_t start_ns;            // when it was taken
     struct port_request_header header;
     struct policy_request question;
@@ -65,6 +71,11 @@ struct port {
     uint16_t next_queue; // round robin
     uint16_t broken;     // queue of the last anomaly
     bool pass_over;      // what was published there is to be passed over when the port opens
+    struct policy_engine *engine; // rules of the document; NULL: none
+    bool may_hold;                // some of them hold
+    struct slot_list held;
+    _Atomic uint32_t verdict_count;                // that wait to be looked at
+    _Atomic uint64_t verdicts[PORT_MAX_IN_FLIGHT]; // request number times two, plus 1: approved
     struct slot_list recorded;
     struct slot_list pending;
     struct slot_list ready;
@@ -102,6 +113,24 @@ static inline void port_count(_Atomic uint64_t *counter, uint64_t amount)
                           memory_order_relaxed);
 }
 
+static inline uint16_t port_slot_index(const struct port *port, const struct slot *slot)
+{
+    return (uint16_t)(slot - port->slots);
+}
+
+// A free slot; there is one (port_slot.c).
+struct slot *port_take_slot(struct port *port);
+void port_free_slot(struct port *port, struct slot *slot);
+
+// Appends a slot that is in no list; takes one out that follows `previous`, or SLOT_NONE
+// (port_slot.c).
+void port_list_add(struct port *port, struct slot_list *list, struct slot *slot,
+                   enum slot_state state);
+void port_list_remove(struct port *port, struct slot_list *list, uint16_t previous, uint16_t index);
+
+// Counts how long a request took (port_slot.c).
+void port_record_latency(struct port *port, uint64_t ns);
+
 // The gate, and whether the level asks for records on the disk before their effects. One look: both
 // are of the same moment.
 static inline enum level_gate port_look(const struct port *port, bool *strict)
@@ -135,9 +164,27 @@ static inline uint32_t port_copied_bytes(const struct slot *slot)
     return slot->question.payload ? slot->request.length : 0;
 }
 
-// Logs the payload of a request whose record was just appended, into reserved room. At Probation
-// (`strict`) in full; what follows then waits for the disk (port_audit.c).
+// Logs the payload of a request whose record was just appended, into reserved room. In full at
+// Probation (`strict`; what follows then waits for the disk), and if it is held: somebody has to
+// see it (port_audit.c).
 void port_log_request(struct port *port, struct slot *slot, bool strict);
+
+// Bytes of the log that a request needs beyond its two records (port_audit.c).
+uint64_t port_request_room(const struct port *port, const struct slot *slot, bool strict);
+
+// Begins to hold a request, which is in no list (port_hold.c).
+void port_hold_begin(struct port *port, struct slot *slot, uint64_t hold_ns, uint64_t now_ns);
+
+// Finds the held requests that verdicts have come for (port_hold.c).
+void port_hold_take_verdicts(struct port *port);
+
+// What has become of a held request: enum audit_verdict, or 0. Its first verdict is recorded
+// (port_hold.c).
+uint16_t port_hold_look(struct port *port, struct slot *slot, uint64_t now_ns);
+
+// Before the thread sleeps: lowers *wake_ns to the first time-out. False if there are verdicts
+// (port_hold.c).
+bool port_hold_prepare_sleep(const struct port *port, uint64_t *wake_ns);
 
 // True if the records of an allowed request, and its payload, are on the disk. Records that went
 // out while the level did not ask for that are no use: what has to be is appended once more. Else

@@ -75,16 +75,40 @@ static int send_status(const struct vmm *vmm)
     return fd_message_send(vmm->channel, &status, sizeof(status), NULL, 0, NULL);
 }
 
+static void send_event(const struct vmm *vmm, struct vmm_port_event *event)
+{
+    vmm_message_init(&event->message, VMM_MESSAGE_PORT_EVENT, sizeof(*event));
+    fd_message_send(vmm->channel, event, sizeof(*event), NULL, 0, NULL);
+}
+
 static void send_events(struct vmm *vmm)
 {
     for (unsigned i = 0; i < vmm->config.port_count; i++) {
         struct vmm_port_event event = {.port = i};
         event.event = atomic_exchange(&vmm->port_events[i], 0);
-        if (!event.event)
+        if (event.event)
+            send_event(vmm, &event);
+        uint64_t escalation = atomic_exchange(&vmm->escalations[i], 0);
+        if (!escalation)
             continue;
-        vmm_message_init(&event.message, VMM_MESSAGE_PORT_EVENT, sizeof(event));
-        fd_message_send(vmm->channel, &event, sizeof(event), NULL, 0, NULL);
+        event.event = VMM_PORT_EVENT_ESCALATED;
+        event.level = (uint32_t)(escalation >> 32);
+        event.rule = (uint32_t)escalation;
+        send_event(vmm, &event);
     }
+}
+
+// The poller may hold it, have dropped it, or never have had it: its records tell.
+static bool serve_verdict(struct vmm *vmm, const struct vmm_verdict *verdict)
+{
+    uint64_t one = 1;
+    if (verdict->port >= vmm->config.port_count || verdict->approved > 1)
+        return false;
+    if (!port_answer(vmm->ports[verdict->port], verdict->request, verdict->approved))
+        return true; // many wait: this one times out, which is a no
+    ssize_t ignored = write(vmm_poller_of(vmm, verdict->port)->wake_fd, &one, sizeof(one));
+    (void)ignored;
+    return true;
 }
 
 // The run ends at Offline, whatever the supervisor says.
@@ -211,6 +235,7 @@ static bool serve_channel(struct vmm *vmm)
         struct vmm_level level;
         struct vmm_beat beat;
         struct vmm_lowering lowering;
+        struct vmm_verdict verdict;
     } buffer;
     size_t fd_count = 0;
     ssize_t length =
@@ -229,6 +254,8 @@ static bool serve_channel(struct vmm *vmm)
     case VMM_MESSAGE_BEAT:
         return (size_t)length == sizeof(buffer.beat) &&
                fd_message_send(vmm->channel, &buffer, sizeof(buffer.beat), NULL, 0, NULL) == 0;
+    case VMM_MESSAGE_VERDICT:
+        return (size_t)length == sizeof(buffer.verdict) && serve_verdict(vmm, &buffer.verdict);
     case VMM_MESSAGE_STOP:
     default:
         return false;

@@ -133,7 +133,7 @@ static int open_poller(unsigned index, const int *fds, struct error *err)
         .level_own = vmm.level_own,
         .audit = &own->audit,
         .clock = &clock_host,
-        .host = {.raise_event = vcpu_raise_event, .context = &vmm},
+        .host = {.raise_event = vcpu_raise_event, .escalate = port_table_escalate, .context = &vmm},
     };
     const struct poller_settings settings = {
         .mode = poller_mode(&vmm.config, index),
@@ -246,8 +246,10 @@ static int build(int *fds, struct error *err)
         return -1;
     vmm.xcr0 = cpuid_profile_xcr0(&vmm.kvm.profile);
     vmm.isa = cpuid_profile_isa(&vmm.kvm.profile, vmm.xcr0);
-    if (cell_add_slots(&vmm.cell, &vmm.kvm, err) < 0 || port_table_create(&vmm, fds, err) < 0 ||
-        cell_freeze(&vmm.cell, vmm.isa, err) < 0 || join_creator(err) < 0)
+    if (cell_add_slots(&vmm.cell, &vmm.kvm, err) < 0 ||
+        port_table_open_policy(&vmm, fds[VMM_FD_POLICY], err) < 0 ||
+        port_table_create(&vmm, fds, err) < 0 || cell_freeze(&vmm.cell, vmm.isa, err) < 0 ||
+        join_creator(err) < 0)
         return -1;
     return vcpus_prepare(&vmm, err);
 }

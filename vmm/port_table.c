@@ -2,6 +2,9 @@
 // The table of port backends, and the ports that a configuration grants.
 #include "vmm.h"
 
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "loopback.h"
@@ -140,6 +143,38 @@ static int add_queues(struct vmm *vmm, unsigned index, struct error *err)
     return 0;
 }
 
+int port_table_open_policy(struct vmm *vmm, int fd, struct error *err)
+{
+    struct stat status;
+    if (fstat(fd, &status) < 0)
+        return error_set(err, EXIT_STATUS_INTERNAL, errno, "policy");
+    if (!status.st_size)
+        return 0;
+    void *memory = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "map the policy");
+    return policy_table_open(&vmm->policy, memory, (uint64_t)status.st_size, err);
+}
+
+void port_table_escalate(void *context, uint16_t port, uint32_t level, uint32_t rule)
+{
+    struct vmm *vmm = context;
+    uint64_t one = 1;
+    uint32_t own = atomic_load(&vmm->level_own->level);
+    if (level >= LEVEL_COUNT)
+        level = LEVEL_OFFLINE;
+    while (own < level && !atomic_compare_exchange_weak(&vmm->level_own->level, &own, level))
+        continue;
+    // A level that waits to be reported is not talked down by a later one.
+    uint64_t said = atomic_load(&vmm->escalations[port]);
+    uint64_t news = (uint64_t)level << 32 | rule;
+    while (said >> 32 < level &&
+           !atomic_compare_exchange_weak(&vmm->escalations[port], &said, news))
+        continue;
+    ssize_t ignored = write(vmm->control_fd, &one, sizeof(one));
+    (void)ignored;
+}
+
 static int create_one(struct vmm *vmm, unsigned index, const int *fds, struct error *err)
 {
     const struct vmm_port_config *config = &vmm->config.ports[index];
@@ -156,6 +191,8 @@ static int create_one(struct vmm *vmm, unsigned index, const int *fds, struct er
         .tight_request_bytes = config->tight_request_bytes,
         .tight_reply_bytes = config->tight_reply_bytes,
         .tight_limits = &config->tight_limits,
+        .document = vmm->policy.table ? &vmm->policy : NULL,
+        .has_approvers = true,
         .logs_payloads = config->audit != VMM_AUDIT_METADATA,
         .digests_only = config->audit == VMM_AUDIT_DIGEST,
     };

@@ -68,6 +68,8 @@ struct vmm {
     struct message messages[VMM_MAX_PORTS];      // of the ports of that kind
     struct backend_link links[VMM_MAX_PORTS];    // of the ports with a process
     _Atomic uint32_t port_events[VMM_MAX_PORTS]; // enum vmm_port_event_kind to be reported, or 0
+    _Atomic uint64_t escalations[VMM_MAX_PORTS]; // level << 32 | rule to be reported, or 0
+    struct policy_arrays policy;                 // of the policy document; no table: none
     struct forensic_area *forensics;             // shared with the supervisor
     const struct level_page *level_supervisor;
     struct level_page *level_own;
@@ -142,6 +144,13 @@ void vmm_report(struct vmm *vmm, const struct vmm_end *end);
 
 // Describes the exit that a vCPU just made as a violation (violation_report.c).
 void violation_describe(const struct vcpu *vcpu, struct vmm_end *end);
+
+// Maps the policy document, if there is one (port_table.c).
+int port_table_open_policy(struct vmm *vmm, int fd, struct error *err);
+
+// Raises the own level page, tells the supervisor. On the serving thread; `context` is the struct
+// vmm (port_table.c).
+void port_table_escalate(void *context, uint16_t port, uint32_t level, uint32_t rule);
 
 // The poller that serves a port.
 static inline struct vmm_poller *vmm_poller_of(struct vmm *vmm, unsigned port)

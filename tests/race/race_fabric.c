@@ -144,7 +144,7 @@ static void start_world(const struct options *options, enum phase phase)
         .level_own = &world->level_own,
         .audit = &world->audit.stream,
         .clock = &race_clock,
-        .host = {raise_event, NULL},
+        .host = {.raise_event = raise_event},
     };
     world->port_count = ports[phase];
     world->reopens = phase == PHASE_DIRECT;

@@ -297,7 +297,8 @@ static inline void harness_start(struct harness *h, struct harness_options optio
     h->audit.wake_fd = eventfd(0, EFD_NONBLOCK);
     h->clock = (struct clock){harness_now, harness_now, h};
     h->fabric = (struct port_fabric){
-        &h->level_supervisor, &h->level_own, &h->audit, &h->clock, {harness_raise, h}};
+        &h->level_supervisor, &h->level_own, &h->audit, &h->clock,
+        {.raise_event = harness_raise, .context = h}};
     h->port = harness_make_port(h, 0, options);
 }
 

@@ -200,7 +200,7 @@ static void build(const struct clock *clock)
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     w.audit.wake_fd = eventfd(0, EFD_NONBLOCK);
     w.fabric = (struct port_fabric){
-        &w.level_supervisor, &w.level_own, &w.audit, clock, {raise_event, NULL}};
+        &w.level_supervisor, &w.level_own, &w.audit, clock, {.raise_event = raise_event}};
     const struct port_settings settings = {
         .name = "counted",
         .backend = &loopback_backend,

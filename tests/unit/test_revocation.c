@@ -155,7 +155,7 @@ static void start(enum poller_mode mode, uint32_t in_flight)
     cr_assert_eq(shared_ring_map(&w.reader, fd, AUDIT_SIZE, &err), 0);
     w.audit.wake_fd = eventfd(0, EFD_NONBLOCK);
     w.fabric = (struct port_fabric){
-        &w.level_supervisor, &w.level_own, &w.audit, &clock_host, {raise_event, NULL}};
+        &w.level_supervisor, &w.level_own, &w.audit, &clock_host, {.raise_event = raise_event}};
     const struct port_settings settings = {
         .name = "watched",
         .backend = &backend,

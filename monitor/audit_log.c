@@ -249,8 +249,8 @@ static bool is_of_fabric(const struct audit_ring *ring, const struct audit_recor
                  record->type == AUDIT_ANOMALY || record->type == AUDIT_PAYLOAD ||
                  record->type == AUDIT_DIGEST || record->type == AUDIT_VERDICT;
     return known && has_good_data(record) && record->port >= ring->first_port &&
-           record->port - ring->first_port < ring->ports &&
-           record->decision < AUDIT_DECISIONS && record->level < LEVEL_COUNT;
+           record->port - ring->first_port < ring->ports && record->decision < AUDIT_DECISIONS &&
+           record->level < LEVEL_COUNT;
 }
 
 static void account(struct audit_ring *ring, const struct audit_record *record)
@@ -337,6 +337,8 @@ static int forward(struct audit_log *log, struct audit_ring *ring, uint64_t avai
         ring->ahead += size;
         account(ring, record);
         record->source = (uint8_t)ring->source;
+        if (log->observe)
+            log->observe(log->observer, record, copy.data);
         if (payload_digest_wants(record)) {
             struct audit_record piece = *record;
             if (!piece.length)

@@ -62,6 +62,10 @@ struct audit_log {
     uint64_t asked_ns;      // when the last answer was asked for, or records were taken since
     uint64_t within_ns;     // within what time it has to come
     uint64_t seen_position; // of the recorder
+    // Sees every record of a writer's ring, and the data behind it, before it goes to the recorder;
+    // NULL: nobody. Set by the owner.
+    void (*observe)(void *context, const struct audit_record *record, const void *data);
+    void *observer;
 };
 
 // Where a log is and how it is written.

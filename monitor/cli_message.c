@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // guillotine message: exchanges messages with a model through a message port.
 #include <errno.h>
-#include <json-c/json.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,8 +10,8 @@
 #include "cleanup.h"
 #include "cli.h"
 #include "cli_options.h"
+#include "cli_vms.h"
 #include "control_server.h"
-#include "escape.h"
 #include "paths.h"
 #include "vm_file.h"
 
@@ -100,55 +99,15 @@ static int send_message(int fd, const struct message_options *options, const cha
     return control_ask(fd, &question, answer, sizeof(answer), NULL, err);
 }
 
-static void put(struct escape_terminal *escape, bool terminal, const char *data, size_t length)
-{
-    char filtered[4096 * ESCAPE_MAX_EXPANSION + 16];
-    for (size_t done = 0; done < length;) {
-        size_t part = length - done < 4096 ? length - done : 4096;
-        if (terminal) {
-            size_t n = escape_terminal_filter(escape, filtered, data + done, part);
-            fwrite(filtered, 1, n, stdout);
-        } else {
-            fwrite(data + done, 1, part, stdout);
-        }
-        done += part;
-    }
-}
-
 static int receive_message(int fd, const char *port, struct error *err)
 {
     char buffer[65536];
-    struct escape_terminal escape = {0};
-    bool terminal = isatty(STDOUT_FILENO) == 1;
     size_t behind;
     const struct control_question question = {
         .operation = "receive", .port = port, .patient = true};
     if (control_ask(fd, &question, buffer, sizeof(buffer), &behind, err) < 0)
         return -1;
-    json_object *answer = json_tokener_parse(buffer);
-    json_object *member;
-    int64_t length = answer && json_object_object_get_ex(answer, "length_bytes", &member)
-                         ? json_object_get_int64(member)
-                         : -1;
-    json_object_put(answer);
-    const char *start = buffer + strlen(buffer) + 1;
-    if (length < (int64_t)behind)
-        return error_set(err, EXIT_STATUS_FAILURE, 0, "the supervisor's answer is not understood");
-    put(&escape, terminal, start, behind);
-    for (int64_t left = length - (int64_t)behind; left > 0;) {
-        ssize_t n =
-            read(fd, buffer, left < (int64_t)sizeof(buffer) ? (size_t)left : sizeof(buffer));
-        if (n <= 0)
-            return error_set(err, EXIT_STATUS_FAILURE, n < 0 ? errno : 0,
-                             "the VM ended inside a message");
-        put(&escape, terminal, buffer, (size_t)n);
-        left -= n;
-    }
-    if (terminal)
-        fputc('\n', stdout);
-    if (fflush(stdout))
-        return error_set(err, EXIT_STATUS_FAILURE, errno, "standard output");
-    return 0;
+    return cli_vms_print_body(fd, buffer, sizeof(buffer), behind, err);
 }
 
 int cli_message(int argc, char **argv)

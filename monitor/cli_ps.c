@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // guillotine ps and guillotine kill: VMs that other processes supervise.
-#include <dirent.h>
 #include <errno.h>
 #include <json-c/json.h>
 #include <poll.h>
@@ -13,6 +12,7 @@
 #include "cleanup.h"
 #include "cli.h"
 #include "cli_options.h"
+#include "cli_vms.h"
 #include "control_server.h"
 #include "escape.h"
 #include "paths.h"
@@ -71,12 +71,30 @@ static void print_row(const char *answer)
     json_object_put(status);
 }
 
+struct rows {
+    const char *runtime_dir;
+    bool json;
+    unsigned count;
+};
+
+static void add_row(void *context, const char *name)
+{
+    struct rows *rows = context;
+    char answer[CONTROL_ANSWER_MAX];
+    if (ask_status(rows->runtime_dir, name, answer, sizeof(answer)) < 0)
+        return;
+    if (rows->json)
+        printf("%s%s", rows->count ? "," : "", answer);
+    else
+        print_row(answer);
+    rows->count++;
+}
+
 int cli_ps(int argc, char **argv)
 {
     struct ps_options options = {0};
     struct error err;
     char runtime_dir[PATH_MAX];
-    char answer[CONTROL_ANSWER_MAX];
     int usage = parse(argc, argv, &options);
     if (usage)
         return usage;
@@ -91,28 +109,10 @@ int cli_ps(int argc, char **argv)
         return cli_usage("ps", "unexpected argument %s", argv[optind]);
     if (paths_runtime_dir(options.runtime_dir, runtime_dir, &err) < 0)
         return cli_fail(&err);
-    DIR *folder = opendir(runtime_dir);
-    if (!folder) {
-        error_set(&err, EXIT_STATUS_FAILURE, errno, "runtime directory %s", runtime_dir);
-        return cli_fail(&err);
-    }
+    struct rows rows = {.runtime_dir = runtime_dir, .json = options.json};
     printf(options.json ? "[" : "NAME                     LEVEL        VCPUS      PID   UPTIME\n");
-    bool first = true;
-    for (struct dirent *entry; (entry = readdir(folder));) {
-        size_t length = strlen(entry->d_name);
-        if (length < 6 || strcmp(entry->d_name + length - 5, ".sock"))
-            continue;
-        entry->d_name[length - 5] = '\0';
-        if (!vm_name_is_valid(entry->d_name) ||
-            ask_status(runtime_dir, entry->d_name, answer, sizeof(answer)) < 0)
-            continue;
-        if (options.json)
-            printf("%s%s", first ? "" : ",", answer);
-        else
-            print_row(answer);
-        first = false;
-    }
-    closedir(folder);
+    if (cli_vms_each(runtime_dir, add_row, &rows, &err) < 0)
+        return cli_fail(&err);
     if (options.json)
         printf("]\n");
     return EXIT_STATUS_OK;

@@ -118,8 +118,8 @@ int control_server_accept(struct control_server *server)
 static int read_operation(const struct json_place *place, void *target, struct error *err)
 {
     static const char *const names[] = {
-        "status", "stop",       "isolate",   "quorum", "order",   "propose",
-        "beat",   "port-close", "port-open", "send",   "receive",
+        "status",    "stop",    "isolate", "quorum",     "order",     "propose", "beat",
+        "approvals", "approve", "reject",  "port-close", "port-open", "send",    "receive",
     };
     struct control_order *order = target;
     size_t index;
@@ -174,6 +174,18 @@ static int read_reason(const struct json_place *place, void *target, struct erro
     return 0;
 }
 
+static int read_id(const struct json_place *place, void *target, struct error *err)
+{
+    struct control_order *order = target;
+    const char *text;
+    if (json_read_text(place, &text, err) < 0)
+        return -1;
+    if (strlen(text) >= sizeof(order->id))
+        return json_refuse(place, JSON_PART_VALUE, err, "an id has at most 64 digits");
+    snprintf(order->id, sizeof(order->id), "%s", text);
+    return 0;
+}
+
 // True for requests that bytes follow.
 static bool has_body(enum control_operation operation)
 {
@@ -189,6 +201,7 @@ static int parse(const char *line, struct control_order *order, struct error *er
         {.key = "port", .read = read_port},
         {.key = "level", .read = read_level},
         {.key = "reason", .read = read_reason},
+        {.key = "id", .read = read_id},
         {"length_bytes", json_field_u64, false, offsetof(struct control_order, length_bytes), 0,
          CONTROL_MESSAGE_MAX},
     };
@@ -431,6 +444,7 @@ static int send_question(int fd, const struct control_question *question, struct
     add_text(object, "level", question->level);
     add_text(object, "reason", question->reason);
     add_text(object, "port", question->port);
+    add_text(object, "id", question->id);
     if (question->body)
         json_object_object_add(object, "length_bytes",
                                json_object_new_int64((int64_t)question->body_length));

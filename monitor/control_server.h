@@ -17,23 +17,28 @@
 
 #include "error.h"
 
-#define CONTROL_FORMAT      "guillotine-control/1"
-#define CONTROL_MAX_CLIENTS 8
-#define CONTROL_LINE_MAX    2048
-#define CONTROL_REASON_SIZE 257
-#define CONTROL_ANSWER_MAX  (128u << 10)
-#define CONTROL_MESSAGE_MAX (1u << 20)
-#define CONTROL_SIGNED_MAX  (16u << 10) // of a signed document
+#define CONTROL_FORMAT        "guillotine-control/1"
+#define CONTROL_MAX_CLIENTS   8
+#define CONTROL_LINE_MAX      2048
+#define CONTROL_REASON_SIZE   257
+#define CONTROL_ID_SIZE       65
+#define CONTROL_ANSWER_MAX    (128u << 10)
+#define CONTROL_APPROVALS_MAX (1u << 20) // of an answer that lists held requests
+#define CONTROL_MESSAGE_MAX   (1u << 20)
+#define CONTROL_SIGNED_MAX    (16u << 10) // of a signed document
 
 enum control_operation {
     CONTROL_NONE,
     CONTROL_STATUS,
     CONTROL_STOP,
     CONTROL_ISOLATE,
-    CONTROL_QUORUM,  // what an order has to be bound to
-    CONTROL_ORDER,   // a signed order, to be carried out
-    CONTROL_PROPOSE, // a signed order that still looks for signatures
-    CONTROL_BEAT,    // a signed token of an operator's console
+    CONTROL_QUORUM,    // what an order has to be bound to
+    CONTROL_ORDER,     // a signed order, to be carried out
+    CONTROL_PROPOSE,   // a signed order that still looks for signatures
+    CONTROL_BEAT,      // a signed token of an operator's console
+    CONTROL_APPROVALS, // requests that wait for an approval; with an id: the payload of one
+    CONTROL_APPROVE,
+    CONTROL_REJECT,
     CONTROL_PORT_CLOSE,
     CONTROL_PORT_OPEN,
     CONTROL_SEND,
@@ -47,6 +52,7 @@ struct control_order {
     char port[32];
     char level[16];
     char reason[CONTROL_REASON_SIZE];
+    char id[CONTROL_ID_SIZE]; // of a held request
     uint64_t length_bytes;
     char error[256];
 };
@@ -114,6 +120,7 @@ struct control_question {
     const char *port;   // or NULL
     const char *level;  // or NULL
     const char *reason; // or NULL
+    const char *id;     // or NULL
     const void *body;
     size_t body_length;
     bool patient; // waits for ever, as for the model's next message

@@ -14,6 +14,9 @@ static const struct {
 } commands[] = {
     {"run", cli_run, "run a model in a cell and wait for it"},
     {"ps", cli_ps, "list the VMs that run"},
+    {"approvals", cli_approvals, "requests that wait for somebody's approval"},
+    {"approve", cli_approve, "let one of them pass"},
+    {"reject", cli_approve, "deny one of them"},
     {"isolate", cli_isolate, "raise the isolation level of a VM"},
     {"quorum", cli_quorum, "keys, key sets and signed orders of administrators"},
     {"heartbeat", cli_heartbeat, "tell a VM that its operator is there"},

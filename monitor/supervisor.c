@@ -562,6 +562,7 @@ static int start(struct supervisor *s, const char *runtime_dir, struct error *er
         return -1;
     }
     levels_init(s, s->state.level);
+    approvals_open(s);
     forensics_reserve(s);
     s->process.state_dir = s->state_dir;
     if (heartbeats_open(s, err) < 0 || orders_open(s, err) < 0 ||
@@ -721,5 +722,6 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir)
 
 void supervisor_free(struct supervisor *s)
 {
+    approvals_free(&s->approvals);
     vm_description_free(&s->vm);
 }

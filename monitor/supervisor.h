@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "actuator_run.h"
+#include "approvals.h"
 #include "audit_log.h"
 #include "backend_process.h"
 #include "console_relay.h"
@@ -62,6 +63,7 @@ struct supervisor {
     uint8_t uuid[16];
     uint64_t *last_sequence; // of the VM's last accepted order; whoever keeps it sets this
     struct supervisor_orders orders;
+    struct approvals approvals;
     struct vmm_process process;
     struct audit_ring audit_rings[VMM_MAX_POLLERS];
     struct audit_log audit;

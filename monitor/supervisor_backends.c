@@ -152,6 +152,10 @@ void backends_open(struct supervisor *s, unsigned port)
 
 void backends_take_event(struct supervisor *s, const struct vmm_port_event *event)
 {
+    if (event->event == VMM_PORT_EVENT_ESCALATED) {
+        approvals_take_escalation(s, event);
+        return;
+    }
     bool known = event->event == VMM_PORT_EVENT_HUNG || event->event == VMM_PORT_EVENT_BROKEN;
     if (!known || event->port >= s->vm.port_count || !s->vm.ports[event->port].process) {
         supervisor_lie(s, "the VMM reports a backend that there is not");

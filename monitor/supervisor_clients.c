@@ -287,6 +287,11 @@ static void serve(struct supervisor *s, struct control_client *client)
     case CONTROL_BEAT:
         orders_take_beat(s, client);
         break;
+    case CONTROL_APPROVALS:
+    case CONTROL_APPROVE:
+    case CONTROL_REJECT:
+        approvals_serve(s, client);
+        break;
     case CONTROL_BAD:
     case CONTROL_NONE:
     default:

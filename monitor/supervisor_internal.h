@@ -29,6 +29,9 @@ enum level_refusal supervisor_set_level(struct supervisor *s, enum level_actor a
 enum level_refusal supervisor_level_event(struct supervisor *s, const struct level_event *event);
 // An operator wants it.
 enum level_refusal supervisor_isolate(struct supervisor *s, enum level level, const char *reason);
+// Raises it for a reason that goes to the log and to status.
+enum level_refusal supervisor_raise(struct supervisor *s, enum level_actor actor, enum level level,
+                                    const char *reason);
 // Ends the VM and leaves its level as it is.
 void supervisor_stop(struct supervisor *s);
 // True once the VMM has been asked to end.
@@ -79,6 +82,14 @@ int orders_ask(struct supervisor *s, const struct vmm_level *level, struct error
 void orders_serve(struct supervisor *s, struct control_client *client);
 void orders_answer_status(struct supervisor *s, struct control_client *client);
 void orders_take_beat(struct supervisor *s, struct control_client *client);
+
+// What rules of the policy document ask for (supervisor_approvals.c). Sees the VMM's records from
+// now on.
+void approvals_open(struct supervisor *s);
+// Clients that ask what waits, approve or reject.
+void approvals_serve(struct supervisor *s, struct control_client *client);
+// The VMM has gone to a higher level because policy says so.
+void approvals_take_escalation(struct supervisor *s, const struct vmm_port_event *event);
 
 // The launch and the durable level (supervisor_launch.c). Admits the VM whose inputs are open, or
 // refuses it; level and page are set.

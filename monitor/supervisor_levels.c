@@ -126,7 +126,8 @@ static void record(void *context, const struct level_event *event, const struct 
         .level = (uint8_t)result->state.level,
         .detail = result->state.level,
     };
-    const char *reason = event->actor == LEVEL_ACTOR_OPERATOR ? s->reason : "";
+    bool has_reason = event->actor == LEVEL_ACTOR_OPERATOR || event->actor == LEVEL_ACTOR_DETECTOR;
+    const char *reason = has_reason ? s->reason : "";
     audit_log_append_data(&s->audit, &entry, reason, (uint32_t)strlen(reason), &err);
 }
 
@@ -170,10 +171,16 @@ enum level_refusal supervisor_set_level(struct supervisor *s, enum level_actor a
 
 enum level_refusal supervisor_isolate(struct supervisor *s, enum level level, const char *reason)
 {
+    return supervisor_raise(s, LEVEL_ACTOR_OPERATOR, level, reason);
+}
+
+enum level_refusal supervisor_raise(struct supervisor *s, enum level_actor actor, enum level level,
+                                    const char *reason)
+{
     char before[sizeof(s->reason)];
     memcpy(before, s->reason, sizeof(before));
     snprintf(s->reason, sizeof(s->reason), "%s", reason);
-    enum level_refusal refusal = supervisor_set_level(s, LEVEL_ACTOR_OPERATOR, level);
+    enum level_refusal refusal = supervisor_set_level(s, actor, level);
     if (refusal)
         memcpy(s->reason, before, sizeof(before));
     return refusal;

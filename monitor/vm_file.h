@@ -68,7 +68,7 @@ struct vm_description {
     struct cpu_list model_cores;
     struct cpu_list hypervisor_cores;
     struct vmm_port_config ports[VMM_MAX_PORTS];
-    struct vm_restart restarts[VMM_MAX_PORTS]; // of the ports with a process
+    struct vm_restart restarts[VMM_MAX_PORTS];  // of the ports with a process
     struct vm_settings settings[VMM_MAX_PORTS]; // of the ports' kinds
     uint32_t port_count;
     bool policy_given;

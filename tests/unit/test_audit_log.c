@@ -268,7 +268,7 @@ Test(audit_log, writers_that_lie)
                 record.port = AUDIT_NO_PORT;
                 break;
             case 13:
-                record.decision = AUDIT_DECISION_GATE + 1;
+                record.decision = AUDIT_DECISIONS;
                 break;
             default:
                 record.level = 6;

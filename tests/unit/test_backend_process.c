@@ -93,6 +93,7 @@ static void prepare(void)
     for (unsigned i = BACKEND_FD_WAKE_BACKEND; i < BACKEND_FD_SETTINGS; i++)
         w.fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     w.fds[BACKEND_FD_SETTINGS] = sealed_memory(0, F_SEAL_SHRINK | F_SEAL_WRITE);
+    w.fds[BACKEND_FD_POLICY] = sealed_memory(0, F_SEAL_SHRINK | F_SEAL_WRITE);
     w.level_supervisor = level_page(w.fds[BACKEND_FD_LEVEL_SUPERVISOR]);
     w.level_vmm = level_page(w.fds[BACKEND_FD_LEVEL_VMM]);
     cr_assert_eq(
@@ -785,12 +786,12 @@ Test(backend_process, refuses_other_messages)
     prepare();
     expect_refusal_of(sizeof(w.config) - 1, BACKEND_FDS, "another protocol");
     expect_refusal_of(sizeof(w.config) + 1, BACKEND_FDS, "receive message");
-    expect_refusal_of(sizeof(w.config), BACKEND_FDS - 1, "7 descriptors, 8 expected");
-    expect_refusal_of(sizeof(w.config), 0, "0 descriptors, 8 expected");
+    expect_refusal_of(sizeof(w.config), BACKEND_FDS - 1, "8 descriptors, 9 expected");
+    expect_refusal_of(sizeof(w.config), 0, "0 descriptors, 9 expected");
     w.config.extra_fds = 1;
-    expect_refusal("8 descriptors, 9 expected");
+    expect_refusal("9 descriptors, 10 expected");
     w.config.extra_fds = BACKEND_MAX_EXTRA_FDS + 1;
-    expect_refusal("8 descriptors, 17 expected");
+    expect_refusal("9 descriptors, 18 expected");
     vmm_message_init(&w.config.message, VMM_MESSAGE_CONFIG, sizeof(w.config));
     expect_refusal("another protocol");
     vmm_message_init(&w.config.message, (enum vmm_message_type)BACKEND_MESSAGE_CONFIG,

@@ -17,6 +17,7 @@
 #include "queue_rule.h"
 #include "sha256.h"
 #include "supervisor.h"
+#include "sha256.h"
 #include "violation.h"
 
 static void print_json(const struct audit_record_data *whole, const char *time)
@@ -33,6 +34,8 @@ static void print_json(const struct audit_record_data *whole, const char *time)
                record->port, record->request, record->cookie, record->operation, record->argument,
                record->length, record->status, audit_decision_name(record->decision),
                policy_rule_name(record->rule));
+    if (record->port != AUDIT_NO_PORT && record->rule >= POLICY_RULE_DOCUMENT)
+        printf(",\"document_rule\":%u", record->rule - POLICY_RULE_DOCUMENT);
     if (record->type == AUDIT_VIOLATION)
         printf(",\"violation\":\"%s\",\"address\":%" PRIu64, violation_name(record->detail),
                record->argument);
@@ -41,6 +44,8 @@ static void print_json(const struct audit_record_data *whole, const char *time)
                record->detail);
     else if (record->type == AUDIT_BACKEND)
         printf(",\"event\":\"%s\"", audit_backend_event_name(record->detail));
+    else if (record->type == AUDIT_VERDICT || record->type == AUDIT_APPROVAL)
+        printf(",\"verdict\":\"%s\"", audit_verdict_name(record->detail));
     else if (record->port == AUDIT_NO_PORT && record->type != AUDIT_HEARTBEAT)
         printf(",\"argument\":%" PRIu64 ",\"detail\":%u", record->argument, record->detail);
     else if (record->type == AUDIT_ORDER)
@@ -101,6 +106,22 @@ static void format_text(const struct audit_record_data *whole, char *text, size_
     escape_line(text, size, data, strnlen(data, whole->record.size - sizeof(whole->record)));
 }
 
+// The digest of the request, then why.
+static void print_approval(const struct audit_record_data *whole)
+{
+    const struct audit_record *record = &whole->record;
+    const char *reason = (const char *)whole->data + SHA256_BYTES;
+    char text[4 * AUDIT_DATA_MAX + 1] = "";
+    if (record->size > sizeof(*record) + SHA256_BYTES)
+        escape_line(text, sizeof(text), reason,
+                    strnlen(reason, record->size - sizeof(*record) - SHA256_BYTES));
+    printf(" port %u request %" PRIu64 " %s by user %" PRIu64 ": ", record->port, record->request,
+           audit_verdict_name(record->detail), record->argument);
+    for (unsigned i = 0; i < SHA256_BYTES && record->size > sizeof(*record); i++)
+        printf("%02x", whole->data[i]);
+    printf("%s%s", text[0] ? ", " : "", text);
+}
+
 static void print_line(const struct audit_record_data *whole, const char *time)
 {
     const struct audit_record *record = &whole->record;
@@ -115,6 +136,15 @@ static void print_line(const struct audit_record_data *whole, const char *time)
         printf(" port %u request %" PRIu64 " operation %u %u bytes: %s (%s)", record->port,
                record->request, record->operation, record->length,
                audit_decision_name(record->decision), policy_rule_name(record->rule));
+        if (record->rule >= POLICY_RULE_DOCUMENT)
+            printf(" rule %u", record->rule - POLICY_RULE_DOCUMENT);
+        break;
+    case AUDIT_VERDICT:
+        printf(" port %u request %" PRIu64 " %s", record->port, record->request,
+               audit_verdict_name(record->detail));
+        break;
+    case AUDIT_APPROVAL:
+        print_approval(whole);
         break;
     case AUDIT_COMPLETION:
         printf(" port %u request %" PRIu64 " status %u %u bytes%s", record->port, record->request,

@@ -495,9 +495,9 @@ static bool release_held(struct port *port, struct slot *slot, uint16_t previous
 static unsigned serve_held(struct port *port, unsigned budget)
 {
     unsigned done = 0;
-    uint64_t now_ns = clock_now_ns(port->fabric->clock);
     uint16_t previous = SLOT_NONE;
     port_hold_take_verdicts(port);
+    uint64_t now_ns = port->held.head == SLOT_NONE ? 0 : clock_now_ns(port->fabric->clock);
     for (uint16_t index = port->held.head; index != SLOT_NONE && done < budget;) {
         uint16_t next = port->slots[index].next;
         if (release_held(port, &port->slots[index], previous, now_ns))
@@ -714,7 +714,7 @@ unsigned port_serve(struct port *port, unsigned budget)
         port->backend->poll(port->backend_state);
     if (open) {
         served += serve_strict(port, budget);
-        if (port->held.head != SLOT_NONE && served < budget)
+        if (port->may_hold && served < budget)
             served += serve_held(port, budget - served);
         served += complete_ready(port, budget - served);
         if (served < budget && port->pending.head != SLOT_NONE)
@@ -782,7 +782,7 @@ bool port_prepare_sleep(struct port *port, bool doorbells, uint64_t *wake_ns)
         return false;
     if (port->throttled != SLOT_NONE && !port->request_room)
         wake_no_later(wake_ns, port->retry_ns);
-    if (port->held.head != SLOT_NONE && !port_hold_prepare_sleep(port, wake_ns))
+    if (port->may_hold && !port_hold_prepare_sleep(port, wake_ns))
         return false;
     if (port->ready.head != SLOT_NONE && !port->reply_room)
         wake_no_later(wake_ns, port->reply_retry_ns);

@@ -46,6 +46,7 @@ struct harness {
     unsigned queues;
     uint16_t available[4], used_seen[4];
     unsigned events[8];
+    unsigned escalations, escalated_to;
 
     // The fake backend.
     unsigned submits, resumes, flushes, polls, notifies, forgets, sleeps;
@@ -75,6 +76,17 @@ static inline uint64_t harness_now(const struct clock *clock)
 static inline void harness_raise(void *context, unsigned vcpu)
 {
     ((struct harness *)context)->events[vcpu]++;
+}
+
+static inline void harness_escalate(void *context, uint16_t port, uint32_t level, uint32_t rule)
+{
+    struct harness *h = (struct harness *)context;
+    (void)port;
+    (void)rule;
+    h->escalations++;
+    h->escalated_to = level;
+    if (level > atomic_load(&h->level_own.level))
+        atomic_store(&h->level_own.level, level);
 }
 
 // Takes one record with its data, which it checks.
@@ -228,6 +240,7 @@ struct harness_options {
     uint32_t tight_request_bytes, tight_reply_bytes;
     const struct limits_config *tight_limits;
     bool logs_payloads, digests_only;
+    const struct policy_arrays *document;
     uint64_t audit_bytes; // 1 MiB
     const struct limits_config *limits;
     const struct port_backend *backend; // harness_backend, with the harness as its state
@@ -260,6 +273,8 @@ static inline struct port *harness_make_port(struct harness *h, unsigned first_q
             options.tight_request_bytes ? options.tight_request_bytes : request_bytes,
         .tight_reply_bytes = options.tight_reply_bytes ? options.tight_reply_bytes : reply_bytes,
         .tight_limits = options.tight_limits ? options.tight_limits : limits,
+        .document = options.document,
+        .has_approvers = true,
         .logs_payloads = options.logs_payloads,
         .digests_only = options.digests_only,
         .requests_used = options.requests_used,
@@ -297,8 +312,11 @@ static inline void harness_start(struct harness *h, struct harness_options optio
     h->audit.wake_fd = eventfd(0, EFD_NONBLOCK);
     h->clock = (struct clock){harness_now, harness_now, h};
     h->fabric = (struct port_fabric){
-        &h->level_supervisor, &h->level_own, &h->audit, &h->clock,
-        {.raise_event = harness_raise, .context = h}};
+        &h->level_supervisor,
+        &h->level_own,
+        &h->audit,
+        &h->clock,
+        {.raise_event = harness_raise, .escalate = harness_escalate, .context = h}};
     h->port = harness_make_port(h, 0, options);
 }
 

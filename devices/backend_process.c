@@ -159,7 +159,11 @@ static int open_policy(struct backend_process *process, struct error *err)
     size_t bytes;
     if (map_whole(process->fds[BACKEND_FD_POLICY], "memory of the policy", &table, &bytes, err) < 0)
         return -1;
-    return table ? policy_table_open(&process->policy, table, bytes, err) : 0;
+    if (!table)
+        return 0;
+    return policy_memory_open(&process->policy_memory, err) < 0
+               ? -1
+               : policy_table_open(&process->policy, table, bytes, err);
 }
 
 static int open_state(struct backend_process *process, struct error *err)
@@ -192,6 +196,7 @@ static int open_port(struct backend_process *process, struct error *err)
         .tight_reply_bytes = grant->tight_reply_bytes,
         .tight_limits = &grant->tight_limits,
         .document = process->policy.table ? &process->policy : NULL,
+        .document_memory = &process->policy_memory,
         .logs_payloads = grant->audit != VMM_AUDIT_METADATA,
         .digests_only = grant->audit == VMM_AUDIT_DIGEST,
         .requests_used = config->requests_used,

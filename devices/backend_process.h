@@ -31,7 +31,8 @@ struct backend_process {
     const void *settings;
     size_t settings_length;
     struct policy_arrays policy; // of the policy document; no table: none
-    struct guest_memory memory;  // what is shared with the VMM: one region at address 0
+    struct policy_memory policy_memory;
+    struct guest_memory memory; // what is shared with the VMM: one region at address 0
     struct port_fabric fabric;
     struct audit_stream audit;
     struct port *port;

@@ -17,7 +17,6 @@
 #include "queue_rule.h"
 #include "sha256.h"
 #include "supervisor.h"
-#include "sha256.h"
 #include "violation.h"
 
 static void print_json(const struct audit_record_data *whole, const char *time)

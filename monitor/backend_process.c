@@ -104,11 +104,14 @@ static int spawn(struct backend_process *backend, const char *program, struct er
 }
 
 static int send_config(const struct backend_process *backend, const struct vmm_process *vmm,
-                       const struct backend_launch *launch, struct error *err)
+                       const struct backend_launch *launch, const struct policy_document *policy,
+                       struct error *err)
 {
     cleanup_fd int settings_fd =
         constant_memory_make("guillotine-settings", launch->settings, launch->length, err);
-    if (settings_fd < 0)
+    cleanup_fd int policy_fd =
+        constant_memory_make("guillotine-policy", policy->memory, policy->bytes, err);
+    if (settings_fd < 0 || policy_fd < 0)
         return -1;
     const struct vmm_port_config *port = &vmm->config.ports[backend->port];
     struct backend_config config = {
@@ -131,7 +134,7 @@ static int send_config(const struct backend_process *backend, const struct vmm_p
         [BACKEND_FD_WAKE_VMM] = vmm->wake_vmm[port->poller],
         [BACKEND_FD_WAKE_SUPERVISOR] = vmm->wake_supervisor,
         [BACKEND_FD_SETTINGS] = settings_fd,
-        [BACKEND_FD_POLICY] = vmm->policy,
+        [BACKEND_FD_POLICY] = policy_fd,
     };
     memcpy(&fds[BACKEND_FDS], launch->fds, launch->fd_count * sizeof(fds[0]));
     vmm_message_init(&config.message, (enum vmm_message_type)BACKEND_MESSAGE_CONFIG,
@@ -141,23 +144,25 @@ static int send_config(const struct backend_process *backend, const struct vmm_p
 }
 
 static int launch(struct backend_process *backend, const struct vmm_process *vmm,
-                  const struct vm_settings *settings, struct error *err)
+                  const struct vm_settings *settings, const struct policy_document *policy,
+                  struct error *err)
 {
     const struct backend_program *program = program_of(vmm->config.ports[backend->port].kind);
     struct backend_launch launch = {.settings = settings->bytes, .length = settings->length};
     int result = -1;
     if ((!program->prepare || program->prepare(&launch, err) == 0) &&
         open_audit(backend, vmm, err) == 0 && spawn(backend, program->name, err) == 0)
-        result = send_config(backend, vmm, &launch, err);
+        result = send_config(backend, vmm, &launch, policy, err);
     backend_launch_free(&launch);
     return result;
 }
 
 int backend_process_start(struct backend_process *backend, const struct vmm_process *vmm,
-                          const struct vm_settings *settings, struct error *err)
+                          const struct vm_settings *settings, const struct policy_document *policy,
+                          struct error *err)
 {
     backend->cause = 0;
-    if (launch(backend, vmm, settings, err) < 0) {
+    if (launch(backend, vmm, settings, policy, err) < 0) {
         backend_process_reap(backend);
         backend_process_close_audit(backend);
         return error_wrap(err, "backend of port %s", vmm->config.ports[backend->port].name);

@@ -43,9 +43,10 @@ struct backend_process {
 void backend_process_init(struct backend_process *backend, unsigned port);
 
 // Makes an audit ring, starts the program and sends it its configuration with what the settings
-// say. On failure everything is undone.
+// say, and the policy document in force, if there is one. On failure everything is undone.
 int backend_process_start(struct backend_process *backend, const struct vmm_process *vmm,
-                          const struct vm_settings *settings, struct error *err);
+                          const struct vm_settings *settings, const struct policy_document *policy,
+                          struct error *err);
 
 // Kills it; its end is seen on the pidfd. The first cause stays.
 void backend_process_kill(struct backend_process *backend, enum audit_backend_event cause);

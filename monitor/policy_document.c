@@ -318,11 +318,12 @@ static int check_pattern(const struct json_place *place, const char *text, size_
                          struct error *err)
 {
     struct error inner;
-    struct policy_patterns *patterns = policy_patterns_create(1, err);
-    if (!patterns)
+    struct policy_memory memory;
+    if (policy_memory_open(&memory, err) < 0)
         return -1;
-    int result = policy_patterns_add(patterns, text, length, 0, NULL, &inner);
-    policy_patterns_free(patterns);
+    struct policy_patterns *patterns = policy_patterns_create(1, &memory, &inner);
+    int result = patterns ? policy_patterns_add(patterns, text, length, 0, NULL, &inner) : -1;
+    policy_memory_close(&memory);
     return result < 0 ? vm_file_refuse_because(place, &inner, err) : 0;
 }
 

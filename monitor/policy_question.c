@@ -194,8 +194,10 @@ static int read_question(const struct json_place *place, void *target, struct er
     question->view.payload = question->payload;
     question->clock =
         (struct clock){.now_ns = question_now, .wall_ns = question_wall, .context = question};
+    if (policy_memory_open(&question->memory, err) < 0)
+        return -1;
     question->engine = policy_engine_create(&question->document->arrays, question->port->name,
-                                            &question->clock, err);
+                                            &question->clock, &question->memory, err);
     return question->engine ? 0 : -1;
 }
 
@@ -225,7 +227,7 @@ int policy_question_parse(struct policy_question *question, const struct policy_
 
 void policy_question_free(struct policy_question *question)
 {
-    policy_engine_free(question->engine);
+    policy_memory_close(&question->memory);
     free(question->payload);
     *question = (struct policy_question){0};
 }

@@ -10,6 +10,7 @@
 struct policy_question {
     const struct policy_document *document;
     const struct policy_table_port *port; // NULL: the policy has no section for it
+    struct policy_memory memory;          // of the engine
     struct policy_engine *engine;
     struct policy_view view;
     uint8_t *payload; // owned

@@ -42,7 +42,8 @@ int backends_start(struct supervisor *s, struct error *err)
         // From Severed on there are none, until the level falls.
         s->backends[i].severed = s->vm.ports[i].process && s->state.level >= LEVEL_SEVERED;
         if (s->vm.ports[i].process && !s->backends[i].severed &&
-            backend_process_start(&s->backends[i], &s->process, &s->vm.settings[i], err) < 0)
+            backend_process_start(&s->backends[i], &s->process, &s->vm.settings[i], &s->vm.policy,
+                                  err) < 0)
             return -1;
     }
     return 0;
@@ -210,7 +211,8 @@ static void restart(struct supervisor *s, struct backend_process *backend)
 {
     struct error err;
     backend->restarts++;
-    if (backend_process_start(backend, &s->process, &s->vm.settings[backend->port], &err) == 0)
+    if (backend_process_start(backend, &s->process, &s->vm.settings[backend->port], &s->vm.policy,
+                              &err) == 0)
         return;
     fprintf(stderr, "guillotine: %s\n", err.text);
     if (backend->restarts < s->vm.restarts[backend->port].max) {

@@ -17,7 +17,6 @@
 #include "backend_protocol.h"
 #include "cleanup.h"
 #include "clock.h"
-#include "constant_memory.h"
 #include "fd_message.h"
 #include "forensic_area.h"
 #include "heartbeat.h"
@@ -124,17 +123,6 @@ static int make_level_page(const char *name, int *fd, bool own, void *page, stru
 // Memory that a cell gets if nobody says how much: lazily backed, so generous costs nothing.
 #define DEFAULT_MEMORY_BYTES (128ull << 20)
 
-// True if some rule for the port wants approvals.
-static bool rules_hold(const struct policy_document *policy, const char *port)
-{
-    const struct policy_table_port *section = policy_table_find(&policy->arrays, port);
-    for (uint32_t i = 0; section && i < section->rule_count; i++) {
-        if (policy->arrays.rules[section->first_rule + i].action == POLICY_ACTION_HOLD)
-            return true;
-    }
-    return false;
-}
-
 static int fill_config(struct vmm_config *config, const struct vm_description *vm,
                        struct error *err)
 {
@@ -155,7 +143,7 @@ static int fill_config(struct vmm_config *config, const struct vm_description *v
         return -1;
     for (unsigned i = 0; i < config->port_count; i++) {
         config->ports[i].poller = i % config->poller_count;
-        config->ports[i].holds = vm->policy_given && rules_hold(&vm->policy, vm->ports[i].name);
+        config->ports[i].holds = vm->policy_given;
     }
     return 0;
 }
@@ -204,6 +192,31 @@ static int prepare_poller(struct vmm_process *process, unsigned index, struct er
     return process->audit_rings[index] < 0 ? -1 : make_eventfd(&process->wake_vmm[index], err);
 }
 
+// Two places for policy documents: the one in force and the next. Only the supervisor writes there.
+static int make_policy_area(struct vmm_process *process, const struct policy_document *policy,
+                            struct error *err)
+{
+    process->policy = memfd_create("guillotine-policy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (process->policy < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "policy area");
+    if (!policy->bytes)
+        return 0;
+    if (ftruncate(process->policy, 2 * POLICY_MAX_BYTES) < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "policy area");
+    process->policy_area =
+        mmap(NULL, 2 * POLICY_MAX_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, process->policy, 0);
+    if (process->policy_area == MAP_FAILED) {
+        process->policy_area = NULL;
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "map the policy area");
+    }
+    if (fcntl(process->policy, F_ADD_SEALS,
+              F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0)
+        return error_set(err, EXIT_STATUS_INTERNAL, errno, "seal the policy area");
+    memcpy(process->policy_area, policy->memory, policy->bytes);
+    process->config.policy_bytes = policy->bytes;
+    return 0;
+}
+
 int vmm_process_prepare(struct vmm_process *process, const struct vm_description *vm,
                         struct error *err)
 {
@@ -217,9 +230,7 @@ int vmm_process_prepare(struct vmm_process *process, const struct vm_description
     if (process->forensics < 0 || ftruncate(process->forensics, (off_t)FORENSIC_AREA_BYTES) < 0 ||
         fcntl(process->forensics, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "forensic area");
-    process->policy =
-        constant_memory_make("guillotine-policy", vm->policy.memory, vm->policy.bytes, err);
-    if (process->policy < 0)
+    if (make_policy_area(process, &vm->policy, err) < 0)
         return -1;
     for (unsigned i = 0; i < process->config.poller_count; i++) {
         if (prepare_poller(process, i, err) < 0)
@@ -424,6 +435,9 @@ void vmm_process_end(struct vmm_process *process)
 {
     vmm_process_kill(process);
     close_inputs(process);
+    if (process->policy_area)
+        munmap(process->policy_area, 2 * POLICY_MAX_BYTES);
+    process->policy_area = NULL;
     int *fds[] = {&process->pidfd,     &process->channel,      &process->wake_supervisor,
                   &process->memory,    &process->level_vmm_fd, &process->level_supervisor_fd,
                   &process->forensics, &process->policy};

@@ -21,7 +21,9 @@ struct vmm_process {
     int audit_rings[VMM_MAX_POLLERS];
     int ports[VMM_MAX_PORTS][VMM_PORT_FDS];       // as enum vmm_port_fd says, -1: none
     int memory;                                   // guest memory
-    int policy;                                   // the policy document, compiled
+    int policy;                                   // memfd of policy documents, compiled
+    uint8_t *policy_area;                         // mapped; NULL: no document
+    unsigned policy_half;                         // of it that is in force
     int forensics;                                // what the VMM leaves (forensic_area.h)
     const char *state_dir;                        // with keys of sealed weights; NULL: none
     struct sealed_memory sealed[VMM_MAX_WEIGHTS]; // decrypted weights

@@ -29,7 +29,7 @@ enum backend_fd {
     BACKEND_FD_WAKE_VMM,     // wakes the poller that waits for replies
     BACKEND_FD_WAKE_SUPERVISOR,
     BACKEND_FD_SETTINGS, // sealed memfd: what the kind makes of "settings"; empty without
-    BACKEND_FD_POLICY,   // as VMM_FD_POLICY
+    BACKEND_FD_POLICY,   // sealed memfd: the policy document as compiled; empty: there is none
     BACKEND_FDS,
 };
 

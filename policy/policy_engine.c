@@ -7,7 +7,6 @@
 // them are passed over by a look at 32 bytes. Conditions on fields come only after that.
 #include "policy_engine.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "port_fields_abi.h"
@@ -49,6 +48,7 @@ struct list {
 };
 
 struct policy_engine {
+    struct policy_memory *memory;
     struct policy_arrays arrays;
     const struct policy_table_port *port; // NULL: no section
     const struct clock *clock;
@@ -147,12 +147,12 @@ static uint16_t *find_slot(const struct list *list, uint32_t key, unsigned field
     }
 }
 
-static int index_list(struct list *list, struct error *err)
+static int index_list(struct policy_engine *engine, struct list *list, struct error *err)
 {
     uint32_t slots = 2;
     while (slots < 2 * list->count)
         slots *= 2;
-    list->slots = malloc(slots * sizeof(*list->slots));
+    list->slots = policy_memory_take(engine->memory, slots * sizeof(*list->slots));
     if (!list->slots)
         return error_set(err, EXIT_STATUS_RESOURCES, 0, "no memory for policy rules");
     memset(list->slots, 0xff, slots * sizeof(*list->slots));
@@ -190,10 +190,11 @@ static int fill_list(struct policy_engine *engine, unsigned level, unsigned oper
         if (!count)
             return 0;
         list->count = count;
-        if (!list->rows && !(list->rows = calloc(count, sizeof(struct row))))
+        if (!list->rows &&
+            !(list->rows = policy_memory_take(engine->memory, count * sizeof(struct row))))
             return error_set(err, EXIT_STATUS_RESOURCES, 0, "no memory for policy rules");
     }
-    return index_list(list, err);
+    return index_list(engine, list, err);
 }
 
 static int add_pattern(struct policy_engine *engine, uint32_t text, bool ignore_case,
@@ -235,12 +236,12 @@ static int fill(struct policy_engine *engine, struct error *err)
 {
     uint32_t texts = engine->arrays.table->text_count;
     uint32_t rules = engine->port->rule_count;
-    engine->patterns = policy_patterns_create(POLICY_MAX_PATTERNS, err);
+    engine->patterns = policy_patterns_create(POLICY_MAX_PATTERNS, engine->memory, err);
     if (!engine->patterns)
         return -1;
-    engine->limits = calloc(rules ? rules : 1, sizeof(struct limits));
-    engine->pattern_of_text = malloc((texts ? texts : 1) * sizeof(int));
-    engine->caseless_of_text = malloc((texts ? texts : 1) * sizeof(int));
+    engine->limits = policy_memory_take(engine->memory, rules * sizeof(struct limits));
+    engine->pattern_of_text = policy_memory_take(engine->memory, texts * sizeof(int));
+    engine->caseless_of_text = policy_memory_take(engine->memory, texts * sizeof(int));
     if (!engine->limits || !engine->pattern_of_text || !engine->caseless_of_text)
         return error_set(err, EXIT_STATUS_RESOURCES, 0, "no memory for policy rules");
     for (uint32_t i = 0; i < texts; i++)
@@ -259,39 +260,23 @@ static int fill(struct policy_engine *engine, struct error *err)
 }
 
 struct policy_engine *policy_engine_create(const struct policy_arrays *arrays, const char *port,
-                                           const struct clock *clock, struct error *err)
+                                           const struct clock *clock, struct policy_memory *memory,
+                                           struct error *err)
 {
-    struct policy_engine *engine = calloc(1, sizeof(*engine));
+    struct policy_engine *engine = policy_memory_take(memory, sizeof(*engine));
     if (!engine) {
         error_set(err, EXIT_STATUS_RESOURCES, 0, "no memory for policy rules");
         return NULL;
     }
+    engine->memory = memory;
     engine->arrays = *arrays;
     engine->clock = clock;
     engine->port = policy_table_find(arrays, port);
     if (engine->port && fill(engine, err) < 0) {
         error_prefix(err, "policy of port %s", port);
-        policy_engine_free(engine);
         return NULL;
     }
     return engine;
-}
-
-void policy_engine_free(struct policy_engine *engine)
-{
-    if (!engine)
-        return;
-    for (unsigned level = 0; level < LEVELS; level++) {
-        for (unsigned operation = 0; operation < OPERATIONS; operation++) {
-            free(engine->lists[level][operation].rows);
-            free(engine->lists[level][operation].slots);
-        }
-    }
-    free(engine->limits);
-    free(engine->pattern_of_text);
-    free(engine->caseless_of_text);
-    policy_patterns_free(engine->patterns);
-    free(engine);
 }
 
 static bool same(const uint8_t *a, const char *b, uint32_t length, bool ignore_case)
@@ -631,10 +616,30 @@ uint32_t policy_engine_count_denial(struct policy_engine *engine, uint64_t now_n
     return port->denial_level;
 }
 
-void policy_engine_follow(struct policy_engine *engine, const struct policy_engine *from)
+// The rule of an engine's port that has this name, or NULL.
+static struct limits *limits_of(const struct policy_engine *engine, const char *name)
 {
-    if (!engine->port || engine->port != from->port)
-        return;
-    for (uint32_t i = 0; i < engine->port->rule_count; i++)
-        limits_carry(&engine->limits[i], &from->limits[i]);
+    uint32_t length;
+    for (uint32_t i = 0; engine->port && i < engine->port->rule_count; i++) {
+        uint32_t rule = engine->port->first_rule + i;
+        if (!strcmp(text_of(engine, rule_of(engine, rule)->name, &length), name))
+            return &engine->limits[i];
+    }
+    return NULL;
+}
+
+void policy_engine_follow(struct policy_engine *engine, const struct policy_engine *from,
+                          uint64_t now_ns)
+{
+    uint32_t length;
+    for (uint32_t i = 0; engine->port && i < engine->port->rule_count; i++) {
+        uint32_t rule = engine->port->first_rule + i;
+        const char *name = text_of(engine, rule_of(engine, rule)->name, &length);
+        const struct limits *used = limits_of(from, name);
+        if (used)
+            limits_carry(&engine->limits[i], used);
+        limits_empty(&engine->limits[i], now_ns);
+    }
+    engine->denials = from->denials;
+    engine->denials_since_ns = from->denials_since_ns;
 }

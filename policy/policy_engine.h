@@ -35,12 +35,12 @@ struct policy_result {
     uint64_t hold_ns; // of a rule that holds
 };
 
-// Makes an engine for one port: everything that deciding needs is allocated here. `arrays` is
-// copied, the table behind it is borrowed. A port without a section denies everything. The clock
-// serves rules with hours. Returns NULL and sets *err on failure.
+// Makes an engine for one port in `memory`: everything that deciding needs is taken here, without a
+// system call. `arrays` is copied, the table behind it is borrowed. A port without a section denies
+// everything. The clock serves rules with hours. Returns NULL and sets *err on failure.
 struct policy_engine *policy_engine_create(const struct policy_arrays *arrays, const char *port,
-                                           const struct clock *clock, struct error *err);
-void policy_engine_free(struct policy_engine *engine);
+                                           const struct clock *clock, struct policy_memory *memory,
+                                           struct error *err);
 
 // Decides one request at Standard, or at Probation. No allocation, lock or system call. `taken` is
 // the request's own and starts at 0: what was accounted before POLICY_FINDING_WAIT is not accounted
@@ -78,7 +78,9 @@ bool policy_engine_holds(const struct policy_engine *engine);
 // Counts a denial. Returns the level to escalate to, or 0.
 uint32_t policy_engine_count_denial(struct policy_engine *engine, uint64_t now_ns);
 
-// Goes on with what `from` has used of the totals of rules.
-void policy_engine_follow(struct policy_engine *engine, const struct policy_engine *from);
+// Goes on with what `from` has used of the totals of rules of the same name, and with its denials.
+// Rates start from nothing.
+void policy_engine_follow(struct policy_engine *engine, const struct policy_engine *from,
+                          uint64_t now_ns);
 
 #endif

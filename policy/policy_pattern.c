@@ -3,17 +3,16 @@
 #include "policy_pattern.h"
 
 #include <stdalign.h>
-#include <stdlib.h>
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-// What the library asks for beside the compiled patterns: contexts, and the frames of a search. It
-// never needs to grow: a search that wants more fails.
+// What searches ask the library for: contexts, match data, and frames. It never needs to grow: a
+// search that wants more fails.
 #define ARENA_BYTES (2 * POLICY_PATTERN_MEMORY + 16384u)
 
 struct policy_patterns {
-    pcre2_general_context *general;
+    struct policy_memory *memory; // of compiled patterns
     pcre2_compile_context *compile;
     pcre2_match_context *limits;
     pcre2_match_data *match;
@@ -24,9 +23,9 @@ struct policy_patterns {
     alignas(16) unsigned char arena[ARENA_BYTES];
 };
 
-// Frames and match data live in the arena. What is given back is not used again but by frames that
-// grow once: ARENA_BYTES has room for both sizes.
-static void *arena_take(size_t size, void *context)
+// The arena is the engine's own: engines of one memory search on several threads. What is given
+// back is not used again but by frames that grow once: ARENA_BYTES has room for both sizes.
+static void *take_for_search(size_t size, void *context)
 {
     struct policy_patterns *patterns = context;
     size = (size + 15) & ~(size_t)15;
@@ -37,45 +36,41 @@ static void *arena_take(size_t size, void *context)
     return taken;
 }
 
-static void arena_give(void *memory, void *context)
+static void *take_for_pattern(size_t size, void *context)
+{
+    return policy_memory_take(((struct policy_patterns *)context)->memory, size);
+}
+
+static void give(void *memory, void *context)
 {
     (void)memory;
     (void)context;
 }
 
-struct policy_patterns *policy_patterns_create(size_t count, struct error *err)
+struct policy_patterns *policy_patterns_create(size_t count, struct policy_memory *memory,
+                                               struct error *err)
 {
-    struct policy_patterns *patterns = calloc(1, sizeof(*patterns));
+    struct policy_patterns *patterns = policy_memory_take(memory, sizeof(*patterns));
     if (!patterns)
         goto fail;
+    patterns->memory = memory;
     patterns->room = count;
-    patterns->codes = calloc(count ? count : 1, sizeof(pcre2_code *));
-    patterns->compile = pcre2_compile_context_create(NULL);
-    patterns->general = pcre2_general_context_create(arena_take, arena_give, patterns);
-    if (!patterns->codes || !patterns->compile || !patterns->general)
+    patterns->codes = policy_memory_take(memory, count * sizeof(pcre2_code *));
+    pcre2_general_context *search = pcre2_general_context_create(take_for_search, give, patterns);
+    pcre2_general_context *compile = pcre2_general_context_create(take_for_pattern, give, patterns);
+    if (!patterns->codes || !search || !compile)
         goto fail;
-    patterns->limits = pcre2_match_context_create(patterns->general);
-    patterns->match = pcre2_match_data_create(1, patterns->general);
-    if (!patterns->limits || !patterns->match)
+    patterns->compile = pcre2_compile_context_create(compile);
+    patterns->limits = pcre2_match_context_create(search);
+    patterns->match = pcre2_match_data_create(1, search);
+    if (!patterns->compile || !patterns->limits || !patterns->match)
         goto fail;
     pcre2_set_heap_limit(patterns->limits, POLICY_PATTERN_MEMORY / 1024);
     pcre2_set_max_pattern_length(patterns->compile, POLICY_PATTERN_MAX_BYTES);
     return patterns;
 fail:
-    policy_patterns_free(patterns);
     error_set(err, EXIT_STATUS_RESOURCES, 0, "no memory for patterns");
     return NULL;
-}
-
-void policy_patterns_free(struct policy_patterns *patterns)
-{
-    if (!patterns)
-        return;
-    for (size_t i = 0; i < patterns->count; i++)
-        pcre2_code_free(patterns->codes[i]);
-    pcre2_compile_context_free(patterns->compile);
-    free(patterns->codes);
-    free(patterns); // what lies in the arena goes with it
 }
 
 int policy_patterns_add(struct policy_patterns *patterns, const char *text, size_t length,

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "error.h"
+#include "policy_memory.h"
 
 #define POLICY_PATTERN_MAX_BYTES 1024u
 
@@ -19,10 +19,10 @@
 
 struct policy_patterns;
 
-// Room for `count` patterns. All memory that searching will need is allocated here. Returns NULL
-// and sets *err if there is none.
-struct policy_patterns *policy_patterns_create(size_t count, struct error *err);
-void policy_patterns_free(struct policy_patterns *patterns);
+// Room for `count` patterns, in `memory`, which everything that belongs to them comes from. All
+// that searching will need is taken here. Returns NULL and sets *err if there is none.
+struct policy_patterns *policy_patterns_create(size_t count, struct policy_memory *memory,
+                                               struct error *err);
 
 // Compiles one more: bytes, not characters; no look at what is in the pattern's name. Returns its
 // index, or -1. The message names the position in the pattern; *at is that too, if not NULL.

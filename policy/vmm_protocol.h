@@ -41,6 +41,8 @@ enum vmm_message_type {
     VMM_MESSAGE_GO = 13,      // supervisor: the running mark is durable; the model may be entered
     VMM_MESSAGE_BEAT = 14,    // supervisor: struct vmm_beat, which the control thread sends back
     VMM_MESSAGE_VERDICT = 15, // supervisor: struct vmm_verdict
+    VMM_MESSAGE_POLICY = 16,  // supervisor: struct vmm_policy
+    VMM_MESSAGE_POLICY_DONE = 17, // VMM: it is in force, or refused; struct vmm_policy
 };
 
 struct vmm_message {
@@ -58,7 +60,7 @@ enum vmm_fd {
     VMM_FD_LEVEL_VMM,        // level page that the VMM writes
     VMM_FD_WAKE_SUPERVISOR,  // eventfd: pollers wake the supervisor
     VMM_FD_FORENSICS,        // memfd of forensic_area.h
-    VMM_FD_POLICY,           // sealed memfd: the policy document as compiled; empty: there is none
+    VMM_FD_POLICY,           // memfd of policy_bytes, or empty: see vmm_policy
     VMM_FD_POLLERS,
 };
 
@@ -163,6 +165,7 @@ struct vmm_config {
     uint64_t idle_spin_ns;                    // how long an adaptive poller polls before it sleeps
     uint64_t audit_records_per_s;             // most that the model can cause; 0: no limit
     uint64_t audit_burst;
+    uint64_t policy_bytes;        // of the policy document as compiled; 0: there is none
     uint64_t heartbeat_period_ns; // longest silence of the other side
     uint32_t require;             // enum vmm_require
     uint32_t pad;
@@ -274,6 +277,15 @@ enum vmm_port_action {
     VMM_PORT_ACTION_OPEN = 2,
     VMM_PORT_ACTION_BACKEND_DOWN = 3, // answered when its memory is not touched any more
     VMM_PORT_ACTION_BACKEND_UP = 4,
+};
+
+// Another policy document. It lies in the policy area, two places of POLICY_MAX_BYTES each, not
+// writable for the VMM; the first document is in the first. The answer repeats it.
+struct vmm_policy {
+    struct vmm_message message;
+    uint64_t bytes;
+    uint32_t half;
+    uint32_t refused; // in the answer, 1: it is not sound, or too large; the old one stays
 };
 
 // The verdict on a request that a rule held. The VMM's next records say what became of it.

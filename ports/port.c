@@ -158,14 +158,16 @@ static enum level_gate deliver(struct port *port, struct slot *slot)
     return reply_gate(port, slot);
 }
 
-// Blots out in a reply what the request's rule says. What cannot be searched does not pass.
+// Blots out in a reply what the request's rule says. What cannot be searched does not pass, nor
+// what the rule of an earlier document would have to look at.
 static void redact_reply(struct port *port, struct slot *slot)
 {
     struct port_request *request = &slot->request;
     if (slot->decision != AUDIT_DECISION_REDACT || slot->reply_redacted || !request->reply_length)
         return;
     slot->reply_redacted = true;
-    if (policy_engine_redact(port->engine, slot->rule - POLICY_RULE_DOCUMENT,
+    if (slot->generation == port->generation &&
+        policy_engine_redact(port->engine, slot->rule - POLICY_RULE_DOCUMENT,
                              POLICY_DIRECTION_REPLY, request->reply, request->reply_length))
         return;
     request->status = PORT_STATUS_DENIED;
@@ -373,6 +375,7 @@ static struct policy_decision decide(struct port *port, struct slot *slot, uint6
 {
     struct policy_decision decision = port_policy_decide(port->policy, &slot->question, now_ns);
     slot->decided_strict = port->strict;
+    slot->generation = port->generation;
     if (decision.outcome == POLICY_HOLD && !port->may_hold)
         decision.outcome = POLICY_ALLOW;
     if (decision.outcome == POLICY_ALLOW && decision.redacts &&
@@ -472,8 +475,8 @@ static bool release_held(struct port *port, struct slot *slot, uint16_t previous
     struct policy_decision decision = {.outcome = POLICY_DENY, .rule = slot->rule};
     if (verdict == AUDIT_VERDICT_APPROVED) {
         decision.outcome = POLICY_ALLOW;
-        // Another level has other rules: what they deny, nobody can approve.
-        if (strict != slot->decided_strict)
+        // Another level, another document, has other rules: what they deny, nobody can approve.
+        if (strict != slot->decided_strict || slot->generation != port->generation)
             decision =
                 port_policy_decide_approved(&port->policies[strict], &slot->question, now_ns);
         if (decision.outcome == POLICY_WAIT)
@@ -710,11 +713,13 @@ unsigned port_serve(struct port *port, unsigned budget)
     port->audit_retry_ns = port->request_room = port->reply_room = port->record_room = 0;
     port->had_turn = port->waits_for_disk = false;
     bool open = port_settle_state(port);
+    if (atomic_load_explicit(&port->news, memory_order_relaxed))
+        port_take_engine(port, clock_now_ns(port->fabric->clock));
     if (port->backend->poll)
         port->backend->poll(port->backend_state);
     if (open) {
         served += serve_strict(port, budget);
-        if (port->may_hold && served < budget)
+        if ((port->may_hold || port->held.head != SLOT_NONE) && served < budget)
             served += serve_held(port, budget - served);
         served += complete_ready(port, budget - served);
         if (served < budget && port->pending.head != SLOT_NONE)
@@ -782,7 +787,8 @@ bool port_prepare_sleep(struct port *port, bool doorbells, uint64_t *wake_ns)
         return false;
     if (port->throttled != SLOT_NONE && !port->request_room)
         wake_no_later(wake_ns, port->retry_ns);
-    if (port->may_hold && !port_hold_prepare_sleep(port, wake_ns))
+    if (atomic_load_explicit(&port->news, memory_order_relaxed) ||
+        !port_hold_prepare_sleep(port, wake_ns))
         return false;
     if (port->ready.head != SLOT_NONE && !port->reply_room)
         wake_no_later(wake_ns, port->reply_retry_ns);

@@ -6,6 +6,7 @@
 #include "audit_stream.h"
 #include "clock.h"
 #include "level.h"
+#include "policy_memory.h"
 #include "policy_table.h"
 #include "port_backend.h"
 #include "port_policy.h"
@@ -49,6 +50,7 @@ struct port_settings {
     // The policy document, or NULL: none. Borrowed. `has_approvers`: port_answer is called for
     // requests that a rule holds; else they pass, since somebody in front has held them.
     const struct policy_arrays *document;
+    struct policy_memory *document_memory; // of its engine, borrowed; with a document
     bool has_approvers;
     // What goes to the log of payloads at Standard; at Probation all of them do.
     bool logs_payloads;
@@ -129,6 +131,18 @@ void port_close(struct port *port);
 // with 0 bytes written; on a queue with an anomaly, what was published and not taken is passed
 // over.
 void port_open(struct port *port);
+
+// Makes the engine of another document for a port that has one, from any one thread; NULL and *err
+// on failure. No system call.
+struct policy_engine *port_make_engine(const struct port *port,
+                                       const struct policy_arrays *document,
+                                       struct policy_memory *memory, struct error *err);
+
+// Puts it in force, from any thread; once poller_quiesce has returned, it is, and nothing of the
+// one before is used any more. What was used of totals of rules that have the same names stays
+// used. A held request has to pass the new rules too, once it is approved; the reply to a request
+// that was to be redacted is denied.
+void port_use_engine(struct port *port, struct policy_engine *engine);
 
 // The verdict on a held request, from any one thread at a time. One that is not held (any more) is
 // not answered: numbers are never used twice. Wake the serving thread afterwards. Returns false if

@@ -91,12 +91,14 @@ struct port *port_create(const struct port_fabric *fabric, const struct port_set
         return NULL;
     }
     if (settings->document) {
-        port->engine = policy_engine_create(settings->document, settings->name, fabric->clock, err);
+        port->engine = policy_engine_create(settings->document, settings->name, fabric->clock,
+                                            settings->document_memory, err);
         if (!port->engine) {
             port_destroy(port);
             return NULL;
         }
-        port->may_hold = settings->has_approvers && policy_engine_holds(port->engine);
+        port->has_approvers = settings->has_approvers;
+        port->may_hold = port->has_approvers && policy_engine_holds(port->engine);
     }
     port->fabric = fabric;
     port->backend = settings->backend;
@@ -133,10 +135,32 @@ void port_destroy(struct port *port)
 {
     if (!port)
         return;
-    policy_engine_free(port->engine);
     free(port->slots);
     free(port->buffers);
     free(port);
+}
+
+struct policy_engine *port_make_engine(const struct port *port,
+                                       const struct policy_arrays *document,
+                                       struct policy_memory *memory, struct error *err)
+{
+    return policy_engine_create(document, port->name, port->fabric->clock, memory, err);
+}
+
+void port_use_engine(struct port *port, struct policy_engine *engine)
+{
+    atomic_store_explicit(&port->news, engine, memory_order_release);
+}
+
+void port_take_engine(struct port *port, uint64_t now_ns)
+{
+    struct policy_engine *engine = atomic_exchange(&port->news, NULL);
+    policy_engine_follow(engine, port->engine, now_ns);
+    port->engine = port->policies[0].engine = port->policies[1].engine = engine;
+    port->may_hold = port->has_approvers && policy_engine_holds(engine);
+    port->generation++;
+    if (port->throttled != SLOT_NONE)
+        port->slots[port->throttled].question.rule_taken = 0; // of another table
 }
 
 void port_close(struct port *port)

@@ -24,6 +24,7 @@ struct slot {
     bool reply_logged;            // its payload is in the log as the port's configuration says
     bool reply_redacted;          // what its rule blots out is
     bool decided_strict;          // the decision on it was that of Probation
+    uint32_t generation;          // of the document that it was decided by
     bool strict;                  // request and payload were recorded at Probation
     uint64_t durable_at;          // if so, or once sealed: index of the ring behind its records
     enum audit_decision decision; // on the request, or on its reply
@@ -72,7 +73,10 @@ struct port {
     uint16_t broken;     // queue of the last anomaly
     bool pass_over;      // what was published there is to be passed over when the port opens
     struct policy_engine *engine; // rules of the document; NULL: none
-    bool may_hold;                // some of them hold
+    bool has_approvers;
+    bool may_hold;                        // some of the rules hold, and somebody approves
+    uint32_t generation;                  // of the document: how many were in force before
+    _Atomic(struct policy_engine *) news; // to be put in force, or NULL
     struct slot_list held;
     _Atomic uint32_t verdict_count;                // that wait to be looked at
     _Atomic uint64_t verdicts[PORT_MAX_IN_FLIGHT]; // request number times two, plus 1: approved
@@ -150,6 +154,9 @@ static inline enum level_gate port_look(const struct port *port, bool *strict)
         return LEVEL_GATE_HELD;
     return LEVEL_GATE_OPEN;
 }
+
+// Puts a new document in force if there is one (port_control.c).
+void port_take_engine(struct port *port, uint64_t now_ns);
 
 // Puts the limits of Probation, or those of Standard, in force (port_control.c).
 void port_set_limits(struct port *port, bool strict, uint64_t now_ns);

@@ -152,6 +152,18 @@ static bool serve_order(struct vmm *vmm, struct vmm_port_order *order)
     return fd_message_send(vmm->channel, order, sizeof(*order), NULL, 0, NULL) == 0;
 }
 
+// The answer says that no request is decided by the old document any more.
+static bool serve_policy(struct vmm *vmm, struct vmm_policy *policy)
+{
+    policy->refused = !port_table_use_policy(vmm, policy->half, policy->bytes);
+    for (unsigned i = 0; i < vmm->config.poller_count && !policy->refused; i++) {
+        if (!poller_quiesce(&vmm->pollers[i].poller, QUIESCE_NS))
+            return end_offline(vmm);
+    }
+    vmm_message_init(&policy->message, VMM_MESSAGE_POLICY_DONE, sizeof(*policy));
+    return fd_message_send(vmm->channel, policy, sizeof(*policy), NULL, 0, NULL) == 0;
+}
+
 // Takes the own page down to a lower level if the administrators' quorum orders it: the
 // supervisor's word alone does not.
 static bool lower_own(struct vmm *vmm, uint32_t own, const struct vmm_lowering *lowering)
@@ -236,6 +248,7 @@ static bool serve_channel(struct vmm *vmm)
         struct vmm_beat beat;
         struct vmm_lowering lowering;
         struct vmm_verdict verdict;
+        struct vmm_policy policy;
     } buffer;
     size_t fd_count = 0;
     ssize_t length =
@@ -256,6 +269,8 @@ static bool serve_channel(struct vmm *vmm)
                fd_message_send(vmm->channel, &buffer, sizeof(buffer.beat), NULL, 0, NULL) == 0;
     case VMM_MESSAGE_VERDICT:
         return (size_t)length == sizeof(buffer.verdict) && serve_verdict(vmm, &buffer.verdict);
+    case VMM_MESSAGE_POLICY:
+        return (size_t)length == sizeof(buffer.policy) && serve_policy(vmm, &buffer.policy);
     case VMM_MESSAGE_STOP:
     default:
         return false;

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "loopback.h"
@@ -145,15 +144,39 @@ static int add_queues(struct vmm *vmm, unsigned index, struct error *err)
 
 int port_table_open_policy(struct vmm *vmm, int fd, struct error *err)
 {
-    struct stat status;
-    if (fstat(fd, &status) < 0)
-        return error_set(err, EXIT_STATUS_INTERNAL, errno, "policy");
-    if (!status.st_size)
+    if (!vmm->config.policy_bytes)
         return 0;
-    void *memory = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED, fd, 0);
-    if (memory == MAP_FAILED)
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "map the policy");
-    return policy_table_open(&vmm->policy, memory, (uint64_t)status.st_size, err);
+    const void *area = mmap(NULL, 2 * POLICY_MAX_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+    if (area == MAP_FAILED)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "map the policy area");
+    vmm->policy_area = area;
+    // Both now: the control thread cannot ask for memory later.
+    return policy_memory_open(&vmm->policy_memory[0], err) < 0 ||
+                   policy_memory_open(&vmm->policy_memory[1], err) < 0
+               ? -1
+               : policy_table_open(&vmm->policy, area, vmm->config.policy_bytes, err);
+}
+
+bool port_table_use_policy(struct vmm *vmm, unsigned half, uint64_t bytes)
+{
+    struct policy_engine *engines[VMM_MAX_PORTS];
+    struct policy_arrays arrays;
+    struct error err;
+    if (!vmm->policy_area || half > 1 || half == vmm->policy_half ||
+        policy_table_open(&arrays, vmm->policy_area + half * (uint64_t)POLICY_MAX_BYTES, bytes,
+                          &err) < 0)
+        return false;
+    policy_memory_reset(&vmm->policy_memory[half]);
+    for (unsigned i = 0; i < vmm->config.port_count; i++) {
+        engines[i] = port_make_engine(vmm->ports[i], &arrays, &vmm->policy_memory[half], &err);
+        if (!engines[i])
+            return false;
+    }
+    for (unsigned i = 0; i < vmm->config.port_count; i++)
+        port_use_engine(vmm->ports[i], engines[i]);
+    vmm->policy = arrays;
+    vmm->policy_half = half;
+    return true;
 }
 
 void port_table_escalate(void *context, uint16_t port, uint32_t level, uint32_t rule)
@@ -192,6 +215,7 @@ static int create_one(struct vmm *vmm, unsigned index, const int *fds, struct er
         .tight_reply_bytes = config->tight_reply_bytes,
         .tight_limits = &config->tight_limits,
         .document = vmm->policy.table ? &vmm->policy : NULL,
+        .document_memory = &vmm->policy_memory[0],
         .has_approvers = true,
         .logs_payloads = config->audit != VMM_AUDIT_METADATA,
         .digests_only = config->audit == VMM_AUDIT_DIGEST,

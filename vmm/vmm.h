@@ -69,8 +69,11 @@ struct vmm {
     struct backend_link links[VMM_MAX_PORTS];    // of the ports with a process
     _Atomic uint32_t port_events[VMM_MAX_PORTS]; // enum vmm_port_event_kind to be reported, or 0
     _Atomic uint64_t escalations[VMM_MAX_PORTS]; // level << 32 | rule to be reported, or 0
-    struct policy_arrays policy;                 // of the policy document; no table: none
-    struct forensic_area *forensics;             // shared with the supervisor
+    const uint8_t *policy_area;            // places for documents (struct vmm_policy); or NULL
+    unsigned policy_half;                  // of them in force
+    struct policy_arrays policy;           // of the document in force; no table: none
+    struct policy_memory policy_memory[2]; // of the engines of each half
+    struct forensic_area *forensics;       // shared with the supervisor
     const struct level_page *level_supervisor;
     struct level_page *level_own;
     int channel;            // to the supervisor
@@ -147,6 +150,11 @@ void violation_describe(const struct vcpu *vcpu, struct vmm_end *end);
 
 // Maps the policy document, if there is one (port_table.c).
 int port_table_open_policy(struct vmm *vmm, int fd, struct error *err);
+
+// Puts the document in one half of the policy area in force at all ports, or none: false if it is
+// not sound, or too large. On the control thread; in force once the pollers have made a pass
+// (port_table.c).
+bool port_table_use_policy(struct vmm *vmm, unsigned half, uint64_t bytes);
 
 // Raises the own level page, tells the supervisor. On the serving thread; `context` is the struct
 // vmm (port_table.c).

@@ -55,10 +55,13 @@ static double measure(unsigned rules, unsigned ports, struct samples *samples)
     struct policy_engine *engines[PORTS];
     static char payloads[1000][40];
     struct error err;
+    struct policy_memory memory;
+    if (policy_memory_open(&memory, &err) < 0)
+        bench_die("%s", err.text);
     for (unsigned i = 0; i < ports; i++) {
         char name[16];
         snprintf(name, sizeof(name), "port-%u", i);
-        engines[i] = policy_engine_create(&document.arrays, name, &clock_host, &err);
+        engines[i] = policy_engine_create(&document.arrays, name, &clock_host, &memory, &err);
         if (!engines[i])
             bench_die("%s", err.text);
     }
@@ -79,8 +82,7 @@ static double measure(unsigned rules, unsigned ports, struct samples *samples)
         }
         samples_add(samples, (double)(bench_now_ns() - start) / DECISIONS);
     }
-    for (unsigned i = 0; i < ports; i++)
-        policy_engine_free(engines[i]);
+    policy_memory_close(&memory);
     policy_document_free(&document);
     return samples_quantile(samples, 0.5);
 }

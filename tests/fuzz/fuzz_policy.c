@@ -31,8 +31,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     for (unsigned i = 0; i < POLICY_MAX_PORTS && document.arrays.table->ports[i].name[0]; i++) {
+        static struct policy_memory memory;
+        require_that(memory.base || policy_memory_open(&memory, &err) == 0);
+        policy_memory_reset(&memory);
         struct policy_engine *engine = policy_engine_create(
-            &document.arrays, document.arrays.table->ports[i].name, &clock_host, &err);
+            &document.arrays, document.arrays.table->ports[i].name, &clock_host, &memory, &err);
         require_that(engine || err.text[0]);
         for (uint32_t operation = 0; engine && operation < 4; operation++) {
             const struct policy_view view = {operation, (uint32_t)size, (uint32_t)size % 300, data};
@@ -40,7 +43,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             if (view.length <= size)
                 policy_engine_decide(engine, &view, operation & 1, 0, &taken);
         }
-        policy_engine_free(engine);
     }
     policy_diff(&document.arrays, &document.arrays, must_not_differ, NULL);
     policy_document_free(&document);

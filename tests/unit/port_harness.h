@@ -47,6 +47,7 @@ struct harness {
     uint16_t available[4], used_seen[4];
     unsigned events[8];
     unsigned escalations, escalated_to;
+    struct policy_memory document_memory;
 
     // The fake backend.
     unsigned submits, resumes, flushes, polls, notifies, forgets, sleeps;
@@ -274,6 +275,7 @@ static inline struct port *harness_make_port(struct harness *h, unsigned first_q
         .tight_reply_bytes = options.tight_reply_bytes ? options.tight_reply_bytes : reply_bytes,
         .tight_limits = options.tight_limits ? options.tight_limits : limits,
         .document = options.document,
+        .document_memory = &h->document_memory,
         .has_approvers = true,
         .logs_payloads = options.logs_payloads,
         .digests_only = options.digests_only,
@@ -317,12 +319,15 @@ static inline void harness_start(struct harness *h, struct harness_options optio
         &h->audit,
         &h->clock,
         {.raise_event = harness_raise, .escalate = harness_escalate, .context = h}};
+    if (options.document)
+        cr_assert_eq(policy_memory_open(&h->document_memory, &err), 0);
     h->port = harness_make_port(h, 0, options);
 }
 
 static inline void harness_end(struct harness *h)
 {
     port_destroy(h->port);
+    policy_memory_close(&h->document_memory);
     shared_ring_unmap(&h->audit.ring);
     shared_ring_unmap(&h->reader);
     close(h->audit.wake_fd);

@@ -45,6 +45,18 @@ static const struct clock fake_clock = {now_ns, wall_ns, NULL};
 static const char *const words[] = {"a", "B", "ab", "aB", "abc", "b", "ba", "7", "12", "120", "x"};
 #define WORDS (sizeof(words) / sizeof(words[0]))
 
+// Room for one engine: what was made before is gone.
+static struct policy_memory *memory(void)
+{
+    static struct policy_memory memory;
+    struct error err;
+    if (memory.base)
+        policy_memory_reset(&memory);
+    else
+        cr_assert_eq(policy_memory_open(&memory, &err), 0, "%s", err.text);
+    return &memory;
+}
+
 static struct json_object *text(const char *value)
 {
     return json_object_new_string(value);
@@ -379,7 +391,7 @@ Test(policy_engine, agrees_with_a_second_opinion, .timeout = 120)
             continue;
         }
         struct policy_engine *engine =
-            policy_engine_create(&document.arrays, "console", &fake_clock, &err);
+            policy_engine_create(&document.arrays, "console", &fake_clock, memory(), &err);
         cr_assert(engine, "%s", err.text);
         for (unsigned j = 0; j < REQUESTS; j++) {
             struct request request;
@@ -387,7 +399,6 @@ Test(policy_engine, agrees_with_a_second_opinion, .timeout = 120)
             compare(policy, &document, engine, &request, &allowed);
             decisions++;
         }
-        policy_engine_free(engine);
         policy_document_free(&document);
         json_object_put(policy);
     }
@@ -405,7 +416,7 @@ static void prepare(const char *ports, const char *port)
     snprintf(written, sizeof(written), "{\"format\":\"guillotine-policy/1\",\"ports\":%s}", ports);
     cr_assert_eq(policy_document_parse("t", written, strlen(written), &document, &err), 0, "%s",
                  err.text);
-    engine = policy_engine_create(&document.arrays, port, &fake_clock, &err);
+    engine = policy_engine_create(&document.arrays, port, &fake_clock, memory(), &err);
     cr_assert(engine, "%s", err.text);
 }
 
@@ -448,8 +459,7 @@ Test(policy_engine, finds_fields_and_denies_what_has_none)
             "console");
     port = (struct policy_table_port *)(uintptr_t)&document.arrays.table->ports[0];
     port->structured = 1;
-    policy_engine_free(engine);
-    engine = policy_engine_create(&document.arrays, "console", &fake_clock, &err);
+    engine = policy_engine_create(&document.arrays, "console", &fake_clock, memory(), &err);
     uint32_t taken = 0;
     cr_expect_eq(decide("not fields", &taken).finding, POLICY_FINDING_MALFORMED);
     cr_expect_eq(decide("", &taken).finding, POLICY_FINDING_RULE);
@@ -475,8 +485,8 @@ Test(policy_engine, denies_ports_without_a_section)
     cr_expect_eq(policy_engine_count_denial(engine, 0), 0);
 }
 
-// (a+)+$ backtracks without end on a's before something else: the search stops, and the request is denied,
-// although the rule would deny nothing.
+// (a+)+$ backtracks without end on a's before something else: the search stops, and the request is
+// denied, although the rule would deny nothing.
 Test(policy_engine, bounds_patterns)
 {
     static char text_of_a[4000];
@@ -537,13 +547,13 @@ Test(policy_engine, refuses_damaged_tables, .timeout = 60)
         copy[i / 8] ^= (uint8_t)(1u << i % 8);
         if (policy_table_open(&arrays, copy, document.bytes, &err) < 0)
             continue;
-        struct policy_engine *other = policy_engine_create(&arrays, "console", &fake_clock, &err);
+        struct policy_engine *other =
+            policy_engine_create(&arrays, "console", &fake_clock, memory(), &err);
         if (!other)
             continue;
         const struct policy_view view = {1, 0, 3, (const uint8_t *)"abc"};
         uint32_t taken = 0;
         policy_engine_decide(other, &view, true, 0, &taken);
-        policy_engine_free(other);
     }
     for (uint64_t bytes = 0; bytes < document.bytes; bytes++) {
         struct policy_arrays arrays;

@@ -6,13 +6,17 @@
 #include "cleanup.h"
 #include "cli.h"
 #include "cli_options.h"
+#include "control_server.h"
 #include "escape.h"
+#include "paths.h"
 #include "policy_diff.h"
 #include "policy_document.h"
 #include "policy_question.h"
 #include "vm_file.h"
+#include "whole_file.h"
 
 struct options {
+    const char *runtime_dir;
     bool json;
     bool quiet;
 };
@@ -23,9 +27,9 @@ static int help(void)
         "Usage: guillotine policy check FILE\n"
         "       guillotine policy explain FILE REQUEST\n"
         "       guillotine policy test FILE CASES\n"
-        "       guillotine policy diff A B\n\n"
-        "Works on policy documents (docs/policy.md) without a VM. FILE may be -, standard "
-        "input.\n\n"
+        "       guillotine policy diff A B\n"
+        "       guillotine policy apply VM FILE\n\n"
+        "Works on policy documents (docs/policy.md). FILE may be -, standard input.\n\n"
         "check    reads and compiles the document; errors have line, column and JSON pointer\n"
         "explain  says which rule decides a request, and why those before it do not. REQUEST is a\n"
         "         JSON object, or @FILE with one:\n"
@@ -38,14 +42,18 @@ static int help(void)
         "         \"guillotine-policy-cases/1\", \"cases\": [{\"name\": \"docs can be read\",\n"
         "         \"request\": {...}, \"outcome\": \"allow\", \"rule\": \"docs\"}, ...]}\n"
         "diff     lists what B permits that A does not; what is not provably as tight counts.\n"
-        "         Status 0: B only tightens. Status 1: it loosens, or that cannot be excluded\n\n"
-        "  --json   one object on standard output\n"
-        "  --quiet  test: prints only what fails, and the sum\n\n"
+        "         Status 0: B only tightens. Status 1: it loosens, or that cannot be excluded\n"
+        "apply    puts FILE in force in a running VM in the place of its document, if it only\n"
+        "         tightens. Returns when no request is decided by the old one any more\n\n"
+        "  --json             one object on standard output\n"
+        "  --quiet            test: prints only what fails, and the sum\n"
+        "  --runtime-dir DIR  where control sockets live\n\n"
         "Examples:\n"
         "  guillotine policy check web.json\n"
         "  guillotine policy explain web.json '{\"port\": \"console\", \"operation\": \"write\",\n"
         "      \"payload\": \"hello\"}'\n"
-        "  guillotine policy diff running.json proposed.json\n");
+        "  guillotine policy diff running.json proposed.json\n"
+        "  guillotine policy apply agent tighter.json\n");
     return EXIT_STATUS_OK;
 }
 
@@ -211,13 +219,44 @@ static int diff(const char *before_path, const char *after_path, const struct op
     return count ? EXIT_STATUS_FAILURE : EXIT_STATUS_OK;
 }
 
+// A document that only tightens takes the place of the one in force.
+static int apply(const char *name, const char *path, const struct options *options)
+{
+    char runtime_dir[PATH_MAX];
+    char answer[1024];
+    cleanup_free char *text = NULL;
+    size_t length;
+    struct error err;
+    struct policy_document document = {0};
+    // Here first: errors with the file's name.
+    if (policy_document_load(path, &document, &err) < 0)
+        return cli_fail(&err);
+    policy_document_free(&document);
+    if (whole_file_read(path, CONTROL_MESSAGE_MAX, &text, &length, &err) < 0 ||
+        paths_runtime_dir(options->runtime_dir, runtime_dir, &err) < 0)
+        return cli_fail(&err);
+    cleanup_fd int fd = control_connect(runtime_dir, name, &err);
+    const struct control_question question = {
+        .operation = "policy", .body = text, .body_length = length};
+    if (fd < 0 || control_ask(fd, &question, answer, sizeof(answer), NULL, &err) < 0) {
+        error_prefix(&err, "policy apply %s", name);
+        return cli_fail(&err);
+    }
+    if (options->json)
+        printf("%s\n", answer);
+    else if (!options->quiet)
+        printf("in force\n");
+    return EXIT_STATUS_OK;
+}
+
 int cli_policy(int argc, char **argv)
 {
     struct options options = {0};
     bool wants_help = false;
     const struct cli_option known[] = {{"json", NULL, &options.json},
-                                       {"quiet", NULL, &options.quiet}};
-    int usage = cli_options_take("policy", argc, argv, known, 2, &wants_help);
+                                       {"quiet", NULL, &options.quiet},
+                                       {"runtime-dir", &options.runtime_dir, NULL}};
+    int usage = cli_options_take("policy", argc, argv, known, 3, &wants_help);
     if (usage)
         return usage;
     if (wants_help)
@@ -232,6 +271,8 @@ int cli_policy(int argc, char **argv)
         return test(arguments[1], arguments[2], &options);
     if (count == 3 && !strcmp(arguments[0], "diff"))
         return diff(arguments[1], arguments[2], &options);
+    if (count == 3 && !strcmp(arguments[0], "apply") && vm_name_is_valid(arguments[1]))
+        return apply(arguments[1], arguments[2], &options);
     return cli_usage("policy", "say what to do: check FILE, explain FILE REQUEST, test FILE CASES, "
-                               "diff A B");
+                               "diff A B, apply VM FILE");
 }

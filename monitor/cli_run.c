@@ -336,7 +336,7 @@ static int apply_policy(struct vm_description *vm, const char *path, struct erro
     if (policy_document_load(path, &vm->policy, err) < 0)
         return -1;
     vm->policy_given = true;
-    return vm_description_check_policy(vm, err);
+    return vm_description_check_policy(vm, &vm->policy, err);
 }
 
 static int complete(struct vm_description *vm, const struct run_options *options, struct error *err)

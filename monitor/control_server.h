@@ -39,6 +39,7 @@ enum control_operation {
     CONTROL_APPROVALS, // requests that wait for an approval; with an id: the payload of one
     CONTROL_APPROVE,
     CONTROL_REJECT,
+    CONTROL_POLICY, // a policy document, to be put in force
     CONTROL_PORT_CLOSE,
     CONTROL_PORT_OPEN,
     CONTROL_SEND,

@@ -213,6 +213,7 @@ static void serve_channel(struct supervisor *s)
         struct vmm_port_event event;
         struct vmm_level level;
         struct vmm_beat beat;
+        struct vmm_policy policy;
     } buffer;
     size_t fd_count = 0;
     struct error err;
@@ -252,6 +253,8 @@ static void serve_channel(struct supervisor *s)
         levels_take_done(s, &buffer.level);
     } else if (type == VMM_MESSAGE_BEAT && size == sizeof(buffer.beat)) {
         heartbeats_take_answer(s, &buffer.beat);
+    } else if (type == VMM_MESSAGE_POLICY_DONE && size == sizeof(buffer.policy)) {
+        policy_take_done(s, &buffer.policy);
     } else if (length <= 0) {
         heartbeats_take_death(s);
     } else if (!s->ended) {
@@ -429,6 +432,8 @@ static int poll_timeout(struct supervisor *s)
         deadline_ns = backends_deadline_ns(s);
     if (s->ready && s->orders_open && s->order_deadline_ns < deadline_ns)
         deadline_ns = s->order_deadline_ns;
+    if (policy_deadline_ns(s) < deadline_ns)
+        deadline_ns = policy_deadline_ns(s);
     uint64_t turn_ns = heartbeats_deadline_ns(s);
     if (turn_ns < deadline_ns)
         deadline_ns = turn_ns;
@@ -472,6 +477,7 @@ static void loop(struct supervisor *s)
         levels_serve(s);
         if (s->ready && s->orders_open && clock_now_ns(&clock_host) >= s->order_deadline_ns)
             supervisor_lie(s, "the VMM did not carry out an order about a port in time");
+        policy_watch(s);
         backends_serve(s, fds);
         clients_serve(s, fds);
         if (fds[WATCH_CONTROL].revents)
@@ -723,5 +729,6 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir)
 void supervisor_free(struct supervisor *s)
 {
     approvals_free(&s->approvals);
+    policy_document_free(&s->next_policy);
     vm_description_free(&s->vm);
 }

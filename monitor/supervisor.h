@@ -64,6 +64,8 @@ struct supervisor {
     uint64_t *last_sequence; // of the VM's last accepted order; whoever keeps it sets this
     struct supervisor_orders orders;
     struct approvals approvals;
+    struct policy_document next_policy; // with the VMM, not confirmed; no memory: none
+    uint64_t policy_deadline_ns;        // when it has to be
     struct vmm_process process;
     struct audit_ring audit_rings[VMM_MAX_POLLERS];
     struct audit_log audit;

@@ -292,6 +292,9 @@ static void serve(struct supervisor *s, struct control_client *client)
     case CONTROL_REJECT:
         approvals_serve(s, client);
         break;
+    case CONTROL_POLICY:
+        policy_serve(s, client);
+        break;
     case CONTROL_BAD:
     case CONTROL_NONE:
     default:

@@ -91,6 +91,13 @@ void approvals_serve(struct supervisor *s, struct control_client *client);
 // The VMM has gone to a higher level because policy says so.
 void approvals_take_escalation(struct supervisor *s, const struct vmm_port_event *event);
 
+// Another policy document (supervisor_policy.c). A client brings one; the VMM's answer.
+void policy_serve(struct supervisor *s, struct control_client *client);
+void policy_take_done(struct supervisor *s, const struct vmm_policy *done);
+// When the VMM has to have answered; what happens if it has not.
+uint64_t policy_deadline_ns(const struct supervisor *s);
+void policy_watch(struct supervisor *s);
+
 // The launch and the durable level (supervisor_launch.c). Admits the VM whose inputs are open, or
 // refuses it; level and page are set.
 int launch_admit(struct supervisor *s, struct error *err);
@@ -99,6 +106,9 @@ int launch_record_reset(struct supervisor *s, struct error *err);
 // The log is open: -1 if it knows a newer state of the VM than the state file, which then is taken
 // Offline.
 int launch_check_log(struct supervisor *s, struct error *err);
+// Records the SHA-256 of the ports with the policy that is in force, or about to be.
+int launch_record_policy(struct supervisor *s, const struct policy_document *policy,
+                         struct error *err);
 // Makes the running mark durable and lets the VMM enter the model.
 int launch_go(struct supervisor *s, struct error *err);
 // Makes a level durable (vm_state_persist) and records that.

@@ -183,18 +183,24 @@ static int record_measure(struct supervisor *s, enum audit_measure what, uint64_
     return audit_log_append_data(&s->audit, &record, sha256, DIGEST_BYTES, err);
 }
 
-// What is started, by its SHA-256. The ports are as the VMM gets them, whatever file or options
-// they come from: what the policy engine enforces.
-static int record_measures(struct supervisor *s, struct error *err)
+int launch_record_policy(struct supervisor *s, const struct policy_document *policy,
+                         struct error *err)
 {
-    const struct digest_set *digests = &s->state.digests;
     const struct vmm_config *config = &s->process.config;
     const struct sha256_piece pieces[] = {
         {config->ports, config->port_count * sizeof(config->ports[0])},
-        {s->vm.policy.memory, s->vm.policy.bytes},
+        {policy->memory, policy->bytes},
     };
-    uint8_t policy[DIGEST_BYTES];
-    sha256_pieces(pieces, sizeof(pieces) / sizeof(pieces[0]), policy);
+    uint8_t hash[DIGEST_BYTES];
+    sha256_pieces(pieces, sizeof(pieces) / sizeof(pieces[0]), hash);
+    return record_measure(s, AUDIT_MEASURE_POLICY, 0, hash, err);
+}
+
+// What is started, by its SHA-256. The ports are as the VMM gets them, whatever file or options
+// they come from.
+static int record_measures(struct supervisor *s, struct error *err)
+{
+    const struct digest_set *digests = &s->state.digests;
     int result = record_measure(s, AUDIT_MEASURE_IMAGE, 0, digests->image, err);
     for (uint32_t i = 0; i < digests->weights_count && result == 0; i++)
         result = record_measure(s, AUDIT_MEASURE_WEIGHTS, i, digests->weights[i], err);
@@ -204,7 +210,7 @@ static int record_measures(struct supervisor *s, struct error *err)
         result = record_measure(s, AUDIT_MEASURE_BACKEND, 0, s->backend_sha256, err);
     if (result == 0 && s->vm_file)
         result = record_measure(s, AUDIT_MEASURE_VM_FILE, 0, s->vm_file_sha256, err);
-    return result < 0 ? -1 : record_measure(s, AUDIT_MEASURE_POLICY, 0, policy, err);
+    return result < 0 ? -1 : launch_record_policy(s, &s->vm.policy, err);
 }
 
 int launch_go(struct supervisor *s, struct error *err)

@@ -297,9 +297,10 @@ static int read_ports(const struct json_place *place, void *target, struct error
     return json_read_array(place, VMM_MAX_PORTS, vm_file_read_port, &reader->vm, err);
 }
 
-int vm_description_check_policy(const struct vm_description *vm, struct error *err)
+int vm_description_check_policy(const struct vm_description *vm,
+                                const struct policy_document *policy, struct error *err)
 {
-    const struct policy_table_port *sections = vm->policy.arrays.table->ports;
+    const struct policy_table_port *sections = policy->arrays.table->ports;
     for (uint32_t i = 0; i < POLICY_MAX_PORTS && sections[i].name[0]; i++) {
         const char *kind = vm_port_kind_name(sections[i].kind);
         uint32_t port = 0;
@@ -332,7 +333,7 @@ static int read_policy(const struct json_place *place, void *target, struct erro
     if (result < 0)
         return -1;
     reader->vm.policy_given = true;
-    if (vm_description_check_policy(&reader->vm, &inner) < 0)
+    if (vm_description_check_policy(&reader->vm, &reader->vm.policy, &inner) < 0)
         return vm_file_refuse_because(place, &inner, err);
     return 0;
 }

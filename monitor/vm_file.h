@@ -106,8 +106,9 @@ int vm_file_parse(const char *path, const char *text, size_t length, struct vm_d
 int vm_description_add_port(struct vm_description *vm, const char *kind, const char *name,
                             struct error *err);
 
-// Checks that a description's policy is about ports that it has.
-int vm_description_check_policy(const struct vm_description *vm, struct error *err);
+// Checks that a policy is about ports that a description has.
+int vm_description_check_policy(const struct vm_description *vm,
+                                const struct policy_document *policy, struct error *err);
 
 // Name of a port kind, or of one of its operations; NULL if there is none of that number.
 const char *vm_port_kind_name(uint32_t kind);

@@ -240,6 +240,65 @@ def check_files():
         one_line(ended.stderr, message)
 
 
+@tap.test("apply: what only tightens takes effect in the running VM, what loosens does not")
+def check_apply():
+    rules = [{"name": "few", "outcome": "allow", "limits": {"requests_total": 1000}}]
+    file, log = vm(rules, name="live")
+    with open(file, encoding="utf-8") as source:
+        described = json.load(source)
+    # Writes a line for each line that it reads.
+    described.update(image=bench.guests["ports.elf"], arguments=["message-echo", "message", "4"],
+                     ports=[{"kind": "message"}, {"kind": "console"}])
+    message = {"kind": "message", "rules": rules}
+    described["policy"]["ports"] = {"console": CONSOLE, "message": message}
+    process = bench.start([bench.write("live.json", json.dumps(described))])
+    bench.wait_running("live", process)
+
+    def say(text):
+        done = bench.command("message", "send", "--runtime-dir", bench.runtime, "--text", text,
+                             "live", "message")
+        assert done.returncode == 0, done
+
+    def hear():
+        return bench.command("message", "receive", "--runtime-dir", bench.runtime, "live",
+                             "message").stdout
+
+    def apply(changed, **keys):
+        document = json.loads(json.dumps(described["policy"]))
+        document["ports"]["message"]["rules"] = changed
+        document.update(keys)
+        return bench.command("policy", "apply", "--runtime-dir", bench.runtime, "live",
+                             bench.write("next.json", json.dumps(document)))
+
+    say("one")
+    assert hear() == b"ONE"
+    renamed = [{**rules[0], "name": "fresh"}]
+    for changed, message_text in ((rules + [allow()], b"permits what was not"),
+                                  (renamed, b"would start anew")):
+        done = apply(changed)
+        assert done.returncode == 1 and message_text in done.stderr, done
+    done = apply(rules, ports={"web": CONSOLE})
+    assert done.returncode == 1 and b"no port named 'web'" in done.stderr, done
+    texts = ["TWO"]
+    for _ in range(5):  # each into the other half of the area
+        texts.append("x" * len(texts))
+        done = apply([{"name": "no-two", "operations": ["send"], "outcome": "deny",
+                       "where": {"payload": {"contains": texts}}}, *rules])
+        assert done.returncode == 0 and done.stdout == b"in force\n", done
+    assert apply(rules).returncode == 1, "the first document is looser now"
+    say("three")
+    assert hear() == b"THREE"
+    say("two")
+    ended = bench.finish(process)  # the guest ends when it may not send
+    assert ended.outcome == "exit:3", ended
+    denied = [record for record in bench.audit(log) if record["type"] == "request" and
+              record["decision"] == "deny"]
+    assert len(denied) == 1 and denied[0]["document_rule"] == 1, denied
+    measures = [record["data"] for record in bench.audit(log) if record["type"] == "measure" and
+                record["detail"] == 6]
+    assert len(measures) == 6 and len(set(measures)) == 6, measures
+
+
 @tap.test("watch: each held request once; a model that waits costs nothing")
 def check_watch():
     file, _ = vm([HOLD, allow()], "please", name="held")

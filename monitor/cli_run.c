@@ -80,7 +80,7 @@ static const struct {
      "memory of the model, e.g. 256MiB (default 128MiB + a quarter of the weights)"},
     {{"port", 1, NULL, OPTION_PORT},
      "KIND[:NAME]",
-     "grant a port (kinds: console, loopback, message)"},
+     "grant a port (kinds: console, message, clock, entropy, log, loopback)"},
     {{"policy", 1, NULL, OPTION_POLICY},
      "FILE",
      "rules for the ports' requests (docs/policy.md); without any, grants and limits decide"},

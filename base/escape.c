@@ -142,6 +142,14 @@ static size_t put_unit(char *target, uint32_t unit)
 // One character as JSON escapes: a surrogate pair above U+FFFF.
 static size_t put_escaped(char *target, uint32_t code)
 {
+    static const char plain[] = "\"\\\n\r\t";
+    static const char letters[] = "\"\\nrt";
+    const char *known = code && code < 0x80 ? strchr(plain, (int)code) : NULL;
+    if (known) {
+        target[0] = '\\';
+        target[1] = letters[known - plain];
+        return 2;
+    }
     if (code < 0x10000)
         return put_unit(target, code);
     size_t used = put_unit(target, 0xd800 + ((code - 0x10000) >> 10));
@@ -157,7 +165,7 @@ size_t escape_json(char *target, const void *source, size_t length)
         unsigned character = character_length(bytes + i, length - i);
         if (bytes[i] < 0x80) {
             if (bytes[i] < 0x20 || bytes[i] == 0x7f || bytes[i] == '"' || bytes[i] == '\\')
-                used += put_unit(target + used, bytes[i]);
+                used += put_escaped(target + used, bytes[i]);
             else
                 target[used++] = (char)bytes[i];
             i++;

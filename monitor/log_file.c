@@ -100,7 +100,8 @@ void log_file_close(struct log_file *log, uint64_t wall_ns)
     char line[LINE_FRAME_BYTES + 64];
     if (log->fd < 0)
         return;
-    if (log->dropped && log->bytes <= log->max_bytes - LINE_FRAME_BYTES) {
+    if (log->dropped && log->max_bytes >= LINE_FRAME_BYTES &&
+        log->bytes <= log->max_bytes - LINE_FRAME_BYTES) {
         size_t used = begin_line(log, wall_ns, line);
         used += (size_t)sprintf(line + used, "\"dropped\":%" PRIu64 "}\n", log->dropped);
         append(log, line, used);

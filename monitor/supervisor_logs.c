@@ -99,7 +99,12 @@ bool logs_move(struct supervisor *s)
     bool more = false; // or the end
     for (unsigned i = 0; i < s->vm.port_count && !s->ended; i++) {
         // Nothing is written before the audit log is open.
-        if (!is_log(s, i) || !s->audit.ready || !supervisor_carries(s, i, OPERATION_WRITE))
+        if (!is_log(s, i) || !s->audit.ready)
+            continue;
+        if (!(s->vm.ports[i].operations >> OPERATION_WRITE & 1) &&
+            shared_ring_available(&s->messages[i].output))
+            supervisor_lie(s, "log ring: more than the port's grant allows");
+        if (!supervisor_carries(s, i, OPERATION_WRITE))
             continue;
         unsigned moved = 0;
         while (moved < MESSAGES_PER_TURN && !s->ended && move_one(s, i))

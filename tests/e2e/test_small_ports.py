@@ -143,6 +143,9 @@ def check_entropy():
 def check_seed():
     first = entropy(10000, 10000, seed_hex=SEED)
     assert first == entropy(10000, 10000, seed_hex=SEED) == entropy(10000, 7, seed_hex=SEED)
+    ended = run([settings("entropy", seed_hex=SEED)], "entropy", 1, 1)
+    one_line(ended.stderr, "port entropy", "not random")
+    assert not run([{"kind": "entropy"}], "entropy", 1, 1).stderr
     other = entropy(10000, 10000, seed_hex=SEED[:-1] + "e")
     assert other != first and len(other) == len(first)
 

@@ -14,6 +14,8 @@
 #define DEFAULT_BUFFERS_BYTES (8u << 20)
 #define DEFAULT_IN_FLIGHT_MIN 4u
 
+#define DEFAULT_QUEUE_SIZE 64u
+
 // Where a backend runs.
 enum port_process {
     PROCESS_NEVER,  // in the VMM
@@ -30,7 +32,7 @@ struct port_kind_rules {
     size_t operation_count;
     uint32_t most_bytes;    // of a request, of a reply
     uint32_t default_bytes; // of either
-    uint32_t queue_size;    // the default
+    uint32_t queue_size;    // the default; 0: DEFAULT_QUEUE_SIZE
     enum port_process process;
     // Reads "settings": what VMM and backend need goes to config->options, what is longer and only
     // for a backend's program is allocated at settings->bytes. NULL: there are none.
@@ -49,8 +51,6 @@ static const struct port_kind_rules port_kinds[] = {
         .operation_count = 2,
         .most_bytes = 4096,
         .default_bytes = 4096,
-        .queue_size = 64,
-        .process = PROCESS_NEVER,
     },
     {
         .name = "loopback",
@@ -60,7 +60,6 @@ static const struct port_kind_rules port_kinds[] = {
         .operation_count = 3,
         .most_bytes = 1u << 20,
         .default_bytes = 65536,
-        .queue_size = 64,
         .process = PROCESS_MAY,
     },
     {
@@ -71,8 +70,6 @@ static const struct port_kind_rules port_kinds[] = {
         .operation_count = 2,
         .most_bytes = 1u << 20,
         .default_bytes = 65536,
-        .queue_size = 64,
-        .process = PROCESS_NEVER,
     },
     {
         .name = "clock",
@@ -82,8 +79,6 @@ static const struct port_kind_rules port_kinds[] = {
         .operation_count = 2,
         .most_bytes = 64,
         .default_bytes = 64,
-        .queue_size = 64,
-        .process = PROCESS_NEVER,
         .read_settings = vm_file_read_clock,
         .set_defaults = vm_file_clock_defaults,
     },
@@ -95,8 +90,6 @@ static const struct port_kind_rules port_kinds[] = {
         .operation_count = 1,
         .most_bytes = 4096,
         .default_bytes = 4096,
-        .queue_size = 64,
-        .process = PROCESS_NEVER,
         .read_settings = vm_file_read_entropy,
     },
     {
@@ -107,8 +100,6 @@ static const struct port_kind_rules port_kinds[] = {
         .operation_count = 1,
         .most_bytes = 4096,
         .default_bytes = 4096,
-        .queue_size = 64,
-        .process = PROCESS_NEVER,
         .read_settings = vm_file_read_log,
         .set_defaults = vm_file_log_defaults,
     },
@@ -142,7 +133,7 @@ static struct vmm_port_config port_defaults(const struct port_kind_rules *kind)
         .kind = kind->number,
         .mode = VMM_PORT_ADAPTIVE,
         .operations = all_operations(kind),
-        .queue_size = kind->queue_size,
+        .queue_size = kind->queue_size ? kind->queue_size : DEFAULT_QUEUE_SIZE,
         .queue_count = 1,
         .max_request_bytes = kind->default_bytes,
         .max_reply_bytes = kind->default_bytes,

@@ -279,6 +279,9 @@ def check_rate():
     vm = vm_file(port, name="slow")
     process = bench.start([vm, "--", "log", "100000"])
     assert wait_until(lambda: os.path.exists(path) and len(open(path, "rb").readlines()) >= 5, 30)
+    status = json.loads(bench.command("ports", "--runtime-dir", bench.runtime, "--json",
+                                      "slow").stdout)
+    assert [port["dropped"] for port in status["ports"] if port["kind"] == "log"] == [0], status
     bench.command("kill", "--runtime-dir", bench.runtime, "slow")
     bench.finish(process)
     # All of them would take a day.

@@ -5,9 +5,11 @@
 //   entropy BYTES PART              reads BYTES in parts; prints them in hexadecimal
 //   log MESSAGES                    writes as many numbered messages
 //   log-fill BYTES                  writes messages of that size until it is refused
-//   log-hostile                     writes what a terminal, a reader of lines or of JSON must not
-//   see status PORT OPERATION ARGUMENT PAYLOAD REPLY   one request of that size; exits with its
-//   status
+//   log-hostile                     writes what terminals and readers of lines must not see
+//   status PORT OPERATION ARGUMENT PAYLOAD REPLY
+//                                   one request; prints its status and the reply's bytes
+//   flood PORT OPERATION ARGUMENT PAYLOAD REPLY
+//                                   the same request for ever
 #include <guillotine/clock.h>
 #include <guillotine/entropy.h>
 #include <guillotine/log.h>
@@ -114,18 +116,22 @@ static int write_hostile(void)
     return 0;
 }
 
-static int one_request(char **argv)
+// PORT OPERATION ARGUMENT PAYLOAD REPLY, once or for ever.
+static int request(char **argv, bool again)
 {
     static uint8_t payload[8192];
     static uint8_t reply[8192];
     struct cell_port port;
-    size_t got = 0;
-    size_t reply_size = strtoul(argv[4], NULL, 10);
+    size_t got;
+    int status;
     if (cell_port_open(&port, argv[0]) < 0)
         return FAILED;
-    int status = cell_port_call(&port, (uint32_t)strtoul(argv[1], NULL, 10),
-                                (uint32_t)strtoul(argv[2], NULL, 10), payload,
-                                strtoul(argv[3], NULL, 10), reply, reply_size, &got);
+    do {
+        got = 0;
+        status = cell_port_call(
+            &port, (uint32_t)strtoul(argv[1], NULL, 10), (uint32_t)strtoul(argv[2], NULL, 10),
+            payload, strtoul(argv[3], NULL, 10), reply, strtoul(argv[4], NULL, 10), &got);
+    } while (again);
     say_numbers((unsigned long long)status, got);
     return 0;
 }
@@ -144,6 +150,8 @@ int main(int argc, char **argv)
     if (!strcmp(command, "log-hostile"))
         return write_hostile();
     if (!strcmp(command, "status") && argc == 7)
-        return one_request(argv + 2);
+        return request(argv + 2, false);
+    if (!strcmp(command, "flood") && argc == 7)
+        return request(argv + 2, true);
     return FAILED;
 }

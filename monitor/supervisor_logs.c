@@ -63,7 +63,8 @@ int logs_open(struct supervisor *s, struct error *err)
 static void say_full(struct supervisor *s, unsigned port)
 {
     atomic_store_explicit(&s->messages[port].input.header->closed, 1, memory_order_relaxed);
-    fprintf(stderr, "guillotine: port %s: the log takes no more: its file is full\n",
+    fprintf(stderr,
+            "guillotine: port %s: the log takes no more: its file is full or cannot be written\n",
             s->vm.ports[port].name);
 }
 

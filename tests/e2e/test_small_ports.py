@@ -319,6 +319,43 @@ def check_rate():
     assert ended.outcome == f"exit:{EXHAUSTED}", ended
 
 
+@tap.test("policy documents name the kinds: a log is redacted, severities and the date are denied")
+def check_policy():
+    path = fresh_log()
+    rules = {
+        "console": {"kind": "console", "rules": [{"name": "all", "outcome": "allow"}]},
+        "clock": {"kind": "clock", "rules": [
+            {"name": "ticks", "operations": ["monotonic"], "outcome": "allow"}]},
+        "entropy": {"kind": "entropy", "rules": [
+            {"name": "little", "argument": {"max": 16}, "outcome": "allow"}]},
+        "log": {"kind": "log", "rules": [
+            {"name": "calm", "operations": ["write"], "argument": {"min": 4},
+             "outcome": "redact", "redact": {"request": ["[0-9]+"]}}]},
+    }
+    policy = bench.write("small.policy.json",
+                         json.dumps({"format": "guillotine-policy/1", "ports": rules}))
+    clock = {"kind": "clock", "operations": ["now", "monotonic"]}
+
+    def ask(*arguments):
+        ports = [clock, {"kind": "entropy"}, log_port()]
+        return bench.run(["--policy", policy, vm_file(*ports), "--", *map(str, arguments)])
+
+    for arguments, wanted in ((("clock", 2, 0, 0, 16), [OK, 16]),
+                              (("clock", 1, 0, 0, 16), [DENIED, 0]),
+                              (("entropy", 1, 16, 0, 16), [OK, 16]),
+                              (("entropy", 1, 17, 0, 17), [DENIED, 0]),
+                              (("log", 1, 3, 1, 0), [DENIED, 0])):
+        ended = ask("status", *arguments)
+        assert numbers(ended)[0] == wanted, (arguments, ended)
+    assert os.path.getsize(path) == 0
+    # Message 0 has severity 0: denied. None of the others is sent.
+    assert ask("log", 8).outcome == f"exit:{DENIED}"
+    assert ask("log-hostile").outcome == "exit:0"
+    lines = lines_of(path)
+    assert len(lines) == 8 and "2026" not in lines[1]["text"], lines
+    assert lines[1]["text"].startswith('"}\n{"time":"****"'), lines[1]
+
+
 @tap.test("log: --port log writes STATE/log/NAME.PORT.log")
 def check_default_path():
     ended = bench.run(["--name", "plain", "--image", GUEST, "--port", "log:notes", "--", "status",

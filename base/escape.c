@@ -70,6 +70,13 @@ static uint32_t decode(const unsigned char *bytes, unsigned length)
     return code;
 }
 
+// False for what only looks like a character: overlong, a surrogate, too large.
+static bool code_is_character(uint32_t code, unsigned length)
+{
+    static const uint32_t shortest[] = {0, 0, 0x80, 0x800, 0x10000};
+    return code >= shortest[length] && code <= 0x10ffff && (code < 0xd800 || code > 0xdfff);
+}
+
 // Characters that are well formed but let a text lie about its order or hide itself.
 static bool code_is_harmful(uint32_t code, unsigned length)
 {
@@ -87,7 +94,6 @@ static bool code_is_harmful(uint32_t code, unsigned length)
         {0x2028, 0x202e},   // separators, bidirectional embeddings and overrides
         {0x2060, 0x206f},   // invisible operators, bidirectional isolates
         {0x3164, 0x3164},   // Hangul filler
-        {0xd800, 0xdfff},   // surrogates
         {0xfe00, 0xfe0f},   // variation selectors
         {0xfeff, 0xfeff},   // byte order mark
         {0xfff0, 0xfffb},   // specials, interlinear annotation
@@ -98,14 +104,87 @@ static bool code_is_harmful(uint32_t code, unsigned length)
         {0xe0000, 0xe0fff}, // tags
         {0xf0000, 0x10ffff},
     };
-    static const uint32_t shortest[] = {0, 0, 0x80, 0x800, 0x10000};
-    if (code < shortest[length] || code > 0x10ffff)
+    if (!code_is_character(code, length))
         return true;
     for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
         if (code >= ranges[i].first && code <= ranges[i].last)
             return true;
     }
     return false;
+}
+
+// Length of the character at `bytes`, or 0 if no whole one is there.
+static unsigned character_length(const unsigned char *bytes, size_t length)
+{
+    unsigned needed = sequence_length(bytes[0]);
+    if (needed > length)
+        return 0;
+    for (unsigned i = 1; i < needed; i++) {
+        if ((bytes[i] & 0xc0) != 0x80)
+            return 0;
+    }
+    return needed && code_is_character(decode(bytes, needed), needed) ? needed : 0;
+}
+
+static size_t put_unit(char *target, uint32_t unit)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char escaped[] = {'\\',
+                            'u',
+                            digits[unit >> 12 & 15],
+                            digits[unit >> 8 & 15],
+                            digits[unit >> 4 & 15],
+                            digits[unit & 15]};
+    memcpy(target, escaped, sizeof(escaped));
+    return sizeof(escaped);
+}
+
+// One character as JSON escapes: a surrogate pair above U+FFFF.
+static size_t put_escaped(char *target, uint32_t code)
+{
+    static const char plain[] = "\"\\\n\r\t";
+    static const char letters[] = "\"\\nrt";
+    const char *known = code && code < 0x80 ? strchr(plain, (int)code) : NULL;
+    if (known) {
+        target[0] = '\\';
+        target[1] = letters[known - plain];
+        return 2;
+    }
+    if (code < 0x10000)
+        return put_unit(target, code);
+    size_t used = put_unit(target, 0xd800 + ((code - 0x10000) >> 10));
+    return used + put_unit(target + used, 0xdc00 + ((code - 0x10000) & 0x3ff));
+}
+
+size_t escape_json(char *target, const void *source, size_t length)
+{
+    static const char replacement[] = "\xef\xbf\xbd"; // U+FFFD
+    const unsigned char *bytes = source;
+    size_t used = 0;
+    for (size_t i = 0; i < length;) {
+        unsigned character = character_length(bytes + i, length - i);
+        if (bytes[i] < 0x80) {
+            if (bytes[i] < 0x20 || bytes[i] == 0x7f || bytes[i] == '"' || bytes[i] == '\\')
+                used += put_escaped(target + used, bytes[i]);
+            else
+                target[used++] = (char)bytes[i];
+            i++;
+        } else if (!character) {
+            memcpy(target + used, replacement, sizeof(replacement) - 1);
+            used += sizeof(replacement) - 1;
+            i++;
+        } else {
+            uint32_t code = decode(bytes + i, character);
+            if (code_is_harmful(code, character)) {
+                used += put_escaped(target + used, code);
+            } else {
+                memcpy(target + used, bytes + i, character);
+                used += character;
+            }
+            i += character;
+        }
+    }
+    return used;
 }
 
 static size_t flush_pending(struct escape_terminal *state, char *target, bool complete)

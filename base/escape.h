@@ -18,6 +18,16 @@ size_t escape_line(char *target, size_t size, const void *source, size_t length)
 // backslash stays single.
 size_t escape_message(char *target, size_t size, const char *text);
 
+// Longest output of escape_json for one input byte ("\u001b").
+#define ESCAPE_JSON_EXPANSION 6
+
+// Writes text of unknown origin as the inside of a JSON string that is harmless on a terminal too:
+// quote, backslash, controls, bidirectional and invisible characters become escapes (of RFC 8259),
+// each byte that is not part of well-formed UTF-8 becomes U+FFFD. `target` needs room for
+// ESCAPE_JSON_EXPANSION bytes for every byte of input; it is not terminated. Returns the length
+// written.
+size_t escape_json(char *target, const void *source, size_t length);
+
 // State of a terminal filter: UTF-8 sequences may be split over writes.
 struct escape_terminal {
     unsigned char pending[4]; // the bytes of an unfinished UTF-8 sequence

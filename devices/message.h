@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The message backend: whole messages between a port and two rings that the supervisor serves.
+// The message and log backends: whole messages between a port and two rings that the supervisor
+// serves. A log has one direction; the other ring says that the log takes no more.
 #ifndef DEVICES_MESSAGE_H
 #define DEVICES_MESSAGE_H
 
@@ -23,5 +24,6 @@ struct message {
 
 // State: struct message, with both rings mapped.
 extern const struct port_backend message_backend;
+extern const struct port_backend log_backend;
 
 #endif

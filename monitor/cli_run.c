@@ -80,7 +80,7 @@ static const struct {
      "memory of the model, e.g. 256MiB (default 128MiB + a quarter of the weights)"},
     {{"port", 1, NULL, OPTION_PORT},
      "KIND[:NAME]",
-     "grant a port (kinds: console, loopback, message)"},
+     "grant a port (kinds: console, message, clock, entropy, log, loopback)"},
     {{"policy", 1, NULL, OPTION_POLICY},
      "FILE",
      "rules for the ports' requests (docs/policy.md); without any, grants and limits decide"},
@@ -339,11 +339,24 @@ static int apply_policy(struct vm_description *vm, const char *path, struct erro
     return vm_description_check_policy(vm, &vm->policy, err);
 }
 
+static void note_seeds(const struct vm_description *vm)
+{
+    for (uint32_t i = 0; i < vm->port_count; i++) {
+        if (vm->ports[i].kind == VMM_PORT_ENTROPY && vm->ports[i].options.entropy.seeded)
+            fprintf(
+                stderr,
+                "guillotine: note: port %s: its bytes follow from the seed in the VM file: they "
+                "are not random\n",
+                vm->ports[i].name);
+    }
+}
+
 static int complete(struct vm_description *vm, const struct run_options *options, struct error *err)
 {
     if (!vm->image)
         return error_set(err, EXIT_STATUS_USAGE, 0,
                          "nothing to run: give a VM file or --image; see guillotine run --help");
+    note_seeds(vm);
     // Arguments after -- replace those of the file.
     if (options->model_argument_count) {
         for (unsigned i = 0; i < vm->argument_count; i++)

@@ -20,7 +20,7 @@ void message_relay_send(struct message_relay *relay, const void *data, uint32_t 
         *wake = true;
 }
 
-int64_t message_relay_next(struct message_relay *relay)
+int64_t message_relay_next(struct message_relay *relay, uint32_t *severity)
 {
     struct message_frame frame;
     uint64_t available = shared_ring_available(&relay->output);
@@ -30,8 +30,11 @@ int64_t message_relay_next(struct message_relay *relay)
     if (available == UINT64_MAX || available < sizeof(frame))
         return -2;
     shared_ring_peek(&relay->output, 0, &frame, sizeof(frame));
-    if (frame.reserved || frame.length > relay->largest || frame.length > available - sizeof(frame))
+    if (frame.severity > relay->most_severity || frame.length > relay->largest ||
+        frame.length > available - sizeof(frame))
         return -2;
+    if (severity)
+        *severity = frame.severity;
     return frame.length;
 }
 

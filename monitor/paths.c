@@ -83,9 +83,13 @@ int paths_state_dir(const char *given, char path[PATH_MAX], struct error *err)
         result = fill(path, err, home, "/.local/state/guillotine");
     else
         return error_set(err, EXIT_STATUS_USAGE, 0, "no home directory: use --state-dir");
-    if (result < 0 || paths_join(audit, path, "audit", err) < 0)
-        return -1;
-    return make_private(audit, err);
+    return result < 0 ? -1 : paths_state_folder(path, "audit", audit, err);
+}
+
+int paths_state_folder(const char *state_dir, const char *name, char path[PATH_MAX],
+                       struct error *err)
+{
+    return paths_join(path, state_dir, name, err) < 0 ? -1 : make_private(path, err);
 }
 
 int paths_sibling(const char *program, char path[PATH_MAX], struct error *err)

@@ -15,6 +15,10 @@ int paths_runtime_dir(const char *given, char path[PATH_MAX], struct error *err)
 // ~/.local/state/guillotine; with its folder `audit`.
 int paths_state_dir(const char *given, char path[PATH_MAX], struct error *err);
 
+// Fills `path` with a folder of the state directory, created with mode 0700.
+int paths_state_folder(const char *state_dir, const char *name, char path[PATH_MAX],
+                       struct error *err);
+
 // Path of a program that lies beside the running executable, or of its installed place.
 int paths_sibling(const char *program, char path[PATH_MAX], struct error *err);
 

@@ -73,6 +73,8 @@ static void add_port(struct text *text, const struct supervisor *s,
         port->bytes_in, port->bytes_out, port->anomalies, queue_rule_name(port->anomaly_rule),
         port->anomaly_descriptor, port->in_flight, port->queued, port->p50_ns, port->p99_ns);
     add_operations(text, config);
+    if (config->kind == VMM_PORT_LOG)
+        add(text, ",\"dropped\":%" PRIu64, s->logs[index].dropped);
     if (capacity(config))
         add(text, ",\"capacity_bits_per_s\":%" PRIu64 "}", capacity(config));
     else
@@ -108,6 +110,7 @@ enum metric_value {
     METRIC_QUEUED,
     METRIC_RESTARTS,
     METRIC_CAPACITY,
+    METRIC_DROPPED,
 };
 
 static uint64_t metric_value(const struct supervisor *s, const struct vmm_port_status *port,
@@ -136,6 +139,8 @@ static uint64_t metric_value(const struct supervisor *s, const struct vmm_port_s
         return s->backends[index].restarts;
     case METRIC_CAPACITY:
         return capacity(&s->vm.ports[index]);
+    case METRIC_DROPPED:
+        return s->logs[index].dropped;
     }
     return 0;
 }
@@ -162,6 +167,8 @@ static const struct {
      "Restarts of the port's backend process."},
     {METRIC_CAPACITY, "guillotine_port_capacity_bits_per_second", "gauge",
      "Most that requests can tell in a second; 0 if nothing bounds it."},
+    {METRIC_DROPPED, "guillotine_port_dropped_total", "counter",
+     "Messages that a log's file did not take."},
 };
 
 // Times in seconds with ns precision, without a double on the way.

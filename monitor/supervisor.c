@@ -13,6 +13,7 @@
 #include "cleanup.h"
 #include "fd_message.h"
 #include "placement.h"
+#include "port_seeds.h"
 #include "supervisor_internal.h"
 #include "violation.h"
 
@@ -421,6 +422,7 @@ static int poll_timeout(struct supervisor *s)
                data;
     // Each move sets its own wake-up if it has to wait.
     data = clients_move_messages(s) || data;
+    data = logs_move(s) || data;
     // Output that waits for its reader needs no wake-up from the VMM, only POLLOUT.
     if (s->has_console && !console_relay_has_output(&s->console) &&
         shared_ring_wait_data(&s->console.output))
@@ -517,6 +519,9 @@ static int map_rings(struct supervisor *s, struct error *err)
             if (map_port_rings(s, i, &s->console.output, &s->console.input, err) < 0)
                 return -1;
             break;
+        case VMM_PORT_LOG:
+            message->most_severity = VMM_LOG_SEVERITY_MAX;
+            // fall through
         case VMM_PORT_MESSAGE:
             message->largest = s->vm.ports[i].max_request_bytes;
             if (map_port_rings(s, i, &message->output, &message->input, err) < 0)
@@ -531,11 +536,15 @@ static int map_rings(struct supervisor *s, struct error *err)
 
 static int check_ports(const struct supervisor *s, struct error *err)
 {
-    unsigned consoles = 0;
-    for (unsigned i = 0; i < s->vm.port_count; i++)
+    unsigned consoles = 0, clocks = 0;
+    for (unsigned i = 0; i < s->vm.port_count; i++) {
         consoles += s->vm.ports[i].kind == VMM_PORT_CONSOLE;
-    if (consoles > 1)
-        return error_set(err, EXIT_STATUS_BAD_FILE, 0, "ports: a VM has at most one console");
+        clocks += s->vm.ports[i].kind == VMM_PORT_CLOCK;
+    }
+    // The ticks of two clocks together would be finer than those of either.
+    if (consoles > 1 || clocks > 1)
+        return error_set(err, EXIT_STATUS_BAD_FILE, 0, "ports: a VM has at most one %s",
+                         consoles > 1 ? "console" : "clock");
     return 0;
 }
 
@@ -567,6 +576,8 @@ static int start(struct supervisor *s, const char *runtime_dir, struct error *er
             effects_make_up(s);
         return -1;
     }
+    if (logs_open(s, err) < 0)
+        return -1;
     levels_init(s, s->state.level);
     approvals_open(s);
     forensics_reserve(s);
@@ -574,6 +585,7 @@ static int start(struct supervisor *s, const char *runtime_dir, struct error *er
     if (heartbeats_open(s, err) < 0 || orders_open(s, err) < 0 ||
         vmm_process_configure(&s->process, &s->vm, err) < 0)
         return -1;
+    port_seeds_forget(&s->vm);
     // Everything below happens while the VMM builds the VM.
     if (control_server_open(&s->control, runtime_dir, s->vm.name, err) < 0 ||
         (!s->audit.opened && open_audit(s, err) < 0))
@@ -646,15 +658,29 @@ static void close_audit(struct supervisor *s)
     audit_log_close(&s->audit);
 }
 
-// The gate of the console, when nobody moves the VMM's pages any more. What the model said before
+// The gate of a port, when nobody moves the VMM's pages any more. What the model said before
 // it ended by itself, or was ended, is shown; what it says at a level or on a port that is shut is
 // not.
-static bool may_say_last_words(const struct supervisor *s)
+static bool may_say_last_words(const struct supervisor *s, unsigned port)
 {
-    enum level highest =
-        s->vm.ports[s->console_port].closed_at_probation ? LEVEL_STANDARD : LEVEL_PROBATION;
-    return !s->port_closed[s->console_port] && !s->containment.state.hold &&
-           s->containment.state.level <= highest;
+    enum level highest = s->vm.ports[port].closed_at_probation ? LEVEL_STANDARD : LEVEL_PROBATION;
+    return !s->heartbeat.lost && s->outcome != RUN_FAILED && !s->port_closed[port] &&
+           !s->containment.state.hold && s->containment.state.level <= highest;
+}
+
+// What is left for the console and the logs.
+static void say_last_words(struct supervisor *s)
+{
+    if (s->console.output.header)
+        check_console(s);
+    if (s->has_console && s->console.output.header && !s->console_lies &&
+        may_say_last_words(s, s->console_port))
+        console_relay_drain(&s->console, supervisor_is_stopping(s) ? 0 : DRAIN_MS);
+    for (unsigned i = 0; i < s->vm.port_count; i++) {
+        if (s->logs[i].fd >= 0 && s->audit.opened && may_say_last_words(s, i))
+            logs_finish(s, i);
+    }
+    logs_close(s);
 }
 
 // What is left in rings: payloads of a model among them.
@@ -681,6 +707,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir)
         s->control.clients[i].fd = -1;
     for (unsigned i = 0; i < VMM_MAX_PORTS; i++)
         backend_process_init(&s->backends[i], i);
+    logs_init(s);
     heartbeats_init(s);
     s->started_ns = clock_now_ns(&clock_host);
     if (start(s, runtime_dir, &s->error) < 0)
@@ -700,11 +727,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir)
     levels_take_gone(s);
     // Also after an ordinary end: freed pages never hold the model's state.
     forensics_scrub(s);
-    if (s->console.output.header)
-        check_console(s);
-    if (s->has_console && s->console.output.header && !s->console_lies && !s->heartbeat.lost &&
-        s->outcome != RUN_FAILED && may_say_last_words(s))
-        console_relay_drain(&s->console, supervisor_is_stopping(s) ? 0 : DRAIN_MS);
+    say_last_words(s);
     forensics_close(s);
     vmm_process_end(&s->process);
     effects_finish(s);

@@ -15,6 +15,7 @@
 #include "containment.h"
 #include "control_server.h"
 #include "key_set_file.h"
+#include "log_file.h"
 #include "message_relay.h"
 #include "port_policy.h"
 #include "supervisor_heartbeat.h"
@@ -72,7 +73,8 @@ struct supervisor {
     struct audit_place audit_place; // where it is; set before supervisor_run
     struct console_relay console;
     unsigned console_port;
-    struct message_relay messages[VMM_MAX_PORTS];   // of the ports of that kind
+    struct message_relay messages[VMM_MAX_PORTS]; // of the message ports and logs
+    struct log_file logs[VMM_MAX_PORTS];
     struct backend_process backends[VMM_MAX_PORTS]; // of the ports with a process
     struct control_server control;
     char actuators[PATH_MAX]; // configuration, from actuator_config_find

@@ -152,7 +152,7 @@ static bool move_receive(struct supervisor *s, struct control_client *client, un
 {
     char text[128];
     bool wake = false;
-    int64_t length = message_relay_next(&s->messages[port]);
+    int64_t length = message_relay_next(&s->messages[port], NULL);
     if (length == -2)
         supervisor_lie(s, "message ring: what the VMM wrote is not a message");
     if (length < 0)

@@ -187,6 +187,15 @@ bool clients_move_messages(struct supervisor *s);
 // What the model still said, for those who wait for it. After the end.
 void clients_take_last_words(struct supervisor *s);
 
+// Files of log ports (supervisor_logs.c). Opened at launch, and closed when nothing comes any more.
+void logs_init(struct supervisor *s);
+int logs_open(struct supervisor *s, struct error *err);
+// Writes what is in the rings. Returns true if there may be more, or the run has ended.
+bool logs_move(struct supervisor *s);
+// Writes what is left of one port, once the VMM is gone.
+void logs_finish(struct supervisor *s, unsigned port);
+void logs_close(struct supervisor *s);
+
 // True if the supervisor itself lets a port's bytes through: it is not closed on order, the level
 // allows it, and the operation is granted.
 bool supervisor_carries(const struct supervisor *s, unsigned port, unsigned operation);

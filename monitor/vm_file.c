@@ -88,6 +88,7 @@ static int read_path(const struct json_place *place, const char *vm_file, char *
                      struct error *err)
 {
     const char *text;
+    *path = NULL;
     if (json_read_text(place, &text, err))
         return -1;
     if (!*text)
@@ -99,6 +100,11 @@ static int read_path(const struct json_place *place, const char *vm_file, char *
         return no_memory(err);
     }
     return 0;
+}
+
+int vm_file_read_path(const struct json_place *place, char **path, struct error *err)
+{
+    return read_path(place, place->document->name, path, err);
 }
 
 static int read_format(const struct json_place *place, void *target, struct error *err)
@@ -515,6 +521,14 @@ int vm_file_load(const char *path, struct vm_description *vm, struct error *err)
     return vm_file_parse(path, text, length, vm, err);
 }
 
+void vm_settings_free(struct vm_settings *settings)
+{
+    if (settings->bytes)
+        explicit_bzero(settings->bytes, settings->length);
+    free(settings->bytes);
+    *settings = (struct vm_settings){0};
+}
+
 void vm_description_free(struct vm_description *vm)
 {
     for (uint32_t i = 0; i < vm->argument_count; i++)
@@ -526,7 +540,7 @@ void vm_description_free(struct vm_description *vm)
     free(vm->audit_path);
     free(vm->audit_witness);
     for (unsigned i = 0; i < VMM_MAX_PORTS; i++)
-        free(vm->settings[i].bytes);
+        vm_settings_free(&vm->settings[i]);
     policy_document_free(&vm->policy);
     *vm = (struct vm_description){0};
 }

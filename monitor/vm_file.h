@@ -50,6 +50,9 @@ struct vm_settings {
     size_t length;
 };
 
+// Wipes and frees what a kind keeps.
+void vm_settings_free(struct vm_settings *settings);
+
 // A VM as described; zero means "not given" (run fills defaults). Strings are owned.
 struct vm_description {
     char name[VM_NAME_SIZE];

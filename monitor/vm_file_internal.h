@@ -23,6 +23,20 @@ int vm_file_read_name(const struct json_place *place, char *name, size_t size, s
 int vm_file_read_limits(const struct json_place *place, struct limits_config *limits,
                         struct error *err);
 
+// Turns a relative path, as the file gives it, into one that starts at the file's folder. *path is
+// the caller's to free.
+int vm_file_read_path(const struct json_place *place, char **path, struct error *err);
+
+// The defaults of kinds of ports, and readers of their "settings" (vm_file_KIND.c).
+void vm_file_clock_defaults(struct vmm_port_config *config);
+int vm_file_read_clock(const struct json_place *place, struct vmm_port_config *config,
+                       struct vm_settings *settings, struct error *err);
+int vm_file_read_entropy(const struct json_place *place, struct vmm_port_config *config,
+                         struct vm_settings *settings, struct error *err);
+void vm_file_log_defaults(struct vmm_port_config *config);
+int vm_file_read_log(const struct json_place *place, struct vmm_port_config *config,
+                     struct vm_settings *settings, struct error *err);
+
 // Reads one element of "ports" into the struct vm_description `target`.
 int vm_file_read_port(const struct json_place *place, void *target, struct error *err);
 

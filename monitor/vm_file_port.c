@@ -14,6 +14,8 @@
 #define DEFAULT_BUFFERS_BYTES (8u << 20)
 #define DEFAULT_IN_FLIGHT_MIN 4u
 
+#define DEFAULT_QUEUE_SIZE 64u
+
 // Where a backend runs.
 enum port_process {
     PROCESS_NEVER,  // in the VMM
@@ -30,29 +32,77 @@ struct port_kind_rules {
     size_t operation_count;
     uint32_t most_bytes;    // of a request, of a reply
     uint32_t default_bytes; // of either
-    uint32_t queue_size;    // the default
+    uint32_t queue_size;    // the default; 0: DEFAULT_QUEUE_SIZE
     enum port_process process;
     // Reads "settings": what VMM and backend need goes to config->options, what is longer and only
     // for a backend's program is allocated at settings->bytes. NULL: there are none.
     int (*read_settings)(const struct json_place *place, struct vmm_port_config *config,
                          struct vm_settings *settings, struct error *err);
     bool needs_settings;
+    void (*set_defaults)(struct vmm_port_config *config); // changes the common ones, or NULL
 };
 
 static const struct port_kind_rules port_kinds[] = {
-    {"console", 1, {"write", "read"}, {1, 2}, 2, 4096, 4096, 64, PROCESS_NEVER, NULL, false},
-    {"loopback",
-     2,
-     {"echo", "discard", "generate"},
-     {1, 2, 3},
-     3,
-     1u << 20,
-     65536,
-     64,
-     PROCESS_MAY,
-     NULL,
-     false},
-    {"message", 3, {"send", "receive"}, {1, 2}, 2, 1u << 20, 65536, 64, PROCESS_NEVER, NULL, false},
+    {
+        .name = "console",
+        .number = 1,
+        .operations = {"write", "read"},
+        .operation_numbers = {1, 2},
+        .operation_count = 2,
+        .most_bytes = 4096,
+        .default_bytes = 4096,
+    },
+    {
+        .name = "loopback",
+        .number = 2,
+        .operations = {"echo", "discard", "generate"},
+        .operation_numbers = {1, 2, 3},
+        .operation_count = 3,
+        .most_bytes = 1u << 20,
+        .default_bytes = 65536,
+        .process = PROCESS_MAY,
+    },
+    {
+        .name = "message",
+        .number = 3,
+        .operations = {"send", "receive"},
+        .operation_numbers = {1, 2},
+        .operation_count = 2,
+        .most_bytes = 1u << 20,
+        .default_bytes = 65536,
+    },
+    {
+        .name = "clock",
+        .number = 4,
+        .operations = {"now", "monotonic"},
+        .operation_numbers = {1, 2},
+        .operation_count = 2,
+        .most_bytes = 64,
+        .default_bytes = 64,
+        .read_settings = vm_file_read_clock,
+        .set_defaults = vm_file_clock_defaults,
+    },
+    {
+        .name = "entropy",
+        .number = 5,
+        .operations = {"read"},
+        .operation_numbers = {1},
+        .operation_count = 1,
+        .most_bytes = 4096,
+        .default_bytes = 4096,
+        .read_settings = vm_file_read_entropy,
+    },
+    {
+        .name = "log",
+        .number = 6,
+        .operations = {"write"},
+        .operation_numbers = {1},
+        .operation_count = 1,
+        .most_bytes = 4096,
+        .default_bytes = 4096,
+        .read_settings = vm_file_read_log,
+        .set_defaults = vm_file_log_defaults,
+    },
 };
 
 #define FEATURE_INDIRECT 1u
@@ -83,7 +133,7 @@ static struct vmm_port_config port_defaults(const struct port_kind_rules *kind)
         .kind = kind->number,
         .mode = VMM_PORT_ADAPTIVE,
         .operations = all_operations(kind),
-        .queue_size = kind->queue_size,
+        .queue_size = kind->queue_size ? kind->queue_size : DEFAULT_QUEUE_SIZE,
         .queue_count = 1,
         .max_request_bytes = kind->default_bytes,
         .max_reply_bytes = kind->default_bytes,
@@ -93,6 +143,8 @@ static struct vmm_port_config port_defaults(const struct port_kind_rules *kind)
         .process = kind->process == PROCESS_ALWAYS,
     };
     snprintf(config.name, sizeof(config.name), "%s", kind->name);
+    if (kind->set_defaults)
+        kind->set_defaults(&config);
     return config;
 }
 
@@ -282,7 +334,13 @@ int vm_file_read_limits(const struct json_place *place, struct limits_config *li
 
 static int read_limits(const struct json_place *place, void *target, struct error *err)
 {
-    return vm_file_read_limits(place, &((struct port_reader *)target)->config.limits, err);
+    struct port_reader *reader = target;
+    struct json_place rate;
+    // A kind's default burst belongs to its default rate.
+    if (json_object_is_type(place->value, json_type_object) &&
+        json_member(place, "requests_per_s", &rate))
+        reader->config.limits.request_burst = 0;
+    return vm_file_read_limits(place, &reader->config.limits, err);
 }
 
 static int read_audit(const struct json_place *place, void *target, struct error *err)
@@ -526,15 +584,17 @@ int vm_description_add_port(struct vm_description *vm, const char *kind, const c
                             struct error *err)
 {
     char excerpt[JSON_EXCERPT_SIZE];
+    char known[128] = "";
     const struct port_kind_rules *rules = NULL;
     for (size_t i = 0; i < COUNT(port_kinds); i++) {
+        size_t used = strlen(known);
+        snprintf(known + used, sizeof(known) - used, "%s%s", i ? ", " : "", port_kinds[i].name);
         if (!strcmp(kind, port_kinds[i].name))
             rules = &port_kinds[i];
     }
     if (!rules)
-        return error_set(err, EXIT_STATUS_USAGE, 0,
-                         "port kind '%s' is not known (known: console, loopback, message)",
-                         json_excerpt(excerpt, kind));
+        return error_set(err, EXIT_STATUS_USAGE, 0, "port kind '%s' is not known (known: %s)",
+                         json_excerpt(excerpt, kind), known);
     if (rules->needs_settings)
         return error_set(err, EXIT_STATUS_USAGE, 0,
                          "a %s needs settings: describe the port in a VM file", kind);

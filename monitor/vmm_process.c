@@ -22,6 +22,7 @@
 #include "heartbeat.h"
 #include "paths.h"
 #include "placement.h"
+#include "port_seeds.h"
 #include "spawn.h"
 #include "weights_input.h"
 
@@ -367,8 +368,12 @@ static int send_config(struct vmm_process *process, const struct vm_description 
     size_t length = sizeof(*config) + config->arguments_bytes;
     vmm_message_init(&config->message, VMM_MESSAGE_CONFIG, (uint32_t)length);
     buffer.config = *config;
-    return fd_message_send(process->channel, &buffer, length, fds, fill_fds(process, inputs, fds),
-                           err);
+    int result = port_seeds_fill(&buffer.config, vm->settings, err);
+    if (result == 0)
+        result = fd_message_send(process->channel, &buffer, length, fds,
+                                 fill_fds(process, inputs, fds), err);
+    explicit_bzero(&buffer.config, sizeof(buffer.config)); // the only place with the seeds
+    return result;
 }
 
 static void close_inputs(struct vmm_process *process)

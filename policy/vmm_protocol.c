@@ -2,6 +2,7 @@
 // Heads of the messages between supervisor and VMM.
 #include "vmm_protocol.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "audit_record.h"
@@ -28,7 +29,9 @@ const char *vmm_port_state_name(unsigned state)
 
 unsigned vmm_port_fd_count(const struct vmm_port_config *port)
 {
-    return port->kind == VMM_PORT_LOOPBACK && !port->process ? 0 : VMM_PORT_FDS;
+    bool alone = port->kind == VMM_PORT_LOOPBACK || port->kind == VMM_PORT_CLOCK ||
+                 port->kind == VMM_PORT_ENTROPY;
+    return alone && !port->process ? 0 : VMM_PORT_FDS;
 }
 
 unsigned vmm_config_port_fd(const struct vmm_config *config, unsigned port)

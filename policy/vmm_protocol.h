@@ -109,10 +109,35 @@ enum vmm_port_audit {
     VMM_AUDIT_FULL = 2,
 };
 
+// The seeds below are in the configuration message only: whoever made or took them wipes them.
+#define VMM_PORT_SEED_BYTES 32u
+
+struct vmm_clock_options {
+    uint64_t resolution_ns;     // whole milliseconds
+    uint64_t jitter_ns;         // at most the resolution
+    uint32_t quantises_replies; // 1: a request is answered at the next tick
+    uint32_t pad;
+    uint8_t seed[VMM_PORT_SEED_BYTES]; // of the jitter
+};
+
+struct vmm_entropy_options {
+    uint32_t seeded; // 1: the VM file gives the seed, the bytes are not random
+    uint32_t pad;
+    uint8_t seed[VMM_PORT_SEED_BYTES];
+};
+
+#define VMM_CLOCK_RESOLUTION_MIN_MS 1u
+#define VMM_CLOCK_RESOLUTION_MAX_MS 3600000u
+
+// Severities of a log's messages (ports/port_abi.h) end here.
+#define VMM_LOG_SEVERITY_MAX 7u
+
 // What some kinds of ports need beyond that. What is longer goes to the backend's process only
 // (BACKEND_FD_SETTINGS).
 union vmm_port_options {
     uint64_t words[8];
+    struct vmm_clock_options clock;
+    struct vmm_entropy_options entropy;
 };
 _Static_assert(sizeof(union vmm_port_options) == 64, "format");
 

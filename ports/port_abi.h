@@ -85,6 +85,47 @@ enum message_operation {
     MESSAGE_RECEIVE = 2, // posts a buffer for the operator's next message; waits for it
 };
 
+// Operations of a clock. Time is that of the port's own ticks: it stands still between them.
+enum clock_operation {
+    CLOCK_PORT_NOW = 1,       // Unix time; reply: struct clock_reading
+    CLOCK_PORT_MONOTONIC = 2, // time since the port was made; reply: struct clock_reading
+};
+
+struct clock_reading {
+    uint64_t nanoseconds;   // a multiple of the resolution, rounded down, never less than before
+    uint64_t resolution_ns; // from one tick to the next
+};
+_Static_assert(sizeof(struct clock_reading) == 16, "ABI");
+_Static_assert(offsetof(struct clock_reading, resolution_ns) == 8, "ABI");
+
+#define CLOCK_MAX_BYTES 64u // of a request or reply
+
+// Operations of an entropy port.
+enum entropy_operation {
+    ENTROPY_READ = 1, // argument: bytes wanted, 1 to ENTROPY_MAX_BYTES; reply: as many
+};
+
+#define ENTROPY_MAX_BYTES 4096u
+
+// Operations of a log.
+enum log_operation {
+    LOG_WRITE = 1, // argument: enum log_severity; payload: UTF-8 text, one message
+};
+
+#define LOG_MAX_BYTES 4096u
+
+// Severities of log messages (those of RFC 5424).
+enum log_severity {
+    LOG_SEVERITY_EMERGENCY = 0,
+    LOG_SEVERITY_ALERT = 1,
+    LOG_SEVERITY_CRITICAL = 2,
+    LOG_SEVERITY_ERROR = 3,
+    LOG_SEVERITY_WARNING = 4,
+    LOG_SEVERITY_NOTICE = 5,
+    LOG_SEVERITY_INFORMATION = 6,
+    LOG_SEVERITY_DEBUG = 7,
+};
+
 // Largest request or reply of any port.
 #define PORT_MAX_BYTES (1u << 20)
 

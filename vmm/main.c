@@ -80,6 +80,7 @@ static int receive_config(int *fds, struct error *err)
         return -1;
     vmm.config = *config;
     memcpy(vmm.arguments, buffer + sizeof(*config), config->arguments_bytes);
+    explicit_bzero(buffer, (size_t)length); // seeds of ports
     return 0;
 }
 

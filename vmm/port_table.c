@@ -3,6 +3,7 @@
 #include "vmm.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -11,6 +12,10 @@
 _Static_assert((int)VMM_PORT_CONSOLE == (int)PORT_KIND_CONSOLE, "one numbering of kinds");
 _Static_assert((int)VMM_PORT_LOOPBACK == (int)PORT_KIND_LOOPBACK, "one numbering of kinds");
 _Static_assert((int)VMM_PORT_MESSAGE == (int)PORT_KIND_MESSAGE, "one numbering of kinds");
+_Static_assert((int)VMM_PORT_CLOCK == (int)PORT_KIND_CLOCK, "one numbering of kinds");
+_Static_assert((int)VMM_PORT_ENTROPY == (int)PORT_KIND_ENTROPY, "one numbering of kinds");
+_Static_assert((int)VMM_PORT_LOG == (int)PORT_KIND_LOG, "one numbering of kinds");
+_Static_assert(VMM_LOG_SEVERITY_MAX == LOG_SEVERITY_DEBUG, "one numbering of severities");
 _Static_assert(VMM_MAX_QUEUES == PORT_MAX_QUEUES, "one number of queues");
 _Static_assert(VMM_MAX_PORTS <= POLLER_MAX_PORTS, "one poller can serve all ports");
 
@@ -50,6 +55,29 @@ static void *make_message(struct vmm *vmm, unsigned port, const int *fds, struct
     return message;
 }
 
+static void *make_clock(struct vmm *vmm, unsigned port, const int *fds, struct error *err)
+{
+    struct vmm_clock_options *options = &vmm->config.ports[port].options.clock;
+    (void)fds;
+    if (vmm->clock.clock) {
+        error_set(err, EXIT_STATUS_BAD_FILE, 0, "a VM has at most one clock");
+        return NULL;
+    }
+    int result = clock_port_init(&vmm->clock, options, &clock_host, err);
+    explicit_bzero(options->seed, sizeof(options->seed));
+    return result < 0 ? NULL : &vmm->clock;
+}
+
+static void *make_entropy(struct vmm *vmm, unsigned port, const int *fds, struct error *err)
+{
+    struct vmm_entropy_options *options = &vmm->config.ports[port].options.entropy;
+    (void)fds;
+    (void)err;
+    entropy_port_init(&vmm->entropy[port], options->seed);
+    explicit_bzero(options->seed, sizeof(options->seed));
+    return &vmm->entropy[port];
+}
+
 static void *make_loopback(struct vmm *vmm, unsigned port, const int *fds, struct error *err)
 {
     (void)port;
@@ -71,6 +99,9 @@ static const struct {
 } backends[] = {
     {&console_backend, IN_VMM, make_console},
     {&message_backend, IN_VMM, make_message},
+    {&log_backend, IN_VMM, make_message},
+    {&clock_backend, IN_VMM, make_clock},
+    {&entropy_backend, IN_VMM, make_entropy},
     {&loopback_backend, IN_VMM | IN_PROCESS, make_loopback},
 };
 

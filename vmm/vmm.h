@@ -8,7 +8,9 @@
 
 #include "backend_link.h"
 #include "cell.h"
+#include "clock_port.h"
 #include "console.h"
+#include "entropy_port.h"
 #include "fatal_signal.h"
 #include "message.h"
 #include "poller.h"
@@ -65,7 +67,9 @@ struct vmm {
     struct vmm_poller pollers[VMM_MAX_POLLERS];
     struct port *ports[VMM_MAX_PORTS];
     struct console console;
-    struct message messages[VMM_MAX_PORTS];      // of the ports of that kind
+    struct message messages[VMM_MAX_PORTS]; // of the message ports and logs
+    struct clock_port clock;
+    struct entropy_port entropy[VMM_MAX_PORTS];  // of the ports of that kind
     struct backend_link links[VMM_MAX_PORTS];    // of the ports with a process
     _Atomic uint32_t port_events[VMM_MAX_PORTS]; // enum vmm_port_event_kind to be reported, or 0
     _Atomic uint64_t escalations[VMM_MAX_PORTS]; // level << 32 | rule to be reported, or 0

@@ -14,6 +14,7 @@
 #include "backend_protocol.h"
 #include "fd_message.h"
 #include "level.h"
+#include "message_frame.h"
 #include "shared_ring.h"
 #include "vmm_protocol.h"
 
@@ -83,6 +84,21 @@ static void print(const char *text)
     }
 }
 
+// A message in the ring of the first port, a log.
+static void put_message(uint32_t length, uint32_t severity)
+{
+    const struct message_frame frame = {.length = length, .severity = severity};
+    static const uint8_t text[8192];
+    struct shared_ring ring;
+    if (shared_ring_map(&ring, console_fd(), vmm_port_ring_bytes(&message.config.ports[0], 1),
+                        NULL) == 0) {
+        shared_ring_append(&ring, &frame, sizeof(frame));
+        shared_ring_append(&ring, text, length);
+        shared_ring_publish(&ring);
+        wake();
+    }
+}
+
 // Confirms that it is severed, and speaks all the same.
 static void late_words(void)
 {
@@ -135,6 +151,12 @@ static void lie(const char *mode)
         struct vmm_port_event body = {.event = VMM_PORT_EVENT_HUNG};
         body.port = mode[6] == 'r' ? 4000000000u : 0;
         say(VMM_MESSAGE_PORT_EVENT, &body, sizeof(body));
+    } else if (!strcmp(mode, "log-severity")) {
+        put_message(1, VMM_LOG_SEVERITY_MAX + 1);
+    } else if (!strcmp(mode, "log-length")) {
+        put_message(message.config.ports[0].max_request_bytes + 1, 0);
+    } else if (!strcmp(mode, "log-message")) {
+        put_message(1, 0);
     } else if (!strcmp(mode, "console-bytes")) {
         print("not granted");
     } else if (!strcmp(mode, "late-words")) {

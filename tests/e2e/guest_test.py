@@ -244,6 +244,40 @@ class Bench:
             time.sleep(0.005)
         raise AssertionError(f"{name} does not run")
 
+    def port_status(self, vm, port):
+        """What `guillotine ports` says of one port."""
+        done = self.command("ports", "--runtime-dir", self.runtime, "--json", vm)
+        assert done.returncode == 0, done.stderr
+        return next(row for row in json.loads(done.stdout)["ports"] if row["name"] == port)
+
+    def poller_calls(self, vm, vmm, port, requests):
+        """Counts the system calls of a VM's only poller while a port serves some requests.
+
+        Returns the calls by name, and the requests that were served.
+        """
+        if not shutil.which("strace") or os.geteuid() != 0:
+            raise Skip("needs strace, as root")
+        threads = []
+        for thread in os.listdir(f"/proc/{vmm}/task"):
+            with open(f"/proc/{vmm}/task/{thread}/comm", encoding="utf-8") as file:
+                if file.read().strip() == "poller":
+                    threads.append(thread)
+        assert len(threads) == 1, threads
+        summary = self.path("strace")
+        before = self.port_status(vm, port)["requests"]
+        with subprocess.Popen(["strace", "-c", "-o", summary, "-p", threads[0]],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as tracer:
+            reached = wait_until(
+                lambda: self.port_status(vm, port)["requests"] > before + requests, 30)
+            tracer.send_signal(signal.SIGINT)
+            tracer.wait(10)
+        assert reached
+        served = self.port_status(vm, port)["requests"] - before
+        with open(summary, encoding="utf-8") as file:
+            rows = [line.split() for line in file]
+        return {row[-1]: int(row[3]) for row in rows
+                if row and row[0].replace(".", "").isdigit() and row[-1] != "total"}, served
+
     def check_nothing_left(self):
         """No process, no socket, no lock, no shared memory."""
         vmms = wait_until(lambda: not children_named("guillotine-vmm"), 2)

@@ -35,9 +35,7 @@ def loop(**keys):
 
 
 def port_status(vm, port="loop"):
-    done = bench.command("ports", *RUNTIME, "--json", vm)
-    assert done.returncode == 0, done.stderr
-    return next(row for row in json.loads(done.stdout)["ports"] if row["name"] == port)
+    return bench.port_status(vm, port)
 
 
 def order(vm, what, port):
@@ -454,35 +452,16 @@ def check_control():
 
 @tap.test("polled requests cost the poller no system call")
 def check_system_calls():
-    if not shutil.which("strace") or os.geteuid() != 0:
-        raise Skip("needs strace, as root")
     process = bench.start(["--name", "counted", vm_file(loop(mode="busy"), image=PORTS), "--",
                            "flood", "loop", "0", "64"])
     vmm = bench.wait_running("counted", process)["vmm_pid"]
     assert wait_until(lambda: port_status("counted")["requests"] > 1000, 5)
-    threads = []
-    for thread in os.listdir(f"/proc/{vmm}/task"):
-        with open(f"/proc/{vmm}/task/{thread}/comm", encoding="utf-8") as file:
-            if file.read().strip() == "poller":
-                threads.append(thread)
-    assert len(threads) == 1, threads
-    summary = bench.path("strace")
-    before = port_status("counted")["requests"]
-    tracer = subprocess.Popen(["strace", "-c", "-o", summary, "-p", threads[0]],
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert wait_until(lambda: port_status("counted")["requests"] > before + 300000, 30)
-    tracer.send_signal(signal.SIGINT)
-    tracer.wait(10)
-    served = port_status("counted")["requests"] - before
+    calls, served = bench.poller_calls("counted", vmm, "loop", 300000)
     bench.command("kill", "counted", *RUNTIME)
     bench.finish(process)
-    with open(summary, encoding="utf-8") as file:
-        text = file.read()
-    calls = {line.split()[-1]: int(line.split()[3]) for line in text.splitlines()
-             if line and line.split()[0].replace(".", "").isdigit() and line.split()[-1] != "total"}
     # Wake-ups: of the audit writer once in a millisecond, of the vCPU when it parked.
-    assert set(calls) <= {"write", "futex"}, text
-    assert sum(calls.values()) < served / 50, (served, text)
+    assert set(calls) <= {"write", "futex"}, calls
+    assert sum(calls.values()) < served / 50, (served, calls)
     print(f"# {served} requests, system calls of the poller: {calls}")
 
 

@@ -375,3 +375,39 @@ Test(escape, terminal_random_streams)
         free(whole);
     }
 }
+
+static void check_json(const void *text, size_t length, const char *expected)
+{
+    char target[256];
+    size_t used = escape_json(target, text, length);
+    cr_assert_leq(used, length * ESCAPE_JSON_EXPANSION);
+    target[used] = '\0';
+    cr_expect_str_eq(target, expected);
+}
+
+Test(escape, json)
+{
+    check_json("plain text, 'quoted' <&>", 24, "plain text, 'quoted' <&>");
+    check_json("\"\\\n\r\t", 5, "\\\"\\\\\\n\\r\\t");
+    check_json("\0\x01\x1b\x7f", 4, "\\u0000\\u0001\\u001b\\u007f");
+    check_json("\xc3\xa4\xe2\x82\xac\xf0\x9f\x99\x82", 9, "\xc3\xa4\xe2\x82\xac\xf0\x9f\x99\x82");
+    // Well formed and harmful: escaped, above U+FFFF as a pair.
+    check_json("\xc2\x80\xc2\x9b\xe2\x80\xae\xe2\x80\xa8", 10, "\\u0080\\u009b\\u202e\\u2028");
+    check_json("\xf3\xa0\x81\x81\xf4\x8f\xbf\xbf", 8, "\\udb40\\udc41\\udbff\\udfff");
+    // Not UTF-8: a stray byte, overlong, a surrogate, too large, cut off.
+#define LOST "\xef\xbf\xbd"
+    check_json("\x80", 1, LOST);
+    check_json("\xff"
+               "a",
+               2, LOST "a");
+    check_json("\xc0\x9b", 2, LOST LOST);
+    check_json("\xe0\x80\x9b", 3, LOST LOST LOST);
+    check_json("\xed\xa0\x80", 3, LOST LOST LOST);
+    check_json("\xf4\x90\x80\x80", 4, LOST LOST LOST LOST);
+    check_json("\xe2\x82", 2, LOST LOST);
+    check_json("\xe2\x82"
+               "a",
+               3, LOST LOST "a");
+    check_json("\xe2\xe2\x82\xac", 4, LOST "\xe2\x82\xac");
+    check_json("", 0, "");
+}

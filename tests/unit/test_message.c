@@ -80,7 +80,7 @@ static int64_t take(uint8_t *target)
         return -1;
     cr_assert_geq(available, sizeof(frame));
     shared_ring_peek(&operator_reads, 0, &frame, sizeof(frame));
-    cr_assert_eq(frame.reserved, 0u);
+    cr_assert_eq(frame.severity, 0u);
     cr_assert_geq(available, sizeof(frame) + frame.length, "half a message is visible");
     shared_ring_peek(&operator_reads, sizeof(frame), target, frame.length);
     shared_ring_consume(&operator_reads, sizeof(frame) + frame.length);

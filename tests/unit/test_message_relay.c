@@ -42,16 +42,16 @@ Test(message_relay, both_ways)
 {
     uint8_t got[64];
     bool wake = false;
-    cr_expect_eq(message_relay_next(&relay), -1);
+    cr_expect_eq(message_relay_next(&relay, NULL), -1);
     model_sends("hello", 5);
     model_sends("", 0);
-    cr_assert_eq(message_relay_next(&relay), 5);
-    cr_assert_eq(message_relay_next(&relay), 5, "looking takes nothing");
+    cr_assert_eq(message_relay_next(&relay, NULL), 5);
+    cr_assert_eq(message_relay_next(&relay, NULL), 5, "looking takes nothing");
     message_relay_take(&relay, got, 5, &wake);
     cr_expect_eq(memcmp(got, "hello", 5), 0);
-    cr_assert_eq(message_relay_next(&relay), 0);
+    cr_assert_eq(message_relay_next(&relay, NULL), 0);
     message_relay_take(&relay, got, 0, &wake);
-    cr_expect_eq(message_relay_next(&relay), -1);
+    cr_expect_eq(message_relay_next(&relay, NULL), -1);
     cr_expect_not(wake, "nobody waited");
 
     cr_assert(message_relay_has_room(&relay, 3));
@@ -62,7 +62,7 @@ Test(message_relay, both_ways)
     shared_ring_peek(&vmm_reads, 0, &frame, sizeof(frame));
     shared_ring_peek(&vmm_reads, sizeof(frame), got, 3);
     cr_expect_eq(frame.length, 3u);
-    cr_expect_eq(frame.reserved, 0u);
+    cr_expect_eq(frame.severity, 0u);
     cr_expect_eq(memcmp(got, "abc", 3), 0);
 }
 
@@ -71,7 +71,7 @@ Test(message_relay, asks_for_wake_ups)
 {
     static uint8_t data[LARGEST];
     bool wake = false;
-    cr_expect_eq(message_relay_next(&relay), -1);
+    cr_expect_eq(message_relay_next(&relay, NULL), -1);
     cr_expect_eq(vmm_writes.header->consumer_waiting, 1u);
     for (unsigned i = 0; i < 3; i++) {
         cr_assert(message_relay_has_room(&relay, LARGEST));
@@ -97,13 +97,13 @@ Test(message_relay, wakes_who_waits)
     cr_expect_not(wake);
     model_sends("x", 1);
     cr_expect_not(shared_ring_wait_space(&vmm_writes, SIZE));
-    cr_assert_eq(message_relay_next(&relay), 1);
+    cr_assert_eq(message_relay_next(&relay, NULL), 1);
     message_relay_take(&relay, got, 1, &wake);
     cr_expect(wake);
 }
 
 // What cannot be a message: too long for the grant, longer than what is there, half a frame, a
-// reserved field that is set, an index that is impossible. Whatever is done, it stays so.
+// severity of a message that has none, an index that is impossible. Whatever is done, it stays so.
 Test(message_relay, frames_that_lie)
 {
     static const struct {
@@ -123,18 +123,18 @@ Test(message_relay, frames_that_lie)
         shared_ring_append(&vmm_writes, &cases[i].frame, sizeof(cases[i].frame));
         shared_ring_append(&vmm_writes, data, cases[i].bytes);
         shared_ring_publish(&vmm_writes);
-        cr_expect_eq(message_relay_next(&relay), -2, "case %zu", i);
-        cr_expect_eq(message_relay_next(&relay), -2);
+        cr_expect_eq(message_relay_next(&relay, NULL), -2, "case %zu", i);
+        cr_expect_eq(message_relay_next(&relay, NULL), -2);
     }
     for (uint32_t bytes = 1; bytes < sizeof(struct message_frame); bytes++) {
         setup();
         shared_ring_append(&vmm_writes, data, bytes);
         shared_ring_publish(&vmm_writes);
-        cr_expect_eq(message_relay_next(&relay), -2, "%u bytes", bytes);
+        cr_expect_eq(message_relay_next(&relay, NULL), -2, "%u bytes", bytes);
     }
     setup();
     atomic_store(&vmm_writes.header->head, SIZE + 1);
-    cr_expect_eq(message_relay_next(&relay), -2);
+    cr_expect_eq(message_relay_next(&relay, NULL), -2);
     setup();
     atomic_store(&vmm_reads.header->tail, 12345);
     cr_expect_not(message_relay_has_room(&relay, 0), "room in a ring whose reader lies");
@@ -150,7 +150,7 @@ Test(message_relay, largest_message)
         uint32_t length = i % 2 ? LARGEST : (uint32_t)random_below(&random, LARGEST);
         random_fill(&random, data, length);
         model_sends(data, length);
-        cr_assert_eq(message_relay_next(&relay), length);
+        cr_assert_eq(message_relay_next(&relay, NULL), length);
         message_relay_take(&relay, got, length, &wake);
         cr_assert_eq(memcmp(got, data, length), 0);
     }
@@ -177,7 +177,7 @@ Test(message_relay, noise)
                 i == 0 || (i == 1 && random_chance(&random, 50)) || random_chance(&random, 2)
                     ? (uint8_t)random_next(&random)
                     : 0;
-        int64_t length = message_relay_next(&relay);
+        int64_t length = message_relay_next(&relay, NULL);
         cr_assert(length >= -2 && length <= LARGEST);
         lies += length == -2;
         if (length < 0)

@@ -206,9 +206,9 @@ Test(status_report, metrics_of_the_largest_numbers)
         snprintf(label, sizeof(label), "port=\"%s\"", s.vm.ports[i].name);
         for (const char *at = text; (at = strstr(at, label)); at++)
             count++;
-        cr_expect_eq(count, 13u, "port %u: %u lines", i, count);
+        cr_expect_eq(count, 14u, "port %u: %u lines", i, count);
     }
-    cr_expect_eq(lines, 3 * 3 + 11 * (2 + VMM_MAX_PORTS) + 2 + 2 * VMM_MAX_PORTS);
+    cr_expect_eq(lines, 3 * 3 + 12 * (2 + VMM_MAX_PORTS) + 2 + 2 * VMM_MAX_PORTS);
     cr_expect_not_null(strstr(text, "} 18446744073709551615\n"));
     cr_expect_not_null(strstr(text, "quantile=\"0.99\"} 18446744073.709551615\n"));
 }

@@ -329,7 +329,10 @@ void world_start(struct world *world, const struct world_settings *settings)
     start_audit(world);
     world->clock = (struct clock){now_ns, now_ns, world};
     world->fabric = (struct port_fabric){
-        &world->level_supervisor, &world->level_own, &world->audit, &world->clock,
+        &world->level_supervisor,
+        &world->level_own,
+        &world->audit,
+        &world->clock,
         {.raise_event = raise_event, .context = world},
     };
     const struct port_settings port = {

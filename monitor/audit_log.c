@@ -271,10 +271,17 @@ static uint64_t position(struct audit_log *log)
     return log->out.own - (log->out.size - shared_ring_space(&log->out));
 }
 
+// Everything that was forwarded has been observed: what withholds one record withholds all.
+static bool is_withheld(const struct audit_log *log, const struct audit_ring *ring)
+{
+    return ring->source == AUDIT_SOURCE_VMM && log->withhold && log->withhold(log->observer);
+}
+
 // Gives the ring back what the recorder is done with.
 static void release(struct audit_log *log, struct audit_ring *ring, bool *wake)
 {
-    if (ring->mark_bytes && (int64_t)(position(log) - ring->mark_position) >= 0) {
+    if (ring->mark_bytes && (int64_t)(position(log) - ring->mark_position) >= 0 &&
+        !is_withheld(log, ring)) {
         if (shared_ring_consume(&ring->ring, ring->mark_bytes))
             *wake = true;
         ring->ahead -= ring->mark_bytes;
@@ -397,10 +404,10 @@ bool audit_log_wait(struct audit_log *log, struct audit_ring *ring)
     uint64_t available = shared_ring_available(&ring->ring);
     bool work = available == UINT64_MAX || available < ring->ahead ||
                 (available > ring->ahead && may_take(log) && has_room(log));
-    if (!work && ring->mark_bytes)
+    if (!work && ring->mark_bytes && !is_withheld(log, ring))
         work =
             shared_ring_wait_space(&log->out, log->out.size - (log->out.own - ring->mark_position));
-    else if (!work && available && may_take(log))
+    else if (!work && !ring->mark_bytes && available && may_take(log))
         work = shared_ring_wait_space(&log->out, RESERVE_BYTES + AUDIT_RECORD_MAX);
     if (work)
         atomic_store_explicit(&ring->ring.header->consumer_waiting, 0, memory_order_relaxed);

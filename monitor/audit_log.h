@@ -65,6 +65,9 @@ struct audit_log {
     // Sees every record of a writer's ring, and the data behind it, before it goes to the recorder;
     // NULL: nobody. Set by the owner.
     void (*observe)(void *context, const struct audit_record *record, const void *data);
+    // True if what a VMM's ring held when this became true is not to be given back yet. NULL:
+    // never.
+    bool (*withhold)(void *context);
     void *observer;
 };
 

@@ -126,7 +126,7 @@ static void print_line(const struct audit_record_data *whole, const char *time)
     const struct audit_record *record = &whole->record;
     char text[4 * AUDIT_DATA_MAX + 1] = "";
     if (record->type == AUDIT_LEVEL || record->type == AUDIT_QUORUM ||
-        record->type == AUDIT_ACTUATOR)
+        record->type == AUDIT_ACTUATOR || record->type == AUDIT_ALARM)
         format_text(whole, text, sizeof(text));
     printf("%s %6" PRIu64 " %-10s %-11s", time, record->sequence, audit_source_name(record->source),
            audit_type_name(record->type));
@@ -144,6 +144,9 @@ static void print_line(const struct audit_record_data *whole, const char *time)
         break;
     case AUDIT_APPROVAL:
         print_approval(whole);
+        break;
+    case AUDIT_ALARM:
+        printf(" asks for %s: %s", record->detail ? level_name(record->detail) : "no level", text);
         break;
     case AUDIT_COMPLETION:
         printf(" port %u request %" PRIu64 " status %u %u bytes%s", record->port, record->request,

@@ -11,6 +11,7 @@ int cli_ps(int argc, char **argv);
 int cli_kill(int argc, char **argv);
 int cli_approvals(int argc, char **argv);
 int cli_approve(int argc, char **argv);
+int cli_detector(int argc, char **argv);
 int cli_isolate(int argc, char **argv);
 int cli_quorum(int argc, char **argv);
 int cli_heartbeat(int argc, char **argv);

@@ -22,6 +22,7 @@ static const struct {
     {"heartbeat", cli_heartbeat, "tell a VM that its operator is there"},
     {"kill", cli_kill, "stop a VM at once"},
     {"policy", cli_policy, "check, explain, test and compare policy documents"},
+    {"detector", cli_detector, "run detectors over a recorded audit log"},
     {"ports", cli_ports, "show the ports of a VM, close and open them"},
     {"message", cli_message, "exchange messages with a model"},
     {"audit", cli_audit, "print, follow and verify audit logs, prove records"},

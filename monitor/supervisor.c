@@ -406,6 +406,7 @@ static void fill_watch(struct supervisor *s, struct pollfd *fds)
         console_relay_has_output(&s->console))
         fds[WATCH_OUTPUT] = (struct pollfd){.fd = s->console.output_fd, .events = POLLOUT};
     clients_watch(s, fds);
+    detectors_watch(s, fds);
     backends_watch(s, fds);
 }
 
@@ -434,6 +435,8 @@ static int poll_timeout(struct supervisor *s)
         deadline_ns = backends_deadline_ns(s);
     if (s->ready && s->orders_open && s->order_deadline_ns < deadline_ns)
         deadline_ns = s->order_deadline_ns;
+    if (detectors_deadline_ns(s) < deadline_ns)
+        deadline_ns = detectors_deadline_ns(s);
     if (policy_deadline_ns(s) < deadline_ns)
         deadline_ns = policy_deadline_ns(s);
     uint64_t turn_ns = heartbeats_deadline_ns(s);
@@ -465,6 +468,7 @@ static void loop(struct supervisor *s)
         if (fds[WATCH_WAKE].revents)
             drain_wake(s);
         drain_audit(s);
+        detectors_serve(s);
         check_console(s);
         // The VMM may have shut the gate by itself since poll was asked.
         if (fds[WATCH_OUTPUT].revents && !s->console_lies &&
@@ -580,6 +584,8 @@ static int start(struct supervisor *s, const char *runtime_dir, struct error *er
         return -1;
     levels_init(s, s->state.level);
     approvals_open(s);
+    if (detectors_open(s, err) < 0)
+        return -1;
     forensics_reserve(s);
     s->process.state_dir = s->state_dir;
     if (heartbeats_open(s, err) < 0 || orders_open(s, err) < 0 ||
@@ -707,6 +713,8 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir)
         s->control.clients[i].fd = -1;
     for (unsigned i = 0; i < VMM_MAX_PORTS; i++)
         backend_process_init(&s->backends[i], i);
+    for (unsigned i = 0; i < DETECTOR_MAX_EXTERNALS; i++)
+        detector_link_init(&s->detector_links[i]);
     logs_init(s);
     heartbeats_init(s);
     s->started_ns = clock_now_ns(&clock_host);
@@ -751,6 +759,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir)
 
 void supervisor_free(struct supervisor *s)
 {
+    detectors_close(s);
     approvals_free(&s->approvals);
     policy_document_free(&s->next_policy);
     vm_description_free(&s->vm);

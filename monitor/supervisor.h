@@ -14,6 +14,7 @@
 #include "console_relay.h"
 #include "containment.h"
 #include "control_server.h"
+#include "detector_link.h"
 #include "key_set_file.h"
 #include "log_file.h"
 #include "message_relay.h"
@@ -21,6 +22,9 @@
 #include "supervisor_heartbeat.h"
 #include "vm_state.h"
 #include "vmm_process.h"
+
+// Alarms of one look at the rings; what comes beyond them comes again.
+#define SUPERVISOR_MAX_ALARMS 32
 
 #define EFFECT_ACTIONS 3 // cut, cut for good, destroy
 
@@ -64,6 +68,11 @@ struct supervisor {
     uint8_t uuid[16];
     uint64_t *last_sequence; // of the VM's last accepted order; whoever keeps it sets this
     struct supervisor_orders orders;
+    struct detectors *detectors; // NULL: none
+    struct detector_link detector_links[DETECTOR_MAX_EXTERNALS];
+    uint64_t observed; // records of the VMM that they were shown
+    struct detector_alarm alarms[SUPERVISOR_MAX_ALARMS];
+    unsigned alarm_count;
     struct approvals approvals;
     struct policy_document next_policy; // with the VMM, not confirmed; no memory: none
     uint64_t policy_deadline_ns;        // when it has to be

@@ -29,6 +29,7 @@ static const char *rule_name(const struct supervisor *s, uint32_t rule)
 static void observe(void *context, const struct audit_record *record, const void *data)
 {
     struct supervisor *s = context;
+    detectors_observe(s, record, data);
     // A backend's process sees what was approved already.
     if (record->source != AUDIT_SOURCE_VMM || !s->vm.policy_given)
         return;
@@ -39,12 +40,19 @@ static void observe(void *context, const struct audit_record *record, const void
     approvals_observe(&s->approvals, record, data, hold_ns);
 }
 
+static bool withhold(void *context)
+{
+    const struct supervisor *s = context;
+    return detectors_withhold(s, s->observed);
+}
+
 void approvals_open(struct supervisor *s)
 {
     memcpy(s->approvals.uuid, s->uuid, sizeof(s->approvals.uuid));
     s->approvals.ports = s->vm.ports;
     s->approvals.port_count = s->vm.port_count;
     s->audit.observe = observe;
+    s->audit.withhold = withhold;
     s->audit.observer = s;
 }
 

@@ -18,7 +18,8 @@ enum watched {
     WATCH_RECORDER,
     WATCH_RECORDER_WAKE,
     WATCH_CLIENTS,
-    WATCH_BACKENDS = WATCH_CLIENTS + CONTROL_MAX_CLIENTS, // for each port: process, channel
+    WATCH_DETECTORS = WATCH_CLIENTS + CONTROL_MAX_CLIENTS,
+    WATCH_BACKENDS = WATCH_DETECTORS + DETECTOR_MAX_EXTERNALS, // for each port: process, channel
     WATCH_COUNT = WATCH_BACKENDS + 2 * VMM_MAX_PORTS,
 };
 
@@ -90,6 +91,18 @@ void approvals_open(struct supervisor *s);
 void approvals_serve(struct supervisor *s, struct control_client *client);
 // The VMM has gone to a higher level because policy says so.
 void approvals_take_escalation(struct supervisor *s, const struct vmm_port_event *event);
+
+// Detectors (supervisor_detectors.c). Connects to the external ones.
+int detectors_open(struct supervisor *s, struct error *err);
+// A record on its way to the log.
+void detectors_observe(struct supervisor *s, const struct audit_record *record, const void *data);
+// True if the ring has to wait: at Probation an external detector has not seen that many records.
+bool detectors_withhold(const struct supervisor *s, uint64_t number);
+void detectors_watch(const struct supervisor *s, struct pollfd *fds);
+uint64_t detectors_deadline_ns(const struct supervisor *s);
+// Acts on alarms.
+void detectors_serve(struct supervisor *s);
+void detectors_close(struct supervisor *s);
 
 // Another policy document (supervisor_policy.c). A client brings one; the VMM's answer.
 void policy_serve(struct supervisor *s, struct control_client *client);

@@ -344,6 +344,13 @@ static int read_policy(const struct json_place *place, void *target, struct erro
     return 0;
 }
 
+static int read_detectors(const struct json_place *place, void *target, struct error *err)
+{
+    struct vm_reader *reader = target;
+    reader->vm.detectors_given = true;
+    return vm_file_read_detectors(place, &reader->vm.detectors, err);
+}
+
 static int read_audit_file(const struct json_place *place, void *target, struct error *err)
 {
     static const char suffix[] = ".audit";
@@ -458,6 +465,7 @@ static const struct json_field vm_fields[] = {
     {.key = "poller", .read = read_poller},
     {.key = "ports", .read = read_ports},
     {.key = "policy", .read = read_policy}, // behind the ports that it is about
+    {.key = "detectors", .read = read_detectors},
     {.key = "audit", .read = read_audit},
     {.key = "forensics", .read = read_forensics},
     {.key = "require", .read = read_require},

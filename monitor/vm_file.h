@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "detector.h"
 #include "error.h"
 #include "number.h"
 #include "policy_document.h"
@@ -74,6 +75,8 @@ struct vm_description {
     struct vm_restart restarts[VMM_MAX_PORTS];  // of the ports with a process
     struct vm_settings settings[VMM_MAX_PORTS]; // of the ports' kinds
     uint32_t port_count;
+    bool detectors_given;
+    struct detector_settings detectors;
     bool policy_given;
     struct policy_document policy; // of the ports, compiled
     uint64_t doorbell_interval_us;

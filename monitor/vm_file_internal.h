@@ -37,6 +37,10 @@ void vm_file_log_defaults(struct vmm_port_config *config);
 int vm_file_read_log(const struct json_place *place, struct vmm_port_config *config,
                      struct vm_settings *settings, struct error *err);
 
+// Reads an object of detectors' settings; what it does not name is off.
+int vm_file_read_detectors(const struct json_place *place, struct detector_settings *settings,
+                           struct error *err);
+
 // Reads one element of "ports" into the struct vm_description `target`.
 int vm_file_read_port(const struct json_place *place, void *target, struct error *err);
 

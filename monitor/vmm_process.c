@@ -142,9 +142,13 @@ static int fill_config(struct vmm_config *config, const struct vm_description *v
     config->idle_spin_ns = (vm->idle_spin_given ? vm->idle_spin_us : 1000) * 1000;
     if (placement_choose(vm, config, err) < 0)
         return -1;
+    bool looks = vm->detectors_given && detector_settings_want_payloads(&vm->detectors);
     for (unsigned i = 0; i < config->port_count; i++) {
         config->ports[i].poller = i % config->poller_count;
         config->ports[i].holds = vm->policy_given;
+        // What a detector looks at has to be in the ring; the log keeps its SHA-256 at least.
+        if (looks && config->ports[i].audit == VMM_AUDIT_METADATA)
+            config->ports[i].audit = VMM_AUDIT_DIGEST;
     }
     return 0;
 }

@@ -8,7 +8,7 @@ const char *audit_type_name(unsigned type)
         "none",     "start",     "request", "completion", "anomaly",  "port-closed",
         "level",    "violation", "end",     "backend",    "order",    "payload",
         "digest",   "measure",   "quorum",  "heartbeat",  "state",    "config",
-        "actuator", "forensic",  "seal",    "verdict",    "approval",
+        "actuator", "forensic",  "seal",    "verdict",    "approval", "alarm",
     };
     return type < sizeof(names) / sizeof(names[0]) ? names[type] : "unknown";
 }

@@ -732,6 +732,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir)
     if (s->containment.state.level >= LEVEL_IMMOLATION)
         levels_take_gone(s);
     settle_audit(s);
+    detectors_settle(s);
     levels_take_gone(s);
     // Also after an ordinary end: freed pages never hold the model's state.
     forensics_scrub(s);

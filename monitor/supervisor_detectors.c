@@ -35,7 +35,7 @@ static void raise_alarm(struct supervisor *s, const char *who, const char *port,
     if (audit_log_append_data(&s->audit, &record, reason, (uint32_t)strlen(reason), &err) < 0) {
         s->error = err;
         supervisor_fail(s, RUN_ISOLATED);
-    } else if (level > s->containment.state.level && !s->ended) {
+    } else if (level > s->containment.state.level) {
         supervisor_raise(s, LEVEL_ACTOR_DETECTOR, (enum level)level, reason);
     }
 }
@@ -97,7 +97,11 @@ void detectors_observe(struct supervisor *s, const struct audit_record *record, 
     if (!s->detectors || record->source != AUDIT_SOURCE_VMM)
         return;
     struct detector_alarm alarms[DETECTOR_KINDS];
-    unsigned count = detectors_record(s->detectors, record, data, alarms);
+    struct audit_record timed = *record;
+    uint64_t now_ns = clock_now_ns(&clock_host);
+    // No VMM talks its detectors into a future where they have nothing to say.
+    timed.now_ns = timed.now_ns < now_ns ? timed.now_ns : now_ns;
+    unsigned count = detectors_record(s->detectors, &timed, data, alarms);
     for (unsigned i = 0; i < count && s->alarm_count < SUPERVISOR_MAX_ALARMS; i++)
         s->alarms[s->alarm_count++] = alarms[i];
     s->observed++;
@@ -176,6 +180,37 @@ void detectors_serve(struct supervisor *s)
     for (unsigned i = 0; i < DETECTOR_MAX_EXTERNALS; i++) {
         if (s->detector_links[i].fd >= 0)
             serve_link(s, &s->detector_links[i]);
+    }
+}
+
+// Links that have not seen everything, for poll; fills at most DETECTOR_MAX_EXTERNALS.
+static unsigned watch_unseen(const struct supervisor *s, struct pollfd *fds)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < DETECTOR_MAX_EXTERNALS; i++) {
+        const struct detector_link *link = &s->detector_links[i];
+        if (link->fd >= 0 && link->seen < link->sent)
+            fds[count++] = (struct pollfd){
+                .fd = link->fd, .events = (short)(POLLIN | (link->queued ? POLLOUT : 0))};
+    }
+    return count;
+}
+
+void detectors_settle(struct supervisor *s)
+{
+    struct pollfd fds[DETECTOR_MAX_EXTERNALS];
+    unsigned count;
+    if (!s->detectors)
+        return;
+    detectors_serve(s);
+    // Each link has its deadline: one that says nothing is given up.
+    while ((count = watch_unseen(s, fds))) {
+        poll(fds, count, 10);
+        detectors_serve(s);
+    }
+    if (s->containment.state.level >= LEVEL_OFFLINE && s->outcome == RUN_EXITED) {
+        error_set(&s->error, EXIT_STATUS_ISOLATED, 0, "%s", s->reason);
+        s->outcome = RUN_ISOLATED;
     }
 }
 

@@ -102,6 +102,8 @@ void detectors_watch(const struct supervisor *s, struct pollfd *fds);
 uint64_t detectors_deadline_ns(const struct supervisor *s);
 // Acts on alarms.
 void detectors_serve(struct supervisor *s);
+// The model has ended: what it said last is looked at too.
+void detectors_settle(struct supervisor *s);
 void detectors_close(struct supervisor *s);
 
 // Another policy document (supervisor_policy.c). A client brings one; the VMM's answer.

@@ -279,6 +279,7 @@ static bool serve_channel(struct vmm *vmm)
 
 static void finish(struct vmm *vmm)
 {
+    send_events(vmm); // an escalation goes before the end
     // Gate first: nothing that is under way reaches the guest or a backend any more, except when
     // the model ended by itself: its last words are still carried out.
     if (!atomic_load(&vmm->ended))

@@ -2,8 +2,9 @@
 // A guest that sends the requests that its arguments are, one after the other, and prints what it
 // got: the status, a blank and the reply, each on a line of the console.
 //
-//   PORT OPERATION ARGUMENT PAYLOAD   ...and so on, four arguments each. A payload "@N" stands for
-//                                     N bytes "x".
+//   [repeat N] PORT OPERATION ARGUMENT PAYLOAD   ...and so on, four arguments each. A payload "@N"
+//                                                stands for N bytes "x". "repeat": all of them N
+//                                                times.
 #include <guillotine/cell.h>
 
 #include <stdio.h>
@@ -41,9 +42,13 @@ static int ask(char **what)
 
 int main(int argc, char **argv)
 {
-    for (int i = 1; i + 3 < argc; i += 4) {
-        if (ask(&argv[i]) < 0)
-            return 63;
+    bool repeats = argc > 2 && !strcmp(argv[1], "repeat");
+    unsigned long turns = repeats ? strtoul(argv[2], NULL, 10) : 1;
+    for (unsigned long turn = 0; turn < turns; turn++) {
+        for (int i = repeats ? 3 : 1; i + 3 < argc; i += 4) {
+            if (ask(&argv[i]) < 0)
+                return 63;
+        }
     }
     return 0;
 }

@@ -6,10 +6,10 @@
 #include "detector.h"
 
 // Gaps count as equal within one part in this many.
-#define TOLERANCE 16u
+#define TOLERANCE 8u
 
 // Of a window of gaps: so many have to lie in the two steps together, and in the rarer of them.
-#define IN_STEP (DETECTOR_GAPS * 15 / 16)
+#define IN_STEP (DETECTOR_GAPS * 3 / 4)
 #define RARER   (DETECTOR_GAPS / 8)
 
 static void sort(uint32_t *values, unsigned count)

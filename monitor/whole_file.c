@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "sync_folder.h"
 
 static int read_all(int fd, const char *path, size_t max, char **text, size_t *length,
                     struct error *err)
@@ -49,19 +50,6 @@ int whole_file_read(const char *path, size_t max, char **text, size_t *length, s
     if (!S_ISREG(status.st_mode))
         return error_set(err, EXIT_STATUS_BAD_FILE, 0, "%s is not a regular file", path);
     return read_all(fd, path, max, text, length, err);
-}
-
-static int sync_folder(const char *path, struct error *err)
-{
-    char folder[PATH_MAX];
-    snprintf(folder, sizeof(folder), "%s", path);
-    char *slash = strrchr(folder, '/');
-    if (slash)
-        slash[slash == folder] = '\0';
-    cleanup_fd int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) < 0)
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "sync the folder of %s", path);
-    return 0;
 }
 
 int whole_file_append(int fd, const void *data, size_t length, struct error *err)

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// guillotine-store: the process of a store's port, and `guillotine store`, the operator's commands
+// on the same databases.
+//
+// As a port's process it gets files, not names. It reads the first byte of them when it can do
+// nothing but that: what a database holds may be meant for SQLite, not for the model.
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "backend_process.h"
+#include "sandbox.h"
+#include "store.h"
+#include "store_command.h"
+#include "store_filters.h"
+#include "store_rules.h"
+#include "store_vfs.h"
+
+// Address space beyond what is mapped when the process begins to serve.
+#define MEMORY_MAX (96ull << 20)
+
+static struct backend_process process;
+static struct store_database database;
+static struct store_grant grant;
+
+static int take_files(struct store_files *files, struct error *err)
+{
+    const int *given = &process.fds[BACKEND_FDS];
+    *files = (struct store_files)STORE_FILES_NONE;
+    if (dup3(given[STORE_FD_DATABASE], STORE_DATABASE_FD, O_CLOEXEC) < 0 ||
+        (grant.writable && dup3(given[STORE_FD_JOURNAL], STORE_JOURNAL_FD, O_CLOEXEC) < 0))
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "store: files");
+    files->database = STORE_DATABASE_FD;
+    if (grant.writable)
+        files->journal = STORE_JOURNAL_FD;
+    return 0;
+}
+
+// The state comes without an open database: that waits for the filter.
+static void *make_state(struct backend_process *own, struct error *err)
+{
+    const uint64_t writing = 1ull << STORE_PUT | 1ull << STORE_DELETE;
+    if (own->settings_length != sizeof(grant)) {
+        error_set(err, EXIT_STATUS_INTERNAL, 0, "store: settings of another version");
+        return NULL;
+    }
+    memcpy(&grant, own->settings, sizeof(grant));
+    if (grant.writable != !!(own->config.port.operations & writing) ||
+        own->config.extra_fds != (grant.writable ? STORE_FDS : 1u) ||
+        grant.quota_bytes > STORE_QUOTA_MAX || grant.max_objects > STORE_MAX_OBJECTS_MAX) {
+        error_set(err, EXIT_STATUS_INTERNAL, 0, "store: settings out of range");
+        return NULL;
+    }
+    return &database;
+}
+
+// Bytes of address space that the process has.
+static uint64_t mapped_bytes(void)
+{
+    unsigned long long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file && fscanf(file, "%llu", &pages) != 1)
+        pages = 0;
+    if (file)
+        fclose(file);
+    return pages * 4096;
+}
+
+// Memory is bounded by what is there, what the queue can be, and MEMORY_MAX. The sandbox has no
+// /proc: measured before.
+static int bound_memory(uint64_t at_start, struct error *err)
+{
+    struct backend_layout layout;
+    backend_layout_init(&layout, &process.config.port);
+    uint64_t bytes =
+        at_start + layout.bytes + vmm_audit_ring_bytes(&process.config.port, 1) + MEMORY_MAX;
+    const struct rlimit limit = {bytes, bytes};
+    if (setrlimit(RLIMIT_AS, &limit) < 0)
+        return error_set(err, EXIT_STATUS_INTERNAL, errno, "store: bound memory");
+    return 0;
+}
+
+static int install_filter(struct error *err)
+{
+    return grant.writable
+               ? sandbox_install(store_write_filter,
+                                 sizeof(store_write_filter) / sizeof(store_write_filter[0]), err)
+               : sandbox_install(store_read_filter,
+                                 sizeof(store_read_filter) / sizeof(store_read_filter[0]), err);
+}
+
+static int serve(struct error *err)
+{
+    static const struct backend_kind kinds[] = {{&store_backend, make_state}};
+    struct store_files files;
+    uint32_t missing = 0; // the VMM, on the same host, reports the same
+    uint64_t at_start = mapped_bytes();
+    if (sandbox_enter(&missing, err) < 0 || backend_process_receive(&process, kinds, 1, err) < 0 ||
+        backend_process_build(&process, err) < 0 || take_files(&files, err) < 0 ||
+        store_vfs_use(&files, err) < 0 || bound_memory(at_start, err) < 0)
+        return -1;
+    if (sqlite3_initialize() != SQLITE_OK)
+        return error_set(err, EXIT_STATUS_INTERNAL, 0, "store: SQLite cannot be started");
+    if (backend_process_lock_down(&process, install_filter, err) < 0 ||
+        store_database_open(&database, &files, &grant, err) < 0 ||
+        backend_process_report_ready(err) < 0)
+        return -1;
+    backend_process_run(&process);
+    return error_set(err, EXIT_STATUS_INTERNAL, 0, "store: stopped"); // nobody stops it
+}
+
+int main(int argc, char **argv)
+{
+    struct error err = {0};
+    if (argc > 1)
+        return store_command(argc, argv);
+    if (fcntl(BACKEND_CHANNEL_FD, F_GETFD) < 0)
+        return store_command(argc, argv);
+    serve(&err);
+    backend_process_report_failure(&err);
+    return (int)err.status;
+}

@@ -116,8 +116,8 @@ static void search(const char *limit, const char *query)
 {
     size_t length = 0;
     struct cell_store_hit hit;
-    int status = counted(
-        cell_store_search(&port, query, (unsigned)atoi(limit), data, room(), &length));
+    int status =
+        counted(cell_store_search(&port, query, (unsigned)atoi(limit), data, room(), &length));
     for (const char *at = data; !status && cell_store_next_hit(&at, data + length, &hit);)
         say("%s %llu %llu\n", hit.name, (unsigned long long)hit.offset,
             (unsigned long long)hit.length);
@@ -219,9 +219,8 @@ static int run(int argc, char **argv)
     else if (!strcmp(what, "put") && argc == 3)
         say("put %d\n", counted(cell_store_put(&port, argv[1], argv[2], strlen(argv[2]))));
     else if (!strcmp(what, "append") && argc == 4)
-        say("append %d\n",
-            counted(cell_store_append(&port, argv[1], strtoull(argv[2], NULL, 10), argv[3],
-                                      strlen(argv[3]))));
+        say("append %d\n", counted(cell_store_append(&port, argv[1], strtoull(argv[2], NULL, 10),
+                                                     argv[3], strlen(argv[3]))));
     else if (!strcmp(what, "delete") && argc == 2)
         say("delete %d\n", counted(cell_store_delete(&port, argv[1])));
     else if (!strcmp(what, "raw") && argc == 4)

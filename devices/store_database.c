@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The database of a store: opened, checked, read.
+#include <errno.h>
 #include <sqlite3.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "store_database_internal.h"
 #include "store_request.h"
@@ -15,6 +17,9 @@
 #define STEPS_MAX_WRITE 500000
 
 #define HEAP_MAX    (48 << 20)
+#define PASSAGE_MAX "1536"
+_Static_assert(STORE_PASSAGE_MAX == 1536, "as in SQL");
+
 #define CACHE_KIB   "8192"
 #define PAGE_BYTES  4096u
 #define SPARE_BYTES (16ull << 20) // of a database beyond twice its quota, for small objects
@@ -275,13 +280,25 @@ static int set_up(struct store_database *database, struct error *err)
     return 0;
 }
 
+// A write-ahead log would be a file that nobody gave us (SQLite's file format, 1.3.3).
+static int refuse_log(const struct store_files *files, struct error *err)
+{
+    uint8_t versions[2] = {1, 1};
+    if (pread(files->database, versions, sizeof(versions), 18) < 0)
+        return error_set(err, EXIT_STATUS_BAD_FILE, errno, "store: cannot be read");
+    if (versions[0] != 1 || versions[1] != 1)
+        return error_set(err, EXIT_STATUS_BAD_FILE, 0,
+                         "store: not a database with a rollback journal");
+    return 0;
+}
+
 int store_database_open(struct store_database *database, const struct store_files *files,
                         const struct store_grant *grant, struct error *err)
 {
     *database = (struct store_database){.grant = *grant};
     database->grant.writable = files->journal >= 0;
     int flags = files->journal >= 0 ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
-    if (store_vfs_use(files, err) < 0)
+    if (refuse_log(files, err) < 0 || store_vfs_use(files, err) < 0)
         return -1;
     if (sqlite3_open_v2(STORE_VFS_DATABASE, &database->handle, flags, STORE_VFS_NAME) != SQLITE_OK)
         fail(database, err, "cannot be opened");
@@ -501,14 +518,31 @@ static bool find_defect(struct store_database *database, const char *sql, struct
     return found;
 }
 
+// For those who only want to know whether a name or a size is refused.
+static bool take_any(void *context, const char *name, uint64_t bytes)
+{
+    (void)context;
+    (void)name;
+    (void)bytes;
+    return true;
+}
+
 int store_database_check(struct store_database *database, struct error *err)
 {
+    bool more;
+    if (store_database_list(database, "", "", UINT32_MAX, take_any, NULL, &more))
+        return error_set(err, EXIT_STATUS_BAD_FILE, 0, "store: damaged: names or sizes");
     sqlite3_progress_handler(database->handle, 0, NULL, NULL);
     if (find_defect(database, "PRAGMA integrity_check(1)", err))
         return -1;
     if (find_defect(database,
                     "SELECT CASE WHEN EXISTS(SELECT 1 FROM passage WHERE object NOT IN "
                     "(SELECT id FROM object)) THEN 'a passage of no object' WHEN EXISTS(SELECT 1 "
+                    "FROM (SELECT at,lag(at+length(data),1,0) OVER (PARTITION BY object ORDER BY "
+                    "at) AS previous,data FROM passage) WHERE at<>previous OR typeof(data)<>'blob' "
+                    "OR length(data) NOT BETWEEN 1 AND " PASSAGE_MAX
+                    ") THEN 'a passage out of place' WHEN "
+                    "EXISTS(SELECT 1 "
                     "FROM object WHERE bytes<>(SELECT coalesce(sum(length(data)),0) FROM passage "
                     "WHERE passage.object=object.id)) THEN 'an object of another size' WHEN "
                     "(SELECT count(*) FROM passage WHERE indexed)<>(SELECT count(*) FROM "

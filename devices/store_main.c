@@ -7,12 +7,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "backend_process.h"
+#include "cleanup.h"
 #include "sandbox.h"
 #include "store.h"
 #include "store_command.h"
@@ -58,26 +59,16 @@ static void *make_state(struct backend_process *own, struct error *err)
     return &database;
 }
 
-// Bytes of address space that the process has.
-static uint64_t mapped_bytes(void)
+// Address space may grow by MEMORY_MAX from what it is now. `statm` is /proc/self/statm, which
+// cannot be opened any more.
+static int bound_memory(int statm, struct error *err)
 {
-    unsigned long long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "re");
-    if (file && fscanf(file, "%llu", &pages) != 1)
-        pages = 0;
-    if (file)
-        fclose(file);
-    return pages * 4096;
-}
-
-// Memory is bounded by what is there, what the queue can be, and MEMORY_MAX. The sandbox has no
-// /proc: measured before.
-static int bound_memory(uint64_t at_start, struct error *err)
-{
-    struct backend_layout layout;
-    backend_layout_init(&layout, &process.config.port);
-    uint64_t bytes =
-        at_start + layout.bytes + vmm_audit_ring_bytes(&process.config.port, 1) + MEMORY_MAX;
+    char text[64];
+    ssize_t length = read(statm, text, sizeof(text) - 1);
+    if (length < 0)
+        return error_set(err, EXIT_STATUS_INTERNAL, errno, "store: /proc/self/statm");
+    text[length] = '\0';
+    uint64_t bytes = strtoull(text, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) + MEMORY_MAX;
     const struct rlimit limit = {bytes, bytes};
     if (setrlimit(RLIMIT_AS, &limit) < 0)
         return error_set(err, EXIT_STATUS_INTERNAL, errno, "store: bound memory");
@@ -98,11 +89,12 @@ static int serve(struct error *err)
     static const struct backend_kind kinds[] = {{&store_backend, make_state}};
     struct store_files files;
     uint32_t missing = 0; // the VMM, on the same host, reports the same
-    uint64_t at_start = mapped_bytes();
+    cleanup_fd int statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     if (sandbox_enter(&missing, err) < 0 || backend_process_receive(&process, kinds, 1, err) < 0 ||
         backend_process_build(&process, err) < 0 || take_files(&files, err) < 0 ||
-        store_vfs_use(&files, err) < 0 || bound_memory(at_start, err) < 0)
+        store_vfs_use(&files, err) < 0 || bound_memory(statm, err) < 0)
         return -1;
+    close(steal_fd(&statm));
     if (sqlite3_initialize() != SQLITE_OK)
         return error_set(err, EXIT_STATUS_INTERNAL, 0, "store: SQLite cannot be started");
     if (backend_process_lock_down(&process, install_filter, err) < 0 ||

@@ -98,11 +98,11 @@ int cell_store_list(struct cell_port *port, const char *prefix, const char *afte
     struct port_fields fields;
     const struct port_field *more = &fields.field[STORE_FIELD_AFTER];
     struct call call = start_call(port);
-    next[0] = '\0';
     add_text(&call, STORE_FIELD_NAME, prefix);
     if (limit)
         add_number(&call, STORE_FIELD_LIMIT, limit);
     add_text(&call, STORE_FIELD_AFTER, after);
+    next[0] = '\0'; // may be `after`
     int status = finish_call(&call, STORE_LIST, &fields);
     if (status)
         return status;

@@ -17,7 +17,7 @@ int cell_store_get(struct cell_port *port, const char *name, uint64_t offset, vo
 
 // Lists up to `limit` objects (0: the port's default) whose names begin with `prefix` and come
 // behind `after`; either may be NULL. `text` gets lines for cell_store_next_object, *length of
-// them. `next` gets the name to go on behind, "" if this was all.
+// them. `next` gets the name to go on behind, "" if this was all; it may be `after`.
 int cell_store_list(struct cell_port *port, const char *prefix, const char *after, unsigned limit,
                     char *text, size_t size, size_t *length, char next[STORE_NAME_MAX + 1]);
 

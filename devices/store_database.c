@@ -104,7 +104,7 @@ static int count_steps(void *context)
 // Work is counted in steps, not in time: what is refused does not depend on the load.
 void store_bound_work(struct store_database *database, bool writes)
 {
-    database->steps_left = writes ? STEPS_MAX_WRITE : STEPS_MAX;
+    database->steps_left = writes ? STEPS_MAX_WRITE : database->steps_max;
     sqlite3_progress_handler(database->handle, STEPS, count_steps, database);
 }
 
@@ -295,7 +295,7 @@ static int refuse_log(const struct store_files *files, struct error *err)
 int store_database_open(struct store_database *database, const struct store_files *files,
                         const struct store_grant *grant, struct error *err)
 {
-    *database = (struct store_database){.grant = *grant};
+    *database = (struct store_database){.grant = *grant, .steps_max = STEPS_MAX};
     database->grant.writable = files->journal >= 0;
     int flags = files->journal >= 0 ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
     if (refuse_log(files, err) < 0 || store_vfs_use(files, err) < 0)

@@ -53,7 +53,9 @@ struct store_database {
     int64_t more_objects;
     int64_t more_bytes;
     bool in_transaction;
-    uint32_t steps_left; // of the request's work
+    // In units of 1000 steps of SQLite's virtual machine.
+    uint32_t steps_max;  // of a request that reads
+    uint32_t steps_left; // of this request
 };
 
 // Opens the database in `files` (store_vfs.h), makes its tables if it is empty and may be written,

@@ -355,15 +355,6 @@ def check_quota():
     good("check", path)
 
 
-@tap.test("the file on the disk is bounded too, whatever small objects cost")
-def check_file_bound():
-    path = empty("bound.store")
-    lines = run(path, ("fill", 100000, 1), settings={"quota_bytes": 1 << 20, "max_objects": 1 << 24},
-                operations=WRITE, vm={"audit": {"file": bench.path("bound.audit")}}) \
-        if os.environ.get("GUILLOTINE_SLOW") else None
-    assert lines is None or os.path.getsize(path) <= 18 << 20, lines
-
-
 @tap.test("the number of audit records is the number of requests, at VMM and backend")
 def check_audit():
     path = empty("audit.store")

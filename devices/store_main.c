@@ -17,7 +17,7 @@
 #include "sandbox.h"
 #include "store.h"
 #include "store_command.h"
-#include "store_filters.h"
+#include "store_filter.h"
 #include "store_rules.h"
 #include "store_vfs.h"
 
@@ -75,15 +75,6 @@ static int bound_memory(int statm, struct error *err)
     return 0;
 }
 
-static int install_filter(struct error *err)
-{
-    return grant.writable
-               ? sandbox_install(store_write_filter,
-                                 sizeof(store_write_filter) / sizeof(store_write_filter[0]), err)
-               : sandbox_install(store_read_filter,
-                                 sizeof(store_read_filter) / sizeof(store_read_filter[0]), err);
-}
-
 static int serve(struct error *err)
 {
     static const struct backend_kind kinds[] = {{&store_backend, make_state}};
@@ -97,7 +88,9 @@ static int serve(struct error *err)
     close(steal_fd(&statm));
     if (sqlite3_initialize() != SQLITE_OK)
         return error_set(err, EXIT_STATUS_INTERNAL, 0, "store: SQLite cannot be started");
-    if (backend_process_lock_down(&process, install_filter, err) < 0 ||
+    if (backend_process_lock_down(
+            &process, grant.writable ? store_filter_install_writer : store_filter_install_reader,
+            err) < 0 ||
         store_database_open(&database, &files, &grant, err) < 0 ||
         backend_process_report_ready(err) < 0)
         return -1;

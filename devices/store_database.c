@@ -22,7 +22,7 @@ _Static_assert(STORE_PASSAGE_MAX == 1536, "as in SQL");
 
 #define CACHE_KIB   "8192"
 #define PAGE_BYTES  4096u
-#define SPARE_BYTES (16ull << 20) // of a database beyond twice its quota, for small objects
+#define SPARE_BYTES (16ull << 20) // of a database beyond three times its quota
 
 // Texts that may not differ in a byte: what a database has to say of itself.
 #define SQL_OBJECT                                                                                 \
@@ -246,7 +246,7 @@ static int set_journal(struct store_database *database, struct error *err)
     sqlite3_finalize(statement);
     if (!sound)
         return error_set(err, EXIT_STATUS_BAD_FILE, 0, "store: no rollback journal");
-    uint64_t pages = (2 * database->grant.quota_bytes + SPARE_BYTES) / PAGE_BYTES;
+    uint64_t pages = (3 * database->grant.quota_bytes + SPARE_BYTES) / PAGE_BYTES;
     if (pages > 0xfffffffe)
         pages = 0xfffffffe;
     sqlite3_snprintf(sizeof(text), text,

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "sync_folder.h"
+#include "file.h"
 
 // SQLite's locking bytes (its file format, "The Lock-Byte Page"): a reader holds the shared ones,
 // a writer all of them. These locks belong to the open file, not to the process, and conflict with
@@ -91,7 +91,7 @@ static int open_both(const char *path, const char *journal, enum store_access ac
         return error_set(err, EXIT_STATUS_BAD_FILE, errno, "%s", journal);
     if (check(files->journal, journal, err) < 0)
         return -1;
-    return sync_folder(path, err); // a journal that a crash takes away undoes nothing
+    return file_sync_folder(path, err); // a journal that a crash takes away undoes nothing
 }
 
 int store_files_open(const char *path, enum store_access access, struct store_files *files,

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "file.h"
 #include "store_command.h"
 #include "store_request.h"
 
@@ -31,21 +32,6 @@ struct sink {
     int (*close)(struct sink *sink, uint64_t bytes, struct error *err);
 };
 
-static int write_all(int fd, const void *data, size_t length, struct error *err)
-{
-    const char *at = data;
-    while (length) {
-        ssize_t n = write(fd, at, length);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return error_set(err, EXIT_STATUS_RESOURCES, n < 0 ? errno : EIO, "export");
-        at += n;
-        length -= (size_t)n;
-    }
-    return 0;
-}
-
 static int copy_object(struct sink *sink, const char *name, uint64_t bytes, struct error *err)
 {
     struct store_database *database = sink->export->database;
@@ -58,7 +44,7 @@ static int copy_object(struct sink *sink, const char *name, uint64_t bytes, stru
             store_database_read(database, name, done, sink->piece, PIECE_BYTES, &got, &whole);
         if (status || !got || whole != bytes)
             return store_refuse(status ? status : PORT_STATUS_FAILED, name, err);
-        if (write_all(sink->fd, sink->piece, got, err) < 0)
+        if (file_write(sink->fd, sink->piece, got, err) < 0)
             return error_wrap(err, "%s", name);
         done += got;
     }
@@ -216,21 +202,21 @@ static int write_header(int fd, const char *name, char type, uint64_t bytes, str
     for (size_t i = 0; i < sizeof(header.bytes); i++)
         sum += (unsigned char)header.bytes[i];
     snprintf(header.fields.checksum, 7, "%06o", sum);
-    return write_all(fd, header.bytes, sizeof(header.bytes), err);
+    return file_write(fd, header.bytes, sizeof(header.bytes), err);
 }
 
 static int write_padding(struct sink *sink, uint64_t bytes, struct error *err)
 {
     static const char zeros[TAR_BLOCK];
     size_t part = bytes % TAR_BLOCK;
-    return part ? write_all(sink->fd, zeros, TAR_BLOCK - part, err) : 0;
+    return part ? file_write(sink->fd, zeros, TAR_BLOCK - part, err) : 0;
 }
 
 static int open_member(struct sink *sink, const char *name, uint64_t bytes, struct error *err)
 {
     size_t length = strlen(name);
     if (length > TAR_NAME && (write_header(sink->fd, "././@LongLink", 'L', length + 1, err) < 0 ||
-                              write_all(sink->fd, name, length + 1, err) < 0 ||
+                              file_write(sink->fd, name, length + 1, err) < 0 ||
                               write_padding(sink, length + 1, err) < 0))
         return -1;
     return write_header(sink->fd, name, '0', bytes, err);
@@ -242,5 +228,5 @@ int store_export_tar(struct store_export *export, int fd, struct error *err)
     struct sink sink = {.export = export, .fd = fd, .open = open_member, .close = write_padding};
     if (export_all(&sink, err) < 0)
         return -1;
-    return write_all(fd, end, sizeof(end), err);
+    return file_write(fd, end, sizeof(end), err);
 }

@@ -28,16 +28,23 @@ static struct backend_process process;
 static struct store_database database;
 static struct store_grant grant;
 
+// Gives a descriptor the number that the filter knows.
+static int move_fd(int *fd, int number, struct error *err)
+{
+    if (dup3(*fd, number, O_CLOEXEC) < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "store: files");
+    close(*fd);
+    *fd = -1;
+    return 0;
+}
+
 static int take_files(struct store_files *files, struct error *err)
 {
-    const int *given = &process.fds[BACKEND_FDS];
-    *files = (struct store_files)STORE_FILES_NONE;
-    if (dup3(given[STORE_FD_DATABASE], STORE_DATABASE_FD, O_CLOEXEC) < 0 ||
-        (grant.writable && dup3(given[STORE_FD_JOURNAL], STORE_JOURNAL_FD, O_CLOEXEC) < 0))
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "store: files");
-    files->database = STORE_DATABASE_FD;
-    if (grant.writable)
-        files->journal = STORE_JOURNAL_FD;
+    int *given = &process.fds[BACKEND_FDS];
+    if (move_fd(&given[STORE_FD_DATABASE], STORE_DATABASE_FD, err) < 0 ||
+        (grant.writable && move_fd(&given[STORE_FD_JOURNAL], STORE_JOURNAL_FD, err) < 0))
+        return -1;
+    *files = (struct store_files){STORE_DATABASE_FD, grant.writable ? STORE_JOURNAL_FD : -1};
     return 0;
 }
 

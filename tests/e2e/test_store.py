@@ -393,6 +393,47 @@ def store_processes(process):
     return found
 
 
+def process_status(pid):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
+@tap.test("the process of a store has two files, a filter, little memory, and nothing else")
+def check_process():
+    for writes in (False, True):
+        path = corpus("process.store")
+        process = bench.start(["--name", "process", vm_file(
+            path, **({"operations": WRITE} if writes else {})), "--", "same", "ports.md", "1000000"])
+        bench.wait_running("process", process)
+        pid = store_processes(process)[0]
+        assert wait_until(lambda pid=pid: process_status(pid)["Seccomp"] == "2", 10)
+        status = process_status(pid)
+        assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1"), status
+        assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0, status
+        if os.geteuid() == 0:
+            assert status["Uid"].split() == ["65534"] * 4, status
+            # Its root is empty; what it has open is not below it.
+            assert not os.listdir(f"/proc/{pid}/root")
+            files = {}
+            count = 0
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                target = os.readlink(f"/proc/{pid}/fd/{fd}")
+                if target.startswith(bench.folder):
+                    count += 1
+                    with open(f"/proc/{pid}/fdinfo/{fd}", encoding="utf-8") as info:
+                        flags = next(line for line in info if line.startswith("flags:"))
+                    files.setdefault(os.path.basename(target), set()).add(
+                        int(flags.split()[1], 8) & os.O_ACCMODE)
+            both = {"process.store": {os.O_RDWR}, "process.store-journal": {os.O_RDWR}}
+            assert files == (both if writes else {"process.store": {os.O_RDONLY}}), files
+            assert count == len(files), count
+        with open(f"/proc/{pid}/limits", encoding="utf-8") as file:
+            limit = next(line for line in file if line.startswith("Max address space")).split()[3]
+        assert int(limit) < 1 << 30, limit
+        assert bench.command("kill", "process", "--runtime-dir", bench.runtime).returncode == 0
+        bench.finish(process)
+
+
 @tap.test("killed in the middle of writes again and again: a restart finds a sound store")
 def check_kill():
     path = empty("kill.store")
@@ -780,6 +821,11 @@ def check_probation():
     assert wait_until(lambda: served() > before + 10, 20), served()
     assert bench.command("kill", "probe", "--runtime-dir", bench.runtime).returncode == 0
     bench.finish(process)
+
+
+@tap.test("nothing is left over")
+def check_leftovers():
+    bench.check_nothing_left()
 
 
 def main():

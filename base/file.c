@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes names durable.
-#include "sync_folder.h"
+// Files: written whole, and made durable.
+#include "file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +11,22 @@
 
 #include "cleanup.h"
 
-int sync_folder(const char *path, struct error *err)
+int file_write(int fd, const void *data, size_t length, struct error *err)
+{
+    const char *at = data;
+    while (length) {
+        ssize_t n = write(fd, at, length);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return error_set(err, EXIT_STATUS_RESOURCES, n < 0 ? errno : EIO, "write");
+        at += n;
+        length -= (size_t)n;
+    }
+    return 0;
+}
+
+int file_sync_folder(const char *path, struct error *err)
 {
     char folder[PATH_MAX];
     snprintf(folder, sizeof(folder), "%s", path);

@@ -473,7 +473,7 @@ static uint32_t give_hit(struct store_database *database, sqlite3_int64 id, stor
                          void *context, bool *go_on)
 {
     sqlite3_stmt *statement = store_start(database, STORE_SQL_PASSAGE);
-    struct store_hit hit;
+    struct store_hit hit = {0};
     sqlite3_bind_int64(statement, 1, id);
     int result = sqlite3_step(statement);
     bool sound = result == SQLITE_ROW && (hit.name = take_name(statement, 0)) &&

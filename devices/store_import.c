@@ -49,10 +49,8 @@ static int refuse_name(const char *part, struct error *err)
 static int import_file(struct store_import *import, int fd, const struct name *name,
                        struct error *err)
 {
-    cleanup_free uint8_t *piece = malloc(PIECE_BYTES);
+    static uint8_t piece[PIECE_BYTES];
     uint64_t done = 0;
-    if (!piece)
-        return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "import");
     if (!store_name_is_valid(name->text, name->length))
         return refuse_name(name->text, err);
     for (bool first = true;; first = false) {
@@ -134,17 +132,17 @@ static int import_path(struct store_import *import, const char *path, struct err
 {
     struct name name = {0};
     struct stat status;
-    cleanup_free char *copy = strdup(path);
+    const char *slash = strrchr(path, '/');
     if (import->prefix && !extend(&name, import->prefix, false))
         return refuse_name(import->prefix, err);
     cleanup_fd int fd = open(path, OPEN_FLAGS & ~O_NOFOLLOW);
-    if (!copy || fd < 0 || fstat(fd, &status) < 0)
+    if (fd < 0 || fstat(fd, &status) < 0)
         return error_set(err, EXIT_STATUS_BAD_FILE, errno, "%s", path);
     if (S_ISDIR(status.st_mode))
         return import_folder(import, fd, &name, 0, err);
     if (!S_ISREG(status.st_mode))
         return error_set(err, EXIT_STATUS_BAD_FILE, 0, "%s is neither a file nor a folder", path);
-    if (!extend(&name, basename(copy), false))
+    if (!extend(&name, slash ? slash + 1 : path, false))
         return refuse_name(path, err);
     return import_file(import, fd, &name, err);
 }

@@ -31,7 +31,8 @@ static struct store_grant grant;
 // Gives a descriptor the number that the filter knows.
 static int move_fd(int *fd, int number, struct error *err)
 {
-    if (dup3(*fd, number, O_CLOEXEC) < 0)
+    // One that has such a number already would be closed by the other's move.
+    if (*fd >= STORE_DATABASE_FD || dup3(*fd, number, O_CLOEXEC) < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "store: files");
     close(*fd);
     *fd = -1;

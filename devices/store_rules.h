@@ -16,7 +16,7 @@
 #define STORE_DATABASE_FD 40
 #define STORE_JOURNAL_FD  41
 
-#define STORE_MAPPED MAP_PRIVATE | MAP_ANONYMOUS
+#define STORE_MAPPED (MAP_PRIVATE | MAP_ANONYMOUS)
 
 static const struct seccomp_rule store_rules[] = {
     BACKEND_RULES(STORE_FILTERS),

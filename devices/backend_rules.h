@@ -13,14 +13,18 @@
 // The one eventfd that a backend process reads.
 #define BACKEND_DOORBELL_FD 32
 
-static const struct seccomp_rule backend_rules[] = {
-    {SYS_ppoll, BACKEND_FILTER, SECCOMP_ANY, "sleep until the VMM or the supervisor rings"},
-    {SYS_read, BACKEND_FILTER, 2, 8, 0, BACKEND_DOORBELL_FD, "drain its doorbell: 8 bytes"},
-    {SYS_write, BACKEND_FILTER, 2, 8, -1, 0, "signal an eventfd: 8 bytes"},
-    {SYS_clock_gettime, BACKEND_FILTER, SECCOMP_ANY, "clocks, where the vDSO cannot read them"},
-    {SYS_sendmsg, BACKEND_FILTER, 0, 3, -1, 0, "tell the supervisor: ready, or failed"},
-    {SYS_exit_group, BACKEND_FILTER, SECCOMP_ANY, "end, if the supervisor cannot be told"},
-};
+// What every backend process needs, whatever its filters are.
+#define BACKEND_RULES(filters)                                                                     \
+    {SYS_ppoll, filters, SECCOMP_ANY, "sleep until the VMM or the supervisor rings"},              \
+        {SYS_read, filters, 2, 8, 0, BACKEND_DOORBELL_FD, "drain its doorbell: 8 bytes"},          \
+        {SYS_write, filters, 2, 8, -1, 0, "signal an eventfd: 8 bytes"},                           \
+        {SYS_clock_gettime, filters, SECCOMP_ANY, "clocks, where the vDSO cannot read them"},      \
+        {SYS_sendmsg, filters, 0, 3, -1, 0, "tell the supervisor: ready, or failed"},              \
+    {                                                                                              \
+        SYS_exit_group, filters, SECCOMP_ANY, "end, if the supervisor cannot be told"              \
+    }
+
+static const struct seccomp_rule backend_rules[] = {BACKEND_RULES(BACKEND_FILTER)};
 
 #define BACKEND_RULE_COUNT (sizeof(backend_rules) / sizeof(backend_rules[0]))
 

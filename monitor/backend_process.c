@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "backend_launch.h"
 #include "backend_protocol.h"
 #include "cleanup.h"
 #include "constant_memory.h"
@@ -46,15 +47,6 @@ static int open_audit(struct backend_process *backend, const struct vmm_process 
     return shared_ring_map(&backend->audit.ring, backend->audit_fd, bytes, err);
 }
 
-// What a backend's program gets beyond its grant. Owned.
-struct backend_launch {
-    const void *settings;
-    size_t length;
-    void *made; // freed and wiped when the program has it, or NULL
-    int fds[BACKEND_MAX_EXTRA_FDS];
-    unsigned fd_count;
-};
-
 static void backend_launch_free(struct backend_launch *launch)
 {
     if (launch->made) {
@@ -78,6 +70,7 @@ static const struct backend_program *program_of(uint32_t kind)
 {
     static const struct backend_program programs[] = {
         {VMM_PORT_LOOPBACK, "guillotine-backend", NULL}, // the first refuses what nobody knows
+        {VMM_PORT_STORE, "guillotine-store", backend_store_prepare},
     };
     for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++) {
         if (programs[i].kind == kind)

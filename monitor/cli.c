@@ -2,10 +2,13 @@
 // What the commands share: messages on standard error.
 #include "cli.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "escape.h"
+#include "paths.h"
 
 void cli_say(const char *text)
 {
@@ -29,4 +32,15 @@ int cli_usage(const char *command, const char *format, ...)
     fprintf(stderr, "; see guillotine %s%s--help\n", command ? command : "", command ? " " : "");
     va_end(arguments);
     return EXIT_STATUS_USAGE;
+}
+
+int cli_become(const char *program, char **argv)
+{
+    char path[PATH_MAX];
+    struct error err;
+    if (paths_sibling(program, path, &err) < 0)
+        return cli_fail(&err);
+    execv(path, argv);
+    error_set(&err, EXIT_STATUS_INTERNAL, errno, "%s", path);
+    return cli_fail(&err);
 }

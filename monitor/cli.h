@@ -24,7 +24,11 @@ int cli_weights(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_register(int argc, char **argv);
 int cli_actuator(int argc, char **argv);
+int cli_store(int argc, char **argv);
 int cli_bench(int argc, char **argv);
+
+// Becomes the program of that name beside this one, with these arguments. Returns only on failure.
+int cli_become(const char *program, char **argv);
 
 // Prints "guillotine: TEXT" as one line of printable characters.
 void cli_say(const char *text);

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "whole_file.h"
+#include "file.h"
 
 #define CIPHER_BYTES (FORENSIC_CHUNK_BYTES + crypto_secretstream_xchacha20poly1305_ABYTES)
 
@@ -77,7 +77,7 @@ int forensic_writer_begin(struct forensic_writer *writer, int fd, struct forensi
     hash_header(header, writer->bound);
     memcpy(page, header, sizeof(*header));
     writer->bytes = sizeof(page);
-    return whole_file_append(fd, page, sizeof(page), err);
+    return file_write(fd, page, sizeof(page), err);
 }
 
 static int push(struct forensic_writer *writer, uint8_t tag, struct error *err)
@@ -89,7 +89,7 @@ static int push(struct forensic_writer *writer, uint8_t tag, struct error *err)
     writer->bound_bytes = 0;
     writer->used = 0;
     writer->bytes += length;
-    return whole_file_append(writer->fd, writer->cipher, length, err);
+    return file_write(writer->fd, writer->cipher, length, err);
 }
 
 int forensic_writer_write(void *context, const void *data, size_t length, struct error *err)
@@ -213,7 +213,7 @@ static int pull_all(struct reader *reader, int fd, int out, struct error *err)
                 first ? reader->bound : NULL, first ? sizeof(reader->bound) : 0))
             return error_set(err, EXIT_STATUS_BAD_FILE, 0, "the image is damaged near byte %llu",
                              (unsigned long long)offset);
-        if (whole_file_append(out, reader->chunk, length, err) < 0)
+        if (file_write(out, reader->chunk, length, err) < 0)
             return -1;
         offset += (uint64_t)n;
     }

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "file.h"
 #include "memory_scrub.h"
-#include "whole_file.h"
 
 static const char format[] = SEALED_FORMAT "\n";
 
@@ -126,7 +126,7 @@ static int write_chunks(int in, int out, const struct sealed_header *header, str
         crypto_aead_xchacha20poly1305_ietf_encrypt(
             sealer->cipher, &length, sealer->plain, plain, (const uint8_t *)&sealer->bound,
             sizeof(sealer->bound), NULL, sealer->nonce, sealer->key);
-        if (whole_file_append(out, sealer->cipher, length, err) < 0)
+        if (file_write(out, sealer->cipher, length, err) < 0)
             return -1;
     }
     crypto_hash_sha256_final(&state, digest);
@@ -146,7 +146,7 @@ static int seal_file(int in, int out, struct sealed_header *header, const struct
                           key->bytes);
     bind_header(sealer, header);
     memcpy(page, header, sizeof(*header));
-    if (whole_file_append(out, page, sizeof(page), err) < 0 ||
+    if (file_write(out, page, sizeof(page), err) < 0 ||
         write_chunks(in, out, header, sealer, err) < 0)
         return -1;
     return fsync(out) < 0 ? error_set(err, EXIT_STATUS_RESOURCES, errno, "sync") : 0;

@@ -103,6 +103,19 @@ static const struct port_kind_rules port_kinds[] = {
         .read_settings = vm_file_read_log,
         .set_defaults = vm_file_log_defaults,
     },
+    {
+        .name = "store",
+        .number = 7,
+        .operations = {"get", "list", "search", "put", "delete"},
+        .operation_numbers = {1, 2, 3, 4, 5},
+        .operation_count = 5,
+        .most_bytes = 1u << 20,
+        .default_bytes = 65536,
+        .process = PROCESS_ALWAYS,
+        .read_settings = vm_file_read_store,
+        .needs_settings = true,
+        .set_defaults = vm_file_store_defaults,
+    },
 };
 
 #define FEATURE_INDIRECT 1u

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "file.h"
 
 static int read_all(int fd, const char *path, size_t max, char **text, size_t *length,
                     struct error *err)
@@ -51,34 +52,6 @@ int whole_file_read(const char *path, size_t max, char **text, size_t *length, s
     return read_all(fd, path, max, text, length, err);
 }
 
-static int sync_folder(const char *path, struct error *err)
-{
-    char folder[PATH_MAX];
-    snprintf(folder, sizeof(folder), "%s", path);
-    char *slash = strrchr(folder, '/');
-    if (slash)
-        slash[slash == folder] = '\0';
-    cleanup_fd int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) < 0)
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "sync the folder of %s", path);
-    return 0;
-}
-
-int whole_file_append(int fd, const void *data, size_t length, struct error *err)
-{
-    const char *at = data;
-    while (length) {
-        ssize_t n = write(fd, at, length);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return error_set(err, EXIT_STATUS_RESOURCES, n < 0 ? errno : EIO, "write");
-        at += n;
-        length -= (size_t)n;
-    }
-    return 0;
-}
-
 int whole_file_write(const char *path, const void *data, size_t length, mode_t mode, bool fresh,
                      struct error *err)
 {
@@ -88,7 +61,7 @@ int whole_file_write(const char *path, const void *data, size_t length, mode_t m
     cleanup_fd int fd = mkostemp(other, O_CLOEXEC);
     if (fd < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "write beside %s", path);
-    int result = fchmod(fd, mode) < 0 ? -1 : whole_file_append(fd, data, length, NULL);
+    int result = fchmod(fd, mode) < 0 ? -1 : file_write(fd, data, length, NULL);
     if (result == 0)
         result = fsync(fd);
     // A link fails where a rename would replace.
@@ -99,5 +72,5 @@ int whole_file_write(const char *path, const void *data, size_t length, mode_t m
         unlink(other);
     if (result < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, code, "write %s", path);
-    return sync_folder(path, err);
+    return file_sync_folder(path, err);
 }

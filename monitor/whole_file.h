@@ -19,7 +19,4 @@ int whole_file_read(const char *path, size_t max, char **text, size_t *length, s
 int whole_file_write(const char *path, const void *data, size_t length, mode_t mode, bool fresh,
                      struct error *err);
 
-// Writes all bytes at the descriptor's place. Returns 0 or -1.
-int whole_file_append(int fd, const void *data, size_t length, struct error *err);
-
 #endif

@@ -102,6 +102,7 @@ enum store_field {
     STORE_FIELD_QUERY = 4,  // words to search for
     STORE_FIELD_LIMIT = 5,  // number: most results
     STORE_FIELD_DATA = 6,
+    STORE_FIELD_AFTER = 7, // a name: the list goes on behind it
 };
 
 // Fields of an http port's requests and replies.

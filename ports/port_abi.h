@@ -52,6 +52,8 @@ _Static_assert(offsetof(struct port_reply_header, cookie) == 8, "ABI");
 // Statuses that every port uses (Linux errno values, stated here because guests have no errno.h).
 enum port_status {
     PORT_STATUS_OK = 0,
+    PORT_STATUS_NOT_FOUND = 2,   // ENOENT: what the request names does not exist
+    PORT_STATUS_FAILED = 5,      // EIO: the backend could not; its files are damaged, or full
     PORT_STATUS_DENIED = 13,     // EACCES: policy
     PORT_STATUS_INVALID = 22,    // EINVAL: operation or argument unknown
     PORT_STATUS_BROKEN = 32,     // EPIPE: nobody reads the other end any more
@@ -125,6 +127,27 @@ enum log_severity {
     LOG_SEVERITY_INFORMATION = 6,
     LOG_SEVERITY_DEBUG = 7,
 };
+
+// Operations of a store. Payloads are made of fields (enum store_field of port_fields_abi.h).
+enum store_operation {
+    STORE_GET = 1,    // NAME, OFFSET?, BYTES?; reply: BYTES of the whole object, DATA
+    STORE_LIST = 2,   // NAME? (a prefix), AFTER?, LIMIT?; reply: DATA, AFTER if there is more
+    STORE_SEARCH = 3, // QUERY, LIMIT?; reply: DATA
+    STORE_PUT = 4,    // NAME, DATA, OFFSET? (the object's size: appends; without: replaces it)
+    STORE_DELETE = 5, // NAME
+};
+
+// Names of objects: [A-Za-z0-9._/-], no part between slashes is empty, "." or "..".
+#define STORE_NAME_MAX 255u
+
+// Most bytes and words of a query, bytes of each of its words, and results of one request.
+#define STORE_QUERY_MAX 1024u
+#define STORE_WORDS_MAX 32u
+#define STORE_WORD_MAX  128u
+#define STORE_LIMIT_MAX 1000u
+
+// Largest request of a store but for STORE_PUT.
+#define STORE_MAX_REQUEST 2048u
 
 // Largest request or reply of any port.
 #define PORT_MAX_BYTES (1u << 20)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "loopback.h"
+#include "store_port.h"
 
 _Static_assert((int)VMM_PORT_CONSOLE == (int)PORT_KIND_CONSOLE, "one numbering of kinds");
 _Static_assert((int)VMM_PORT_LOOPBACK == (int)PORT_KIND_LOOPBACK, "one numbering of kinds");
@@ -15,6 +16,7 @@ _Static_assert((int)VMM_PORT_MESSAGE == (int)PORT_KIND_MESSAGE, "one numbering o
 _Static_assert((int)VMM_PORT_CLOCK == (int)PORT_KIND_CLOCK, "one numbering of kinds");
 _Static_assert((int)VMM_PORT_ENTROPY == (int)PORT_KIND_ENTROPY, "one numbering of kinds");
 _Static_assert((int)VMM_PORT_LOG == (int)PORT_KIND_LOG, "one numbering of kinds");
+_Static_assert((int)VMM_PORT_STORE == (int)PORT_KIND_STORE, "one numbering of kinds");
 _Static_assert(VMM_LOG_SEVERITY_MAX == LOG_SEVERITY_DEBUG, "one numbering of severities");
 _Static_assert(VMM_MAX_QUEUES == PORT_MAX_QUEUES, "one number of queues");
 _Static_assert(VMM_MAX_PORTS <= POLLER_MAX_PORTS, "one poller can serve all ports");
@@ -103,6 +105,7 @@ static const struct {
     {&clock_backend, IN_VMM, make_clock},
     {&entropy_backend, IN_VMM, make_entropy},
     {&loopback_backend, IN_VMM | IN_PROCESS, make_loopback},
+    {&store_port, IN_PROCESS, NULL},
 };
 
 // A backend failed: the control thread tells the supervisor. On a poller's thread.

@@ -19,6 +19,8 @@
 #include "backend_process.h"
 #include "backend_rules.h"
 #include "sandbox.h"
+#include "store_filter.h"
+#include "store_rules.h"
 #include "support.h"
 #include "thread_filter.h"
 #include "vmm_protocol.h"
@@ -38,13 +40,23 @@ enum kind {
     CONTROL = SECCOMP_CONTROL,
     WATCHDOG = SECCOMP_WATCHDOG,
     BACKEND = 16,
+    STORE_READER = 32,
+    STORE_WRITER = 64,
 };
-static const enum kind kinds[] = {VCPU, POLLER, CONTROL, WATCHDOG, BACKEND};
+
+#define STORES (STORE_READER | STORE_WRITER)
+
+static const enum kind kinds[] = {VCPU,    POLLER,       CONTROL,     WATCHDOG,
+                                  BACKEND, STORE_READER, STORE_WRITER};
 
 static int install(enum kind kind, struct error *err)
 {
     if (kind == BACKEND)
         return backend_filter_install(err);
+    if (kind == STORE_READER)
+        return store_filter_install_reader(err);
+    if (kind == STORE_WRITER)
+        return store_filter_install_writer(err);
     return thread_filter_install((enum seccomp_thread)kind, err);
 }
 
@@ -145,6 +157,9 @@ static const struct seccomp_rule *rule_of(long number, enum kind kind)
 {
     if (kind == BACKEND)
         return find_rule(backend_rules, BACKEND_RULE_COUNT, number, BACKEND_FILTER);
+    if (kind & STORES)
+        return find_rule(store_rules, STORE_RULE_COUNT, number,
+                         kind == STORE_READER ? STORE_READ_FILTER : STORE_WRITE_FILTER);
     return find_rule(seccomp_rules, SECCOMP_RULE_COUNT, number, kind);
 }
 
@@ -181,7 +196,7 @@ static void every_call(enum kind kind)
         lived += allowed;
     }
     cr_expect_geq(lived, 3u);
-    cr_expect_leq(lived, 6u);
+    cr_expect_leq(lived, kind & STORES ? 7u : 6u);
 }
 
 Test(sandbox, every_call_of_a_vcpu, .timeout = 50)
@@ -207,6 +222,12 @@ Test(sandbox, every_call_of_the_watchdog, .timeout = 50)
 Test(sandbox, every_call_of_a_backend, .timeout = 50)
 {
     every_call(BACKEND);
+}
+
+Test(sandbox, every_call_of_a_store, .timeout = 50)
+{
+    every_call(STORE_READER);
+    every_call(STORE_WRITER);
 }
 
 // Other ways to the same calls: the x32 numbers, and numbers beyond the table.
@@ -252,11 +273,19 @@ Test(sandbox, allowed_arguments)
         struct call call;
     } cases[] = {
         {VCPU, {SYS_ioctl, {77, KVM_RUN, 0}}},
-        {VCPU | POLLER | CONTROL | WATCHDOG | BACKEND, {SYS_write, {77, 0, 8}}},
+        {VCPU | POLLER | CONTROL | WATCHDOG | BACKEND | STORES, {SYS_write, {77, 0, 8}}},
         {POLLER | CONTROL, {SYS_read, {77, 0, 8}}},
-        {POLLER | CONTROL | BACKEND, {SYS_read, {BACKEND_DOORBELL_FD, 0, 8}}},
+        {POLLER | CONTROL | BACKEND | STORES, {SYS_read, {BACKEND_DOORBELL_FD, 0, 8}}},
         {CONTROL, {SYS_recvmsg, {3, 0, 0}}},
-        {CONTROL | BACKEND, {SYS_sendmsg, {3, 0, 0}}},
+        {CONTROL | BACKEND | STORES, {SYS_sendmsg, {3, 0, 0}}},
+        {STORES, {SYS_pread64, {STORE_DATABASE_FD, 0, 0, 0}}},
+        {STORES, {SYS_lseek, {STORE_DATABASE_FD, 0, SEEK_END}}},
+        {STORES, {SYS_mmap, {0, 0, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, 0, 0}}},
+        {STORE_WRITER, {SYS_pread64, {STORE_JOURNAL_FD, 0, 0, 0}}},
+        {STORE_WRITER, {SYS_pwrite64, {STORE_DATABASE_FD, 0, 0, 0}}},
+        {STORE_WRITER, {SYS_pwrite64, {STORE_JOURNAL_FD, 0, 0, 0}}},
+        {STORE_WRITER, {SYS_ftruncate, {STORE_JOURNAL_FD, 0}}},
+        {STORE_WRITER, {SYS_fdatasync, {STORE_DATABASE_FD}}},
         {CONTROL, {SYS_tgkill, {OWN_PID, OWN_TID, SIGUSR1}}},
         {CONTROL | WATCHDOG, {SYS_tgkill, {OWN_PID, 1, SIGUSR1}}},
         {WATCHDOG, {SYS_kill, {OWN_PID, SIGKILL}}},
@@ -306,6 +335,14 @@ Test(sandbox, argument_filters_bite)
         {SYS_kill, {OWN_PID, 0}},
         {SYS_tkill, {OWN_TID, SIGUSR1}},
         {SYS_exit, {0}},
+        {SYS_pread64, {BACKEND_DOORBELL_FD, 0, 0, 0}},
+        {SYS_pwrite64, {1, 0, 0, 0}},
+        {SYS_pwrite64, {STORE_JOURNAL_FD + 1, 0, 0, 0}},
+        {SYS_ftruncate, {STORE_DATABASE_FD | 1ull << 32, 0}},
+        {SYS_mmap, {0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS}},
+        {SYS_mmap, {0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, STORE_DATABASE_FD, 0}},
+        {SYS_mmap, {0, 4096, PROT_READ, MAP_PRIVATE, STORE_DATABASE_FD, 0}},
+        {SYS_mprotect, {0, 4096, PROT_READ | PROT_EXEC}},
     };
     for (size_t i = 0; i < COUNT(cases); i++)
         for (size_t k = 0; k < COUNT(kinds); k++)

@@ -164,7 +164,7 @@ Test(vm_file, relative_paths_start_at_the_folder_of_the_file)
 
 #define ROOT_KEYS                                                                                  \
     "(known: format, name, uuid, image, arguments, vcpus, memory_bytes, weights, placement, "      \
-    "poller, ports, policy, audit, forensics, require, heartbeat, on_failure)"
+    "poller, ports, policy, detectors, audit, forensics, require, heartbeat, on_failure)"
 
 Test(vm_file, refuses_what_is_no_vm_file)
 {

@@ -42,7 +42,8 @@ enum audit_type {
     AUDIT_SEAL = 20,    // the log's end: a signed checkpoint of all records before this one follows
     AUDIT_VERDICT = 21, // on a request that was held; detail: enum audit_verdict
     AUDIT_APPROVAL = 22, // an operator's word on it; its digest follows; detail: enum audit_verdict
-    AUDIT_ALARM = 23,    // of a detector; argument: score; detail: level that it asks for; text follows
+    AUDIT_ALARM =
+        23, // of a detector; argument: score; detail: level that it asks for; text follows
 };
 
 // Of AUDIT_CONFIG.

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// The agent program: questions from its arguments or its input, on any platform.
+
+#include "agent.h"
+#include "platform.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static const char usage[] = "arguments: [QUESTION...]\n"
+                            "  answers each question; without one, each line of the input\n";
+
+/* Too large for a stack. */
+static struct {
+    struct llm_session session;
+    struct tool_list tools;
+    struct agent agent;
+    char list[AGENT_TOOL_LIST_BYTES];
+} program;
+
+static int read_tools(const struct agent_ports *ports, struct llm_output *output,
+                      struct llm_error *err)
+{
+    struct agent_text list = {program.list, sizeof(program.list), 0};
+    if (ports->has_store) {
+        tool_list_add_store(&program.tools);
+    }
+    if (!ports->has_tools) {
+        return 0;
+    }
+    if (ports->list(&list) != AGENT_DONE) {
+        llm_output_print(output, "note: the tools cannot be listed\n");
+        return 0;
+    }
+    if (!tool_list_add_json(&program.tools, list.bytes, list.length)) {
+        return llm_fail(err, "the list of tools cannot be read");
+    }
+    if (program.tools.skipped > 0) {
+        llm_output_print(output, "note: %" PRIu32 " tools have arguments that cannot be written\n",
+                         program.tools.skipped);
+    }
+    return 0;
+}
+
+/* Reads a line of at most `size` bytes into `line`; what does not fit is dropped, but counted in
+ * *length. Returns 1, 0 at the end of the input, or -1 with *err filled. */
+static int read_line(const struct llm_platform *platform, char *line, size_t size, size_t *length,
+                     struct llm_error *err)
+{
+    static char buffer[512];
+    static size_t used;
+    static size_t filled;
+    *length = 0;
+    for (bool any = false;; any = true) {
+        if (used == filled) {
+            long received = platform->read(platform->context, buffer, sizeof(buffer));
+            if (received < 0 || (size_t)received > sizeof(buffer)) {
+                return llm_fail(err, "the input cannot be read");
+            }
+            if (received == 0) {
+                return any ? 1 : 0;
+            }
+            used = 0;
+            filled = (size_t)received;
+        }
+        char byte = buffer[used++];
+        if (byte == '\n') {
+            return 1;
+        }
+        if (*length < size) {
+            line[*length] = byte;
+        }
+        (*length)++;
+    }
+}
+
+static int ask_lines(const struct llm_platform *platform, struct llm_error *err)
+{
+    char line[AGENT_QUESTION_BYTES];
+    size_t length;
+    int got;
+    while ((got = read_line(platform, line, sizeof(line), &length, err)) > 0) {
+        if (length > 0 && agent_ask(&program.agent, line, length, err) != 0) {
+            return -1;
+        }
+    }
+    return got;
+}
+
+static int execute(const struct llm_platform *platform, struct llm_output *output,
+                   struct llm_error *err)
+{
+    const char *why = NULL;
+    const struct agent_ports *ports = agent_ports_open(&why);
+    if (ports == NULL) {
+        return llm_fail(err, "%s", why);
+    }
+    if (llm_session_open(&program.session, platform->weights, platform->weights_length, 0, err) !=
+            0 ||
+        llm_session_load(&program.session, platform, err) != 0 ||
+        read_tools(ports, output, err) != 0 ||
+        agent_start(&program.agent, &program.session, ports, &program.tools, output, err) != 0) {
+        return -1;
+    }
+    for (int index = 0; index < platform->argc; index++) {
+        const char *question = platform->argv[index];
+        if (agent_ask(&program.agent, question, strlen(question), err) != 0) {
+            return -1;
+        }
+    }
+    return platform->argc > 0 ? 0 : ask_lines(platform, err);
+}
+
+int llm_main(const struct llm_platform *platform)
+{
+    struct llm_output output;
+    struct llm_error err;
+    int status = LLM_EXIT_OK;
+
+    llm_output_start(&output, platform);
+    if (platform->argc > 0 && platform->argv[0][0] == '-') {
+        bool help = strcmp(platform->argv[0], "--help") == 0;
+        llm_output_bytes(&output, usage, sizeof(usage) - 1);
+        status = help ? LLM_EXIT_OK : LLM_EXIT_USAGE;
+    } else if (execute(platform, &output, &err) != 0) {
+        llm_output_print(&output, "error: %s\n", err.text);
+        status = LLM_EXIT_FAILURE;
+    }
+    return llm_output_flush(&output) == 0 ? status : LLM_EXIT_FAILURE;
+}

@@ -31,7 +31,7 @@ struct agent_ports {
     bool has_store;
     bool has_tools;
 
-    /* Names of objects that have all words of the query, best first, with a space between two. */
+    /* Names of objects that have a word of the query, best first, with a space between two. */
     enum agent_result (*search)(const char *query, size_t length, struct agent_text *reply);
 
     /* The first bytes of an object. */

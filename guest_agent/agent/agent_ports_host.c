@@ -48,26 +48,24 @@ static bool has_word(const char *text, const char *wanted)
     return false;
 }
 
-/* Whether all words of the query, and at least one, are in a text. */
-static bool has_words(const char *text, const char *query, size_t length)
+/* Whether one of the words of the query is in a text. */
+static bool has_any(const char *text, const char *query, size_t length)
 {
     const char *end = query + length;
     char word[WORD_BYTES];
-    bool any = false;
     while (next_word(&query, end, word)) {
-        if (!has_word(text, word)) {
-            return false;
+        if (has_word(text, word)) {
+            return true;
         }
-        any = true;
     }
-    return any;
+    return false;
 }
 
 static enum agent_result search(const char *query, size_t length, struct agent_text *reply)
 {
     size_t found = 0;
     for (size_t index = 0; index < document_count && found < AGENT_SEARCH_LIMIT; index++) {
-        if (has_words(documents[index].text, query, length)) {
+        if (has_any(documents[index].text, query, length)) {
             agent_text_append(reply, " ", found > 0 ? 1 : 0);
             agent_text_append(reply, documents[index].name, strlen(documents[index].name));
             found++;

@@ -48,7 +48,7 @@ enum agent_result agent_read_tool_result(const char *json, size_t length, struct
         json_is_word(json_find(whole, "isError"), "true")) {
         return AGENT_FAILED;
     }
-    struct json_walk walk = json_array(content);
+    struct json_walk walk = json_elements(content);
     while (json_next_element(&walk, &item)) {
         append_content(reply, item);
     }

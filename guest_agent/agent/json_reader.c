@@ -24,8 +24,8 @@ static const char *skip_string(const char *at, const char *end)
         if ((unsigned char)*at < 0x20) {
             return NULL;
         }
-        if (*at == '\\') {
-            at++;
+        if (*at == '\\' && (++at == end || *at == '\0' || strchr("\"\\/bfnrtu", *at) == NULL)) {
+            return NULL;
         }
     }
     return NULL;
@@ -134,12 +134,12 @@ static struct json_walk start_walk(struct json_span value, char open, char close
     return (struct json_walk){value.text + 1, value.text + value.length, close, true};
 }
 
-struct json_walk json_object(struct json_span value)
+struct json_walk json_members(struct json_span value)
 {
     return start_walk(value, '{', '}');
 }
 
-struct json_walk json_array(struct json_span value)
+struct json_walk json_elements(struct json_span value)
 {
     return start_walk(value, '[', ']');
 }
@@ -193,7 +193,7 @@ bool json_next_member(struct json_walk *walk, struct json_span *key, struct json
 
 struct json_span json_find(struct json_span object, const char *key)
 {
-    struct json_walk walk = json_object(object);
+    struct json_walk walk = json_members(object);
     struct json_span name;
     struct json_span value;
     while (json_next_member(&walk, &name, &value)) {

@@ -30,8 +30,8 @@ bool json_whole(const char *text, size_t length, struct json_span *value);
 
 /* Starts a walk through a value that json_whole, or another walk, has found. If it is not of the
  * kind, the walk is empty. */
-struct json_walk json_object(struct json_span value);
-struct json_walk json_array(struct json_span value);
+struct json_walk json_members(struct json_span value);
+struct json_walk json_elements(struct json_span value);
 
 /* Steps to the next member (`key` is a string with its quotes) or element. Returns false at the
  * end. */

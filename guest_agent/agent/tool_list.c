@@ -29,7 +29,7 @@ void tool_list_add_store(struct tool_list *list)
 
 static bool is_required(struct json_span required, struct json_span key)
 {
-    struct json_walk walk = json_array(required);
+    struct json_walk walk = json_elements(required);
     struct json_span element;
     while (json_next_element(&walk, &element)) {
         if (element.length == key.length && memcmp(element.text, key.text, key.length) == 0) {
@@ -42,7 +42,7 @@ static bool is_required(struct json_span required, struct json_span key)
 /* Adds the values of an enumeration of strings, as they stand in the schema. */
 static bool add_choices(struct grammar *grammar, struct json_span values)
 {
-    struct json_walk walk = json_array(values);
+    struct json_walk walk = json_elements(values);
     struct json_span value;
     bool any = false;
     while (json_next_element(&walk, &value)) {
@@ -80,8 +80,8 @@ static bool add_argument(struct grammar *grammar, struct json_span key, struct j
 static bool add_arguments(struct grammar *grammar, struct json_span schema)
 {
     struct json_span required = json_find(schema, "required");
-    struct json_walk walk = json_object(json_find(schema, "properties"));
-    struct json_walk wanted = json_array(required);
+    struct json_walk walk = json_members(json_find(schema, "properties"));
+    struct json_walk wanted = json_elements(required);
     struct json_span key;
     struct json_span value;
     uint32_t added = 0;
@@ -131,7 +131,7 @@ bool tool_list_add_json(struct tool_list *list, const char *json, size_t length)
     if (tools.length == 0 || tools.text[0] != '[') {
         return false;
     }
-    struct json_walk walk = json_array(tools);
+    struct json_walk walk = json_elements(tools);
     while (json_next_element(&walk, &tool)) {
         list->skipped += add_tool(list, tool) ? 0 : 1;
     }

@@ -8,19 +8,24 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#define DOCUMENTS  1024
-#define WORD_BYTES 64
+#define DOCUMENTS   1024
+#define WORD_BYTES  64
+#define QUERY_WORDS 32
 
-static struct {
+static struct document {
     char name[256];
     char text[1024];
+    size_t words;
+    double score; /* in the search that runs */
 } documents[DOCUMENTS];
 static size_t document_count;
+static double mean_words; /* of a document */
 
 /* The words of `text` one by one: runs of letters and digits. False at the end. */
 static bool next_word(const char **at, const char *end, char word[WORD_BYTES])
@@ -36,40 +41,61 @@ static bool next_word(const char **at, const char *end, char word[WORD_BYTES])
     return length > 0;
 }
 
-static bool has_word(const char *text, const char *wanted)
+/* How often a word is in a text; NULL: how many words it has. */
+static size_t count_words(const char *text, const char *wanted)
 {
     const char *end = text + strlen(text);
     char word[WORD_BYTES];
+    size_t count = 0;
     while (next_word(&text, end, word)) {
-        if (strcasecmp(word, wanted) == 0) {
-            return true;
-        }
+        count += wanted == NULL || strcasecmp(word, wanted) == 0;
     }
-    return false;
+    return count;
 }
 
-/* Whether one of the words of the query is in a text. */
-static bool has_any(const char *text, const char *query, size_t length)
+/* Adds what one word of the query is worth to every document's score: BM25 as SQLite's FTS5 has it,
+ * which ranks the results of a store port. */
+static void score_word(const char *word)
 {
-    const char *end = query + length;
-    char word[WORD_BYTES];
-    while (next_word(&query, end, word)) {
-        if (has_word(text, word)) {
-            return true;
-        }
+    const double saturation = 1.2;
+    const double length_weight = 0.75;
+    size_t having = 0;
+    for (size_t index = 0; index < document_count; index++) {
+        having += count_words(documents[index].text, word) > 0;
     }
-    return false;
+    double rarity = log(((double)(document_count - having) + 0.5) / ((double)having + 0.5));
+    rarity = rarity > 0.0 ? rarity : 1e-6;
+    for (size_t index = 0; index < document_count; index++) {
+        struct document *document = &documents[index];
+        double count = (double)count_words(document->text, word);
+        double length = (double)document->words / mean_words;
+        document->score +=
+            rarity * (count * (saturation + 1.0) /
+                      (count + saturation * (1.0 - length_weight + length_weight * length)));
+    }
 }
 
 static enum agent_result search(const char *query, size_t length, struct agent_text *reply)
 {
-    size_t found = 0;
-    for (size_t index = 0; index < document_count && found < AGENT_SEARCH_LIMIT; index++) {
-        if (has_any(documents[index].text, query, length)) {
-            agent_text_append(reply, " ", found > 0 ? 1 : 0);
-            agent_text_append(reply, documents[index].name, strlen(documents[index].name));
-            found++;
+    const char *end = query + length;
+    char word[WORD_BYTES];
+    for (size_t index = 0; index < document_count; index++) {
+        documents[index].score = 0.0;
+    }
+    for (size_t words = 0; words < QUERY_WORDS && next_word(&query, end, word); words++) {
+        score_word(word);
+    }
+    for (size_t found = 0; found < AGENT_SEARCH_LIMIT; found++) {
+        struct document *best = &documents[0];
+        for (size_t index = 1; index < document_count; index++) {
+            best = documents[index].score > best->score ? &documents[index] : best;
         }
+        if (!(best->score > 0.0)) {
+            break;
+        }
+        agent_text_append(reply, " ", found > 0 ? 1 : 0);
+        agent_text_append(reply, best->name, strlen(best->name));
+        best->score = 0.0;
     }
     return AGENT_DONE;
 }
@@ -151,12 +177,15 @@ static void load_corpus(const char *folder)
         size_t length = fread(documents[document_count].text, 1,
                               sizeof(documents[document_count].text) - 1, file);
         documents[document_count].text[length] = '\0';
+        documents[document_count].words = count_words(documents[document_count].text, NULL);
+        mean_words += (double)documents[document_count].words;
         document_count++;
         (void)fclose(file);
     }
     if (directory != NULL) {
         (void)closedir(directory);
     }
+    mean_words /= document_count > 0 ? (double)document_count : 1.0;
     qsort(documents, document_count, sizeof(documents[0]), compare_documents);
 }
 

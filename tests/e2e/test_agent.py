@@ -107,7 +107,7 @@ def same_in_cell():
     # Every action is a request in the audit log, and nothing else is.
     actions = sum(len(got["steps"]) for got in found)
     requests = [record for record in records
-                if record["type"] == "request" and record["port"] == "store"]
+                if record["type"] == "request" and record["source"] == "vmm" and record["port"] == 1]
     assert len(requests) == actions, (len(requests), actions)
 
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The agent program: questions from its arguments or its input, on any platform.
+// The agent program: a question from its arguments or many from its input, on any platform.
 
 #include "agent.h"
 #include "platform.h"
@@ -16,6 +16,9 @@ static struct {
     struct tool_list tools;
     struct agent agent;
     char list[AGENT_TOOL_LIST_BYTES];
+    char input[512]; /* that was read, but not yet asked */
+    size_t input_used;
+    size_t input_length;
 } program;
 
 static int read_tools(const struct agent_ports *ports, struct llm_output *output,
@@ -47,23 +50,20 @@ static int read_tools(const struct agent_ports *ports, struct llm_output *output
 static int read_line(const struct llm_platform *platform, char *line, size_t size, size_t *length,
                      struct llm_error *err)
 {
-    static char buffer[512];
-    static size_t used;
-    static size_t filled;
     *length = 0;
     for (bool any = false;; any = true) {
-        if (used == filled) {
-            long received = platform->read(platform->context, buffer, sizeof(buffer));
-            if (received < 0 || (size_t)received > sizeof(buffer)) {
+        if (program.input_used == program.input_length) {
+            long received = platform->read(platform->context, program.input, sizeof(program.input));
+            if (received < 0 || (size_t)received > sizeof(program.input)) {
                 return llm_fail(err, "the input cannot be read");
             }
             if (received == 0) {
                 return any ? 1 : 0;
             }
-            used = 0;
-            filled = (size_t)received;
+            program.input_used = 0;
+            program.input_length = (size_t)received;
         }
-        char byte = buffer[used++];
+        char byte = program.input[program.input_used++];
         if (byte == '\n') {
             return 1;
         }
@@ -102,13 +102,10 @@ static int execute(const struct llm_platform *platform, struct llm_output *outpu
         agent_start(&program.agent, &program.session, ports, &program.tools, output, err) != 0) {
         return -1;
     }
-    for (int index = 0; index < platform->argc; index++) {
-        const char *question = platform->argv[index];
-        if (agent_ask(&program.agent, question, strlen(question), err) != 0) {
-            return -1;
-        }
+    if (platform->argc == 0) {
+        return ask_lines(platform, err);
     }
-    return platform->argc > 0 ? 0 : ask_lines(platform, err);
+    return agent_ask(&program.agent, platform->argv[0], strlen(platform->argv[0]), err);
 }
 
 int llm_main(const struct llm_platform *platform)
@@ -117,8 +114,9 @@ int llm_main(const struct llm_platform *platform)
     struct llm_error err;
     int status = LLM_EXIT_OK;
 
+    memset(&program, 0, sizeof(program));
     llm_output_start(&output, platform);
-    if (platform->argc > 0 && platform->argv[0][0] == '-') {
+    if (platform->argc > 1 || (platform->argc == 1 && platform->argv[0][0] == '-')) {
         bool help = strcmp(platform->argv[0], "--help") == 0;
         llm_output_bytes(&output, usage, sizeof(usage) - 1);
         status = help ? LLM_EXIT_OK : LLM_EXIT_USAGE;

@@ -385,8 +385,10 @@ FAMILIES = ((ask_person, 5), (ask_place, 4), (ask_device, 4), (ask_home, 4),
             (ask_other, 4), (ask_sum, 4), (ask_echo, 3), (ask_more, 4), (ask_unknown, 1))
 
 
-def ask(world, fail=0.0):
-    kinds, weights = zip(*FAMILIES)
+def ask(world, fail=0.0, sums=4):
+    """A dialogue of a random family; `sums` is the weight of ask_sum."""
+    kinds = [kind for kind, _ in FAMILIES]
+    weights = [sums if kind is ask_sum else weight for kind, weight in FAMILIES]
     return world.rng.choices(kinds, weights)[0](world, fail)
 
 

@@ -75,21 +75,22 @@ static bool is_text(const struct agent *agent, uint32_t id)
 static int push_text(struct agent *agent, uint32_t control, const char *text, size_t length,
                      uint32_t limit, struct llm_error *err)
 {
-    struct llm_session *session = agent->session;
+    /* A space has three bytes when it is tokenized, and broken UTF-8 becomes a token a byte. */
+    uint32_t ids[3 * AGENT_OBSERVATION_BYTES];
     size_t count;
     size_t kept = 0;
 
     if (push(agent, &control, 1, err) != 0 ||
-        llm_tokenize(&session->tokenizer, text, length, false, session->ids,
-                     session->config.context, &count, err) != 0) {
+        llm_tokenize(&agent->session->tokenizer, text, length, false, ids,
+                     sizeof(ids) / sizeof(ids[0]), &count, err) != 0) {
         return -1;
     }
     for (size_t index = 0; index < count && kept < limit; index++) {
-        if (is_text(agent, session->ids[index])) {
-            session->ids[kept++] = session->ids[index];
+        if (is_text(agent, ids[index])) {
+            ids[kept++] = ids[index];
         }
     }
-    return kept == 0 ? 0 : push(agent, session->ids, (uint32_t)kept, err);
+    return kept == 0 ? 0 : push(agent, ids, (uint32_t)kept, err);
 }
 
 /* Forbids a token: no finite logit is smaller. */

@@ -128,7 +128,7 @@ Test(dialogue, survives_random_bytes)
     static const char questions[] = "Where does Mira Kanor live?\n"
                                     "What is 12 plus 7?\n"
                                     "Echo: Norra\n";
-    for (unsigned seed = 1; seed <= 10; seed++) {
+    for (unsigned seed = 1; seed <= 4; seed++) {
         set_world(AGENT_DONE, "");
         world.seed = seed;
         struct run run = ask(questions);

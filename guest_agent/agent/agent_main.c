@@ -10,6 +10,8 @@
 static const char usage[] = "arguments: [QUESTION...]\n"
                             "  answers each question; without one, each line of the input\n";
 
+#define TOOLS_LISTED_MAX 1024
+
 /* Too large for a stack. */
 static struct {
     struct llm_session session;
@@ -24,19 +26,22 @@ static struct {
 static int read_tools(const struct agent_ports *ports, struct llm_output *output,
                       struct llm_error *err)
 {
-    struct agent_text list = {program.list, sizeof(program.list), 0};
+    uint32_t first = 0;
     if (ports->has_store) {
         tool_list_add_store(&program.tools);
     }
-    if (!ports->has_tools) {
-        return 0;
-    }
-    if (ports->list(&list) != AGENT_DONE) {
-        llm_output_print(output, "note: the tools cannot be listed\n");
-        return 0;
-    }
-    if (!tool_list_add_json(&program.tools, list.bytes, list.length)) {
-        return llm_fail(err, "the list of tools cannot be read");
+    /* A server that never comes to an end is left after as many tools as anybody could want. */
+    for (int more = ports->has_tools ? 1 : 0; more > 0 && first < TOOLS_LISTED_MAX;) {
+        struct agent_text list = {program.list, sizeof(program.list), 0};
+        if (ports->list(first, &list) != AGENT_DONE) {
+            llm_output_print(output, "note: the tools cannot be listed\n");
+            break;
+        }
+        more = tool_list_add_json(&program.tools, list.bytes, list.length);
+        if (more < 0) {
+            return llm_fail(err, "the list of tools cannot be read");
+        }
+        first += (uint32_t)more;
     }
     if (program.tools.skipped > 0) {
         llm_output_print(output, "note: %" PRIu32 " tools have arguments that cannot be written\n",

@@ -6,10 +6,11 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define AGENT_SEARCH_LIMIT      8     /* names that a search returns; scripts/agent_corpus.py too */
 #define AGENT_OBSERVATION_BYTES 480   /* longest observation; scripts/agent_corpus.py too */
-#define AGENT_TOOL_LIST_BYTES   32768 /* longest list of tools */
+#define AGENT_TOOL_LIST_BYTES   65536 /* longest part of the list of tools */
 
 /* How a call ended. All but the first become observations that say so. */
 enum agent_result {
@@ -37,8 +38,9 @@ struct agent_ports {
     /* The first bytes of an object. */
     enum agent_result (*get)(const char *name, size_t length, struct agent_text *reply);
 
-    /* The tools: a JSON object with the array "tools", as of MCP's tools/list, or that array. */
-    enum agent_result (*list)(struct agent_text *reply);
+    /* Some of the tools, from the index `first` on: a JSON array, none behind the last tool. Each
+     * is an object as in MCP's tools/list. */
+    enum agent_result (*list)(uint32_t first, struct agent_text *reply);
 
     /* What a tool returned, as text. `arguments` is a JSON object. */
     enum agent_result (*call)(const char *tool, size_t tool_length, const char *arguments,

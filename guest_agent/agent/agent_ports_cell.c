@@ -9,8 +9,8 @@
 #include <guillotine/store.h>
 #include <string.h>
 
-/* Operations of a tool port. */
-enum tool_operation { TOOL_LIST = 1, TOOL_CALL = 2 };
+/* Operations of a tool port: enum tool_operation of port_abi.h. */
+enum { OPERATION_LIST = 1, OPERATION_CALL = 2 };
 
 static struct cell_port store;
 static struct cell_port tool;
@@ -93,12 +93,12 @@ static enum agent_result get(const char *name, size_t length, struct agent_text 
 }
 
 /* Sends a request to the tool port; *result is the JSON it replies, in reply_bytes. */
-static enum agent_result ask_tool(uint32_t operation, const void *payload, size_t length,
-                                  struct port_field *result)
+static enum agent_result ask_tool(uint32_t operation, uint32_t argument, const void *payload,
+                                  size_t length, struct port_field *result)
 {
     struct port_fields fields;
     size_t replied = 0;
-    int status = cell_port_call(&tool, operation, 0, payload, length, reply_bytes,
+    int status = cell_port_call(&tool, operation, argument, payload, length, reply_bytes,
                                 reply_room(&tool), &replied);
     if (status != PORT_STATUS_OK) {
         return result_of(status);
@@ -111,10 +111,10 @@ static enum agent_result ask_tool(uint32_t operation, const void *payload, size_
     return AGENT_DONE;
 }
 
-static enum agent_result list(struct agent_text *reply)
+static enum agent_result list(uint32_t first, struct agent_text *reply)
 {
     struct port_field tools;
-    enum agent_result result = ask_tool(TOOL_LIST, NULL, 0, &tools);
+    enum agent_result result = ask_tool(OPERATION_LIST, first, NULL, 0, &tools);
     if (result == AGENT_DONE) {
         agent_text_append(reply, (const char *)tools.bytes, tools.length);
     }
@@ -133,7 +133,7 @@ static enum agent_result call(const char *name, size_t name_length, const char *
                             (uint32_t)arguments_length)) {
         return AGENT_FAILED;
     }
-    enum agent_result result = ask_tool(TOOL_CALL, payload, length, &returned);
+    enum agent_result result = ask_tool(OPERATION_CALL, 0, payload, length, &returned);
     return result == AGENT_DONE
                ? agent_read_tool_result((const char *)returned.bytes, returned.length, reply)
                : result;

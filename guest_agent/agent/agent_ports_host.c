@@ -112,17 +112,17 @@ static enum agent_result get(const char *name, size_t length, struct agent_text 
     return AGENT_MISSING;
 }
 
-static enum agent_result list(struct agent_text *reply)
+static enum agent_result list(uint32_t first, struct agent_text *reply)
 {
     static const char tools[] =
-        "{\"tools\":[{\"name\":\"echo\",\"description\":\"Echoes back the input string\","
+        "[{\"name\":\"echo\",\"description\":\"Echoes back the input string\","
         "\"inputSchema\":{\"type\":\"object\",\"properties\":{\"message\":{\"type\":\"string\"}},"
         "\"required\":[\"message\"]}},{\"name\":\"get-structured-content\",\"inputSchema\":{"
         "\"type\":\"object\",\"properties\":{\"location\":{\"type\":\"string\",\"enum\":["
         "\"New York\",\"Chicago\",\"Los Angeles\"]}},\"required\":[\"location\"]}},"
         "{\"name\":\"get-sum\",\"inputSchema\":{\"type\":\"object\",\"properties\":{"
-        "\"a\":{\"type\":\"number\"},\"b\":{\"type\":\"number\"}},\"required\":[\"a\",\"b\"]}}]}";
-    agent_text_append(reply, tools, sizeof(tools) - 1);
+        "\"a\":{\"type\":\"number\"},\"b\":{\"type\":\"number\"}},\"required\":[\"a\",\"b\"]}}]";
+    agent_text_append(reply, first == 0 ? tools : "[]", first == 0 ? sizeof(tools) - 1 : 2);
     return AGENT_DONE;
 }
 

@@ -120,20 +120,18 @@ static bool add_tool(struct tool_list *list, struct json_span tool)
     return true;
 }
 
-bool tool_list_add_json(struct tool_list *list, const char *json, size_t length)
+int tool_list_add_json(struct tool_list *list, const char *json, size_t length)
 {
-    struct json_span whole;
+    struct json_span tools;
     struct json_span tool;
-    if (!json_whole(json, length, &whole)) {
-        return false;
-    }
-    struct json_span tools = whole.text[0] == '[' ? whole : json_find(whole, "tools");
-    if (tools.length == 0 || tools.text[0] != '[') {
-        return false;
+    int count = 0;
+    if (!json_whole(json, length, &tools) || tools.text[0] != '[') {
+        return -1;
     }
     struct json_walk walk = json_elements(tools);
     while (json_next_element(&walk, &tool)) {
         list->skipped += add_tool(list, tool) ? 0 : 1;
+        count++;
     }
-    return true;
+    return count;
 }

@@ -24,9 +24,10 @@ struct tool_list {
 /* Adds the store's two actions. */
 void tool_list_add_store(struct tool_list *list);
 
-/* Adds the tools of a list in JSON, with the arguments that their schemas require: strings,
+/* Adds the tools of a JSON array, with the arguments that their schemas require: strings,
  * integers and numbers (written as integers), booleans, and enumerations of strings. Others are
- * skipped, as are names that are there already. Returns false if the text is no list of tools. */
-bool tool_list_add_json(struct tool_list *list, const char *json, size_t length);
+ * skipped, as are names that are there already. Returns how many tools, those included, the array
+ * has, or -1 if the text is no array. */
+int tool_list_add_json(struct tool_list *list, const char *json, size_t length);
 
 #endif

@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     require(reply.length <= sizeof(bytes));
     memset(&list, 0, sizeof(list));
     tool_list_add_store(&list);
-    if (tool_list_add_json(&list, (const char *)data, size)) {
+    if (tool_list_add_json(&list, (const char *)data, size) >= 0) {
         require(list.grammar.tool_count >= 2 && list.grammar.tool_count <= GRAMMAR_TOOLS);
         for (unsigned salt = 0; salt < 8; salt++)
             write_action(&list.grammar, salt * 37);

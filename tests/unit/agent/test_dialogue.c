@@ -16,6 +16,8 @@ static struct {
     unsigned calls;
     unsigned seed; /* not 0: random bytes instead of the reply, as many as fit */
     bool nothing;  /* there are no ports */
+    bool endless;  /* the list of tools has no end */
+    unsigned lists;
     const char *list;
 } world;
 
@@ -40,9 +42,11 @@ static enum agent_result find(const char *query, size_t length, struct agent_tex
     return answer(reply);
 }
 
-static enum agent_result list(struct agent_text *reply)
+static enum agent_result list(uint32_t first, struct agent_text *reply)
 {
-    agent_text_append(reply, world.list, strlen(world.list));
+    world.lists++;
+    const char *part = first == 0 || world.endless ? world.list : "[]";
+    agent_text_append(reply, part, strlen(part));
     return AGENT_DONE;
 }
 
@@ -182,6 +186,13 @@ Test(dialogue, answers_without_ports_and_refuses_bad_lists)
     struct run run = ask(questions);
     cr_assert_eq(run.status, LLM_EXIT_OK);
     cr_assert_eq(count(run.output, "act: "), 0);
+    run_free(&run);
+
+    set_world(AGENT_DONE, "");
+    world.endless = true;
+    run = ask(questions);
+    cr_assert_eq(run.status, LLM_EXIT_OK);
+    cr_assert_eq(world.lists, 1024);
     run_free(&run);
 
     set_world(AGENT_DONE, "");

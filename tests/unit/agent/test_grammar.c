@@ -12,7 +12,7 @@
 #include <string.h>
 
 static const char offered[] =
-    "{\"tools\":[{\"name\":\"get-sum\",\"description\":\"adds \\\"numbers\\\" "
+    "[{\"name\":\"get-sum\",\"description\":\"adds \\\"numbers\\\" "
     "}]\",\"inputSchema\":{"
     "\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"number\"},\"note\":{\"type\":\"object\"}"
     ","
@@ -27,14 +27,14 @@ static const char offered[] =
     "\"required\":[\"x\"]}},"
     "{\"name\":\"undescribed\",\"inputSchema\":{\"properties\":{},\"required\":[\"x\"]}},"
     "{\"name\":\"search\",\"inputSchema\":{}},{\"name\":\"bad\\\"name\",\"inputSchema\":{}},"
-    "{\"name\":\"\",\"inputSchema\":{}}, 7]}";
+    "{\"name\":\"\",\"inputSchema\":{}}, 7]";
 
 static struct tool_list *make_list(void)
 {
     static struct tool_list list;
     memset(&list, 0, sizeof(list));
     tool_list_add_store(&list);
-    cr_assert(tool_list_add_json(&list, offered, sizeof(offered) - 1));
+    cr_assert_eq(tool_list_add_json(&list, offered, sizeof(offered) - 1), 10);
     return &list;
 }
 
@@ -175,7 +175,7 @@ Test(tool_list, holds_as_many_tools_as_fit)
                  index == 0 ? "" : ",", index);
     }
     strcat(json, "]");
-    cr_assert(tool_list_add_json(&list, json, strlen(json)));
+    cr_assert_eq(tool_list_add_json(&list, json, strlen(json)), 60);
     cr_assert_eq(list.grammar.tool_count, GRAMMAR_TOOLS);
     cr_assert_eq(list.skipped, 60 - GRAMMAR_TOOLS);
 }
@@ -186,8 +186,8 @@ Test(tool_list, refuses_what_is_no_list)
     static const char *const texts[] = {
         "", "{", "7", "{}", "{\"tools\":{}}", "[] []", "{\"tools\":[}"};
     for (size_t index = 0; index < sizeof(texts) / sizeof(texts[0]); index++) {
-        cr_assert_not(tool_list_add_json(&list, texts[index], strlen(texts[index])), "%s",
-                      texts[index]);
+        cr_assert_eq(tool_list_add_json(&list, texts[index], strlen(texts[index])), -1, "%s",
+                     texts[index]);
     }
 }
 

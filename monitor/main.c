@@ -31,6 +31,7 @@ static const struct {
     {"status", cli_status, "show a VM's isolation level, and why"},
     {"register", cli_register, "list the VMs that ever ran here"},
     {"actuator", cli_actuator, "list, check, test and arm what cuts a VM off"},
+    {"tool", cli_tool, "what the servers of tools offer; pin it"},
     {"store", cli_store, "import, list, search and export what a model reads"},
     {"bench", cli_bench, "measure this machine"},
 };

@@ -36,6 +36,8 @@ int vm_file_read_entropy(const struct json_place *place, struct vmm_port_config 
 void vm_file_log_defaults(struct vmm_port_config *config);
 int vm_file_read_log(const struct json_place *place, struct vmm_port_config *config,
                      struct vm_settings *settings, struct error *err);
+int vm_file_read_tool(const struct json_place *place, struct vmm_port_config *config,
+                      struct vm_settings *settings, struct error *err);
 void vm_file_store_defaults(struct vmm_port_config *config);
 int vm_file_read_store(const struct json_place *place, struct vmm_port_config *config,
                        struct vm_settings *settings, struct error *err);

@@ -116,6 +116,18 @@ static const struct port_kind_rules port_kinds[] = {
         .needs_settings = true,
         .set_defaults = vm_file_store_defaults,
     },
+    {
+        .name = "tool",
+        .number = VMM_PORT_TOOL,
+        .operations = {"list", "call"},
+        .operation_numbers = {1, 2},
+        .operation_count = 2,
+        .most_bytes = 1u << 20,
+        .default_bytes = 65536,
+        .process = PROCESS_ALWAYS,
+        .read_settings = vm_file_read_tool,
+        .needs_settings = true,
+    },
 };
 
 #define FEATURE_INDIRECT 1u

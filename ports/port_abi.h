@@ -128,6 +128,13 @@ enum log_severity {
     LOG_SEVERITY_DEBUG = 7,
 };
 
+// Operations of a tool port. Payloads are made of fields (enum tool_field of port_fields_abi.h).
+enum tool_operation {
+    TOOL_LIST = 1, // argument: index of the first tool; reply: RESULT, a JSON array of the next
+                   // tools that fit: {"name", "description", "inputSchema"}; empty behind the last
+    TOOL_CALL = 2, // TOOL, ARGUMENTS (a JSON object); reply: RESULT {"content": TEXT, "isError"}
+};
+
 // Operations of a store. Payloads are made of fields (enum store_field of port_fields_abi.h).
 enum store_operation {
     STORE_GET = 1,    // NAME, OFFSET?, BYTES?; reply: BYTES of the whole object, DATA

@@ -9,6 +9,7 @@
 
 #include "loopback.h"
 #include "store_port.h"
+#include "tool_port.h"
 
 _Static_assert((int)VMM_PORT_CONSOLE == (int)PORT_KIND_CONSOLE, "one numbering of kinds");
 _Static_assert((int)VMM_PORT_LOOPBACK == (int)PORT_KIND_LOOPBACK, "one numbering of kinds");
@@ -106,6 +107,7 @@ static const struct {
     {&entropy_backend, IN_VMM, make_entropy},
     {&loopback_backend, IN_VMM | IN_PROCESS, make_loopback},
     {&store_port, IN_PROCESS, NULL},
+    {&tool_port, IN_PROCESS, NULL},
 };
 
 // A backend failed: the control thread tells the supervisor. On a poller's thread.

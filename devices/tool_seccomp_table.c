@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The filter of guillotine-tool, for the build tool.
+#include "tool_rules.h"
+
+static const struct seccomp_filter filters[] = {
+    {"tool_filter", TOOL_FILTER},
+};
+
+const struct seccomp_table seccomp_table = {
+    .rules = tool_rules,
+    .rule_count = TOOL_RULE_COUNT,
+    .filters = filters,
+    .filter_count = sizeof(filters) / sizeof(filters[0]),
+};

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// The settings of a tool port as the supervisor keeps them.
+#ifndef MONITOR_TOOL_SETTINGS_H
+#define MONITOR_TOOL_SETTINGS_H
+
+#include <limits.h>
+
+#include "error.h"
+#include "tool_grant.h"
+
+#define TOOL_PINS_FORMAT "guillotine-tool-pins/1"
+#define TOOL_PINS_MAX    (256u << 10)
+
+struct tool_settings {
+    char pins[PATH_MAX];
+    struct tool_grant grant; // with its texts behind it; no tool is pinned yet
+};
+
+// Makes the grant with the digests of the file of pins. *length is its size; the result is the
+// caller's to free. A file that does not exist pins nothing. Returns NULL on failure.
+struct tool_grant *tool_settings_pin(const struct tool_settings *settings, size_t *length,
+                                     struct error *err);
+
+#endif

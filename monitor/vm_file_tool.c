@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+// The settings of a tool port.
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "json_schema.h"
+#include "tool_settings.h"
+#include "vm_file_internal.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+#define DEFAULT_START_MS 10000u
+
+// Texts of one list, each with its terminator.
+struct texts {
+    char *bytes;
+    size_t length;
+    FILE *stream;
+};
+
+struct reader {
+    struct tool_grant grant;
+    char pins[PATH_MAX];
+    struct texts arguments;
+    struct texts variables;
+    struct texts reads;
+    struct texts writes;
+    struct texts tools;
+    // Of the tool that is being read.
+    const char *name;
+    const char *schema;
+};
+
+static void add(struct texts *texts, const char *text)
+{
+    fwrite(text, 1, strlen(text) + 1, texts->stream);
+}
+
+static int read_argument(const struct json_place *place, void *target, struct error *err)
+{
+    struct reader *reader = target;
+    const char *text;
+    if (json_read_text(place, &text, err))
+        return -1;
+    if (!reader->grant.argument_count++ && text[0] != '/')
+        return json_refuse(place, JSON_PART_VALUE, err,
+                           "the program's path has to be absolute, as it is seen in the sandbox");
+    add(&reader->arguments, text);
+    return 0;
+}
+
+static int read_command(const struct json_place *place, void *target, struct error *err)
+{
+    if (json_read_array(place, TOOL_MAX_ARGUMENTS, read_argument, target, err))
+        return -1;
+    return ((struct reader *)target)->grant.argument_count
+               ? 0
+               : json_refuse(place, JSON_PART_VALUE, err, "an empty command");
+}
+
+static int read_environment(const struct json_place *place, void *target, struct error *err)
+{
+    struct reader *reader = target;
+    if (json_expect(place, json_type_object, err))
+        return -1;
+    json_object_object_foreach(place->value, key, value)
+    {
+        struct json_place member;
+        const char *text;
+        cleanup_free char *variable = NULL;
+        (void)value;
+        if (!json_member(place, key, &member) || json_read_text(&member, &text, err))
+            return -1;
+        if (!*key || strchr(key, '=') || reader->grant.variable_count == TOOL_MAX_VARIABLES)
+            return json_refuse(&member, JSON_PART_KEY, err,
+                               "not the name of a variable, or more than %u", TOOL_MAX_VARIABLES);
+        if (asprintf(&variable, "%s=%s", key, text) < 0)
+            return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "environment");
+        add(&reader->variables, variable);
+        reader->grant.variable_count++;
+    }
+    return 0;
+}
+
+static int read_one_path(const struct json_place *place, struct texts *texts, uint32_t *count,
+                         struct error *err)
+{
+    cleanup_free char *path = NULL;
+    cleanup_free char *whole = NULL;
+    if (vm_file_read_path(place, &path, err))
+        return -1;
+    whole = realpath(path, NULL);
+    if (!whole)
+        return json_refuse(place, JSON_PART_VALUE, err, "%s", strerror(errno));
+    add(texts, whole);
+    ++*count;
+    return 0;
+}
+
+static int read_read_path(const struct json_place *place, void *target, struct error *err)
+{
+    struct reader *reader = target;
+    return read_one_path(place, &reader->reads, &reader->grant.read_count, err);
+}
+
+static int read_write_path(const struct json_place *place, void *target, struct error *err)
+{
+    struct reader *reader = target;
+    return read_one_path(place, &reader->writes, &reader->grant.write_count, err);
+}
+
+static int read_reads(const struct json_place *place, void *target, struct error *err)
+{
+    return json_read_array(place, TOOL_MAX_PATHS, read_read_path, target, err);
+}
+
+static int read_writes(const struct json_place *place, void *target, struct error *err)
+{
+    return json_read_array(place, TOOL_MAX_PATHS, read_write_path, target, err);
+}
+
+static int read_network(const struct json_place *place, void *target, struct error *err)
+{
+    bool network;
+    if (json_read_bool(place, &network, err))
+        return -1;
+    ((struct reader *)target)->grant.network = network;
+    return 0;
+}
+
+static int read_pins(const struct json_place *place, void *target, struct error *err)
+{
+    struct reader *reader = target;
+    cleanup_free char *path = NULL;
+    if (vm_file_read_path(place, &path, err))
+        return -1;
+    if (strlen(path) >= sizeof(reader->pins))
+        return json_refuse(place, JSON_PART_VALUE, err, "the path is too long");
+    memcpy(reader->pins, path, strlen(path) + 1);
+    return 0;
+}
+
+static int read_tool_name(const struct json_place *place, void *target, struct error *err)
+{
+    struct reader *reader = target;
+    if (json_read_text(place, &reader->name, err))
+        return -1;
+    size_t length = strlen(reader->name);
+    return length && length < TOOL_NAME_MAX
+               ? 0
+               : json_refuse(place, JSON_PART_VALUE, err, "a tool's name has 1 to %u bytes",
+                             TOOL_NAME_MAX - 1);
+}
+
+static int read_tool_arguments(const struct json_place *place, void *target, struct error *err)
+{
+    struct reader *reader = target;
+    if (json_schema_check(place, err))
+        return -1;
+    reader->schema = json_object_to_json_string_ext(place->value, JSON_C_TO_STRING_PLAIN);
+    return 0;
+}
+
+static int read_tool(const struct json_place *place, void *target, struct error *err)
+{
+    static const struct json_field fields[] = {
+        {.key = "name", .read = read_tool_name, .required = true},
+        {.key = "arguments", .read = read_tool_arguments},
+    };
+    struct reader *reader = target;
+    reader->schema = "";
+    if (json_read_object(place, fields, COUNT(fields), reader, err))
+        return -1;
+    add(&reader->tools, reader->name);
+    add(&reader->tools, "");
+    add(&reader->tools, reader->schema);
+    reader->grant.tool_count++;
+    return 0;
+}
+
+static int read_tools(const struct json_place *place, void *target, struct error *err)
+{
+    return json_read_array(place, TOOL_MAX_TOOLS, read_tool, target, err);
+}
+
+static int read_start(const struct json_place *place, void *target, struct error *err)
+{
+    uint64_t value;
+    if (json_read_integer(place, 1, 600000, &value, err))
+        return -1;
+    ((struct reader *)target)->grant.timeout_ms = (uint32_t)value;
+    return 0;
+}
+
+// Joins the lists behind the grant.
+static int finish(struct reader *reader, struct vm_settings *settings, struct error *err)
+{
+    struct texts *lists[] = {&reader->arguments, &reader->variables, &reader->reads,
+                             &reader->writes, &reader->tools};
+    size_t bytes = 0;
+    for (size_t i = 0; i < COUNT(lists); i++) {
+        if (fflush(lists[i]->stream))
+            return error_set(err, EXIT_STATUS_RESOURCES, errno, "settings of a tool");
+        bytes += lists[i]->length;
+    }
+    if (bytes > TOOL_TEXTS_MAX)
+        return error_set(err, EXIT_STATUS_BAD_FILE, 0, "settings of a tool: more than %u bytes",
+                         TOOL_TEXTS_MAX);
+    struct tool_settings *tool = calloc(1, sizeof(*tool) + bytes);
+    if (!tool)
+        return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "settings of a tool");
+    reader->grant.text_bytes = (uint32_t)bytes;
+    memcpy(tool->grant.format, TOOL_GRANT_FORMAT, sizeof(TOOL_GRANT_FORMAT));
+    memcpy(reader->grant.format, tool->grant.format, sizeof(tool->grant.format));
+    tool->grant = reader->grant;
+    memcpy(tool->pins, reader->pins, sizeof(tool->pins));
+    char *at = (char *)(&tool->grant + 1);
+    for (size_t i = 0; i < COUNT(lists); i++) {
+        memcpy(at, lists[i]->bytes, lists[i]->length);
+        at += lists[i]->length;
+    }
+    *settings = (struct vm_settings){.bytes = tool, .length = sizeof(*tool) + bytes};
+    return 0;
+}
+
+int vm_file_read_tool(const struct json_place *place, struct vmm_port_config *config,
+                      struct vm_settings *settings, struct error *err)
+{
+    static const struct json_field fields[] = {
+        {.key = "command", .read = read_command, .required = true},
+        {.key = "environment", .read = read_environment},
+        {.key = "read", .read = read_reads},
+        {.key = "write", .read = read_writes},
+        {.key = "network", .read = read_network},
+        {.key = "pins", .read = read_pins, .required = true},
+        {.key = "tools", .read = read_tools, .required = true},
+        {.key = "start_ms", .read = read_start},
+    };
+    struct reader reader = {.grant.timeout_ms = DEFAULT_START_MS};
+    struct texts *lists[] = {&reader.arguments, &reader.variables, &reader.reads, &reader.writes,
+                             &reader.tools};
+    (void)config; // the VMM needs none of it
+    int result = 0;
+    for (size_t i = 0; i < COUNT(lists); i++) {
+        lists[i]->stream = open_memstream(&lists[i]->bytes, &lists[i]->length);
+        if (!lists[i]->stream && result == 0)
+            result = error_set(err, EXIT_STATUS_RESOURCES, errno, "settings of a tool");
+    }
+    if (result == 0)
+        result = json_read_object(place, fields, COUNT(fields), &reader, err);
+    if (result == 0)
+        result = finish(&reader, settings, err);
+    for (size_t i = 0; i < COUNT(lists); i++) {
+        if (lists[i]->stream)
+            fclose(lists[i]->stream);
+        free(lists[i]->bytes);
+    }
+    return result;
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What guillotine-tool gets of a tool port's settings: which server to start, in which sandbox, and
+// which of its tools exist for the model.
+#ifndef POLICY_TOOL_GRANT_H
+#define POLICY_TOOL_GRANT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define TOOL_GRANT_FORMAT "guillotine-tool/1"
+
+#define TOOL_MAX_ARGUMENTS 64u
+#define TOOL_MAX_VARIABLES 64u
+#define TOOL_MAX_PATHS     16u
+#define TOOL_MAX_TOOLS     64u
+#define TOOL_NAME_MAX      128u
+#define TOOL_TEXTS_MAX     (256u << 10)
+
+// Terminated texts follow, in this order: arguments, variables ("NAME=value"), paths to read, paths
+// to write; then for each tool its name, the SHA-256 that it is pinned with (64 digits; empty: not
+// pinned), and the schema of its arguments (JSON; empty: any object).
+struct tool_grant {
+    char format[24];
+    uint32_t argument_count;
+    uint32_t variable_count;
+    uint32_t read_count;
+    uint32_t write_count;
+    uint32_t tool_count;
+    uint32_t network;    // 1: the server has the host's network
+    uint32_t timeout_ms; // for the server's start
+    uint32_t text_bytes;
+};
+_Static_assert(sizeof(struct tool_grant) == 56, "format");
+_Static_assert(offsetof(struct tool_grant, text_bytes) == 52, "format");
+
+#endif

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <json-c/linkhash.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -290,6 +291,32 @@ static bool at_digit(const struct scanner *scanner)
     return scanner->at < scanner->end && *scanner->at >= '0' && *scanner->at <= '9';
 }
 
+// At the point or the exponent of a number that began at `start`.
+static int scan_fraction(struct scanner *scanner, const char *start, struct json_object **value)
+{
+    bool point = take(scanner, '.');
+    if (point && !at_digit(scanner))
+        return unexpected(scanner, "a digit");
+    while (at_digit(scanner))
+        scanner->at++;
+    if (take(scanner, 'e') || take(scanner, 'E')) {
+        if (!take(scanner, '+'))
+            take(scanner, '-');
+        if (!at_digit(scanner))
+            return unexpected(scanner, "a digit");
+        while (at_digit(scanner))
+            scanner->at++;
+    }
+    size_t length = (size_t)(scanner->at - start);
+    memcpy(scanner->scratch, start, length);
+    scanner->scratch[length] = '\0';
+    double number = strtod(scanner->scratch, NULL);
+    if (!isfinite(number))
+        return fail(scanner, start, "the number is beyond what a double can be");
+    *value = json_object_new_double(number);
+    return *value ? 0 : no_memory(scanner->err);
+}
+
 static int scan_number(struct scanner *scanner, struct json_object **value)
 {
     const char *start = scanner->at;
@@ -304,7 +331,10 @@ static int scan_number(struct scanner *scanner, struct json_object **value)
         overflow |= __builtin_mul_overflow(magnitude, 10u, &magnitude);
         overflow |= __builtin_add_overflow(magnitude, (uint64_t)(*scanner->at - '0'), &magnitude);
     }
-    if (scanner->at < scanner->end && memchr(".eE", *scanner->at, 3))
+    bool fraction = scanner->at < scanner->end && memchr(".eE", *scanner->at, 3);
+    if (fraction && scanner->document->fractions)
+        return scan_fraction(scanner, start, value);
+    if (fraction)
         return fail(scanner, start, "a number is an integer, without fraction or exponent");
     if (overflow || (negative && magnitude > (uint64_t)INT64_MAX + 1))
         return fail(scanner, start, "the number does not fit into 64 bits");
@@ -480,10 +510,10 @@ static int scan_document(struct scanner *scanner, struct json_object **value)
     return 0;
 }
 
-int json_document_parse(struct json_document *document, const char *name, const char *text,
-                        size_t length, size_t max_length, struct error *err)
+static int parse(struct json_document *document, size_t max_length, struct error *err)
 {
-    *document = (struct json_document){.name = name, .text = text, .length = length};
+    const char *name = document->name;
+    size_t length = document->length;
     // json-c takes lengths of strings as int.
     if (length > max_length || length > INT32_MAX) {
         struct tail shown = {.start = TAIL_SIZE - 1};
@@ -493,6 +523,22 @@ int json_document_parse(struct json_document *document, const char *name, const 
     }
     struct scanner scanner = {.document = document, .err = err};
     return scan_document(&scanner, &document->root);
+}
+
+int json_document_parse(struct json_document *document, const char *name, const char *text,
+                        size_t length, size_t max_length, struct error *err)
+{
+    *document = (struct json_document){.name = name, .text = text, .length = length};
+    return parse(document, max_length, err);
+}
+
+int json_document_parse_fractions(struct json_document *document, const char *name,
+                                  const char *text, size_t length, size_t max_length,
+                                  struct error *err)
+{
+    *document =
+        (struct json_document){.name = name, .text = text, .length = length, .fractions = true};
+    return parse(document, max_length, err);
 }
 
 void json_document_free(struct json_document *document)

@@ -3,8 +3,8 @@
 //
 // json-c's own reader has no positions and lets the last of two equal keys win, so the text is
 // scanned here and json-c only holds the tree: one reader, no second opinion. Also refused, beyond
-// the RFC: duplicate keys, numbers that are not integers of 64 bits, lone surrogates, U+0000 in
-// keys, a byte order mark, deep nesting.
+// the RFC: duplicate keys, numbers that are not integers of 64 bits (json_document_parse_fractions
+// takes others too), lone surrogates, U+0000 in keys, a byte order mark, deep nesting.
 #ifndef BASE_JSON_TEXT_H
 #define BASE_JSON_TEXT_H
 
@@ -23,6 +23,7 @@ struct json_document {
     const char *name;
     const char *text;
     size_t length;
+    bool fractions; // numbers may have a fraction and an exponent
     struct json_object *root;
 };
 
@@ -31,6 +32,12 @@ struct json_document {
 // columns count characters. Returns 0 or -1; after -1 there is nothing to free.
 int json_document_parse(struct json_document *document, const char *name, const char *text,
                         size_t length, size_t max_length, struct error *err);
+
+// Same for documents of others, in which a number may have a fraction or an exponent: such a one
+// becomes the nearest double; one that is beyond all of them is refused.
+int json_document_parse_fractions(struct json_document *document, const char *name,
+                                  const char *text, size_t length, size_t max_length,
+                                  struct error *err);
 
 void json_document_free(struct json_document *document);
 

@@ -6,27 +6,23 @@
 #include "tool.h"
 
 #include <json-c/json.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "clock.h"
-#include "json_schema.h"
+#include "cleanup.h"
+#include "json_text.h"
+#include "mcp_result.h"
 #include "port_fields_abi.h"
 #include "tool_port.h"
 
-// How soon the server's pipe is looked at again while a call is under way.
+// How soon the server is listened to again while a call is under way.
 #define LOOK_NS NS_PER_MS
 
-#define NO_CALL UINT32_MAX
-
-// A server that has gone, or talks nonsense, ends the process: the supervisor counts, and starts
-// both again.
-static void serve(struct mcp_client *client)
+static void serve(struct tool *tool)
 {
     struct error err;
-    if (mcp_client_serve(client, &err) < 0)
-        _exit(EXIT_STATUS_FAILURE);
+    if (mcp_client_serve(&tool->client, &err) < 0)
+        tool->fail(&err);
 }
 
 static uint32_t reply_text(struct port_request *request, const char *text, size_t length)
@@ -38,7 +34,7 @@ static uint32_t reply_text(struct port_request *request, const char *text, size_
 }
 
 // As many descriptions as fit, in front of the closing bracket.
-static uint32_t list(struct mcp_client *client, struct port_request *request)
+static uint32_t list(const struct mcp_client *client, struct port_request *request)
 {
     uint32_t head = (uint32_t)sizeof(struct port_field_header);
     uint32_t room = request->reply_capacity > head + 8 ? (request->reply_capacity - head) & ~7u : 0;
@@ -50,8 +46,8 @@ static uint32_t list(struct mcp_client *client, struct port_request *request)
         return PORT_STATUS_TOO_LARGE;
     text[used++] = '[';
     for (uint32_t i = 0; i < client->tool_count; i++) {
-        const char *shown = client->tools[i].shown;
-        if (!shown || index++ < request->argument)
+        const char *shown = client->tools[i].offer.shown;
+        if (!mcp_tool_exists(&client->tools[i]) || index++ < request->argument)
             continue;
         size_t length = strlen(shown);
         if (length + 2 > room - used) {
@@ -76,78 +72,99 @@ static uint32_t list(struct mcp_client *client, struct port_request *request)
 // Why a call is not made, as a result that the model can read.
 static uint32_t explain(struct port_request *request, const char *why)
 {
-    json_object *shown = json_object_new_object();
-    json_object_object_add(shown, "content", json_object_new_string(why));
-    json_object_object_add(shown, "isError", json_object_new_boolean(true));
-    const char *text = json_object_to_json_string_ext(shown, JSON_C_TO_STRING_PLAIN);
-    uint32_t status = reply_text(request, text, strlen(text));
-    json_object_put(shown);
+    cleanup_free char *text = mcp_result_of(why, true);
+    uint32_t status = text ? reply_text(request, text, strlen(text)) : (uint32_t)PORT_STATUS_FAILED;
     return status ? status : PORT_STATUS_INVALID;
 }
 
-// Makes the call. Returns a status if that is the end of it; else *call is set.
-static uint32_t call(struct mcp_client *client, struct port_request *request, uint32_t *index)
+static uint32_t call_with(struct tool *tool, struct port_request *request,
+                          const struct mcp_tool *called, struct json_object *arguments, int *call)
+{
+    char why[256] = "";
+    struct error err;
+    if (!json_object_is_type(arguments, json_type_object))
+        return explain(request, "arguments are an object");
+    if (!mcp_tool_takes(called, arguments, why, sizeof(why)))
+        return explain(request, why);
+    *call = mcp_client_call(&tool->client, called, arguments, &err);
+    return *call < 0 ? PORT_STATUS_FAILED : PORT_STATUS_OK;
+}
+
+// Makes the call. Returns PORT_STATUS_OK, or the status that is the end of it.
+static uint32_t make_call(struct tool *tool, struct port_request *request, int *call)
 {
     struct port_fields fields;
     struct json_document document;
     struct error err;
-    char why[256] = "";
-    *index = NO_CALL;
     if (!port_fields_read(&fields, request->payload, request->length))
         return PORT_STATUS_INVALID;
     const struct port_field *name = &fields.field[TOOL_FIELD_TOOL];
     const struct port_field *arguments = &fields.field[TOOL_FIELD_ARGUMENTS];
-    if (!name->bytes || !arguments->bytes)
+    if (!name->bytes || !arguments->bytes || fields.field[TOOL_FIELD_RESULT].bytes)
         return PORT_STATUS_INVALID;
-    struct mcp_tool *tool = mcp_client_find(client, (const char *)name->bytes, name->length);
-    if (!tool)
+    const struct mcp_tool *called =
+        mcp_client_find(&tool->client, (const char *)name->bytes, name->length);
+    if (!called)
         return PORT_STATUS_DENIED;
-    if (json_document_parse(&document, "arguments", (const char *)arguments->bytes,
-                            arguments->length, PORT_MAX_BYTES, &err))
+    if (json_document_parse_fractions(&document, "arguments", (const char *)arguments->bytes,
+                                      arguments->length, PORT_MAX_BYTES, &err))
         return explain(request, err.text);
-    uint32_t status = PORT_STATUS_OK;
-    if (!json_object_is_type(document.root, json_type_object))
-        status = explain(request, "arguments are an object");
-    else if (tool->schema && !json_schema_matches(tool->schema, document.root, why, sizeof(why)))
-        status = explain(request, why);
-    if (status == PORT_STATUS_OK) {
-        int made = mcp_client_call(client, tool, document.root, &err);
-        *index = made < 0 ? NO_CALL : (uint32_t)made;
-        status = made < 0 ? PORT_STATUS_FAILED : PORT_STATUS_OK;
-    }
+    uint32_t status = call_with(tool, request, called, document.root, call);
     json_document_free(&document);
     return status;
 }
 
-static enum port_progress finish(struct port_request *request, uint32_t status)
+static enum port_progress finish(struct tool *tool, struct port_request *request, uint32_t status)
 {
+    struct tool_request *own = &tool->requests[request->tag];
+    if (own->call >= 0)
+        mcp_client_release(&tool->client, (unsigned)own->call);
+    *own = (struct tool_request){0};
     request->status = status;
     if (status != PORT_STATUS_OK && status != PORT_STATUS_INVALID)
         request->reply_length = 0;
     return PORT_DONE;
 }
 
-static enum port_progress resume(void *state, struct port_request *request)
+// Takes a request as far as it goes without waiting.
+static enum port_progress advance(struct tool *tool, struct port_request *request)
 {
-    struct mcp_client *client = state;
-    struct mcp_call *own = &client->calls[request->tag];
-    if (own->state != MCP_CALL_DONE)
-        return PORT_PENDING;
-    uint32_t status =
-        own->failed ? PORT_STATUS_FAILED : reply_text(request, own->result, strlen(own->result));
-    mcp_client_release(client, request->tag);
-    return finish(request, status);
+    struct tool_request *own = &tool->requests[request->tag];
+    // What the server has announced counts before anything is done with what it said earlier.
+    if (own->call < 0 && !mcp_client_is_listing(&tool->client)) {
+        uint32_t status = request->operation == TOOL_LIST ? list(&tool->client, request)
+                                                          : make_call(tool, request, &own->call);
+        if (own->call < 0)
+            return finish(tool, request, status);
+    }
+    const struct mcp_call *call = own->call >= 0 ? &tool->client.calls[own->call] : NULL;
+    if (call && call->state == MCP_CALL_DONE)
+        return finish(tool, request,
+                      call->result ? reply_text(request, call->result, strlen(call->result))
+                                   : (uint32_t)PORT_STATUS_FAILED);
+    return clock_now_ns(tool->clock) - own->since_ns >= tool->limit_ns
+               ? finish(tool, request, PORT_STATUS_TIMED_OUT)
+               : PORT_PENDING;
 }
 
 static enum port_progress submit(void *state, struct port_request *request)
 {
-    struct mcp_client *client = state;
-    if (request->operation == TOOL_LIST)
-        return finish(request, list(client, request));
-    uint32_t status = call(client, request, &request->tag);
-    if (request->tag == NO_CALL)
-        return finish(request, status);
-    return PORT_PENDING;
+    struct tool *tool = state;
+    uint32_t index = 0;
+    while (index < MCP_MAX_CALLS && tool->requests[index].used)
+        index++;
+    if (index == MCP_MAX_CALLS) { // the grant bounds what is in flight: never
+        request->status = PORT_STATUS_FAILED;
+        return PORT_DONE;
+    }
+    tool->requests[index] = (struct tool_request){true, -1, clock_now_ns(tool->clock)};
+    request->tag = index;
+    return advance(tool, request);
+}
+
+static enum port_progress resume(void *state, struct port_request *request)
+{
+    return advance(state, request);
 }
 
 static void poll_server(void *state)
@@ -162,8 +179,8 @@ static void flush(void *state)
 
 static bool prepare_sleep(void *state, uint64_t *wake_ns)
 {
-    uint64_t soon_ns = clock_now_ns(&clock_host) + LOOK_NS;
-    (void)state;
+    const struct tool *tool = state;
+    uint64_t soon_ns = clock_now_ns(tool->clock) + LOOK_NS;
     if (soon_ns < *wake_ns)
         *wake_ns = soon_ns;
     return false;
@@ -171,10 +188,11 @@ static bool prepare_sleep(void *state, uint64_t *wake_ns)
 
 static void forget(void *state)
 {
-    struct mcp_client *client = state;
+    struct tool *tool = state;
     for (unsigned i = 0; i < MCP_MAX_CALLS; i++) {
-        if (client->calls[i].state == MCP_CALL_SENT || client->calls[i].state == MCP_CALL_DONE)
-            mcp_client_release(client, i);
+        if (tool->client.calls[i].state != MCP_CALL_FREE)
+            mcp_client_release(&tool->client, i);
+        tool->requests[i] = (struct tool_request){0};
     }
 }
 

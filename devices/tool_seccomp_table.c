@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The filter of guillotine-tool, for the build tool.
+// The filters of guillotine-tool, for the build tool.
 #include "tool_rules.h"
 
 static const struct seccomp_filter filters[] = {
     {"tool_filter", TOOL_FILTER},
+    {"describe_filter", DESCRIBE_FILTER},
 };
 
 const struct seccomp_table seccomp_table = {

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// The server behind a tool port, in a sandbox of its own.
+// An MCP server in a sandbox of its own.
+//
+// Three processes: guillotine-tool; the first one of the new process namespace, which makes the
+// sandbox, waits, and dies with guillotine-tool; and the server. The kernel kills all of a process
+// namespace with its first process.
 #include "tool_server.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/capability.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -19,258 +24,282 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "mcp_client.h"
+#include "sandbox_deny.h"
+#include "tool_root.h"
 
-#define NOBODY 65534u
+// User ids that nobody has: one for each process that could start a server.
+#define USER_BASE 0x70000000u
 
-// Where the new root is put together: any folder that every system has.
-#define ROOT "/tmp"
+// How often orphans of a server are reaped.
+#define REAP_MS 1000
 
-// What a server needs of the system; what is not there is left out.
-static const char *const system_paths[] = {
-    "/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ssl", "/etc/ld.so.cache", "/etc/alternatives"};
-static const char *const network_paths[] = {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"};
-static const char *const devices[] = {"/dev/null", "/dev/zero", "/dev/urandom"};
+#define OPEN_FILES 1024u
+#define FILE_BYTES (1ull << 30) // largest file that a server may make
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
-// Of the server: more than any is known to need, less than would hurt its host.
-static const struct {
-    __rlimit_resource_t resource;
-    rlim_t limit;
-} limits[] = {
-    {RLIMIT_CORE, 0},
-    {RLIMIT_NOFILE, 1024},
-    {RLIMIT_NPROC, 256},
-    {RLIMIT_FSIZE, 1ull << 30},
+// Both ends of what a server and its starter have in common.
+struct ends {
+    int server_in[2]; // pipes: [0] is read
+    int server_out[2];
+    int trouble[2]; // struct error, if the server cannot be started
+    int life[2];    // at its end when the starter is
 };
 
-// The paths of a grant: `read` first, then `write`.
-struct paths {
-    const char *read[TOOL_MAX_PATHS];
-    const char *write[TOOL_MAX_PATHS];
-    char *arguments[TOOL_MAX_ARGUMENTS + 1];
-    char *variables[TOOL_MAX_VARIABLES + 1];
+struct identity {
+    bool changes; // this process is root
+    uint32_t user;
+    uint32_t group;
 };
 
-static void take_texts(const struct tool_grant *grant, struct paths *paths)
+static int refuse(struct error *err, const char *what)
 {
-    const char *at = NULL;
-    for (uint32_t i = 0; i < grant->argument_count; i++)
-        paths->arguments[i] = (char *)(uintptr_t)tool_grant_next(grant, &at);
-    for (uint32_t i = 0; i < grant->variable_count; i++)
-        paths->variables[i] = (char *)(uintptr_t)tool_grant_next(grant, &at);
-    for (uint32_t i = 0; i < grant->read_count; i++)
-        paths->read[i] = tool_grant_next(grant, &at);
-    for (uint32_t i = 0; i < grant->write_count; i++)
-        paths->write[i] = tool_grant_next(grant, &at);
+    return error_set(err, EXIT_STATUS_HOST_REFUSED, errno, "the server's sandbox: %s", what);
 }
 
-// Says on standard error what failed and ends the process.
-static _Noreturn void give_up(const char *what, const char *which)
+// Root's servers run as the owner of what they may write, else as nobody else does.
+static int choose_identity(const struct tool_grant_view *view, struct identity *identity,
+                           struct error *err)
 {
-    dprintf(STDERR_FILENO, "guillotine: tool server: %s%s%s: %s\n", what, *which ? " " : "", which,
-            strerror(errno));
-    _exit(EXIT_STATUS_RESOURCES);
+    const struct tool_grant *grant = view->grant;
+    struct stat status;
+    *identity = (struct identity){.changes = geteuid() == 0};
+    if (!identity->changes)
+        return 0;
+    identity->user = identity->group = USER_BASE + (uint32_t)getpid();
+    if (grant->write_count) {
+        const char *path = view->paths[grant->read_count];
+        if (stat(path, &status) < 0)
+            return error_set(err, EXIT_STATUS_BAD_FILE, errno, "%s", path);
+        identity->user = status.st_uid;
+        identity->group = status.st_gid;
+    }
+    if (!identity->user || !identity->group)
+        return error_set(err, EXIT_STATUS_BAD_FILE, 0,
+                         "what the server may write is root's, and no server runs as root: change "
+                         "the owner of %s",
+                         view->paths[grant->read_count]);
+    return 0;
 }
 
-static void write_file(const char *path, const char *text)
+static int write_file(const char *path, const char *text)
 {
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
-        give_up("write", path);
-    close(fd);
+    cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
+    return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) ? 0 : -1;
 }
 
-// The unprivileged get the same rights over what they own, and no others.
-static void enter_user_namespace(void)
+// In a new user namespace: the same ids, and no others.
+static int map_user(uint32_t uid, uint32_t gid, struct error *err)
 {
-    char map[64];
-    unsigned uid = geteuid();
-    unsigned gid = getegid();
-    if (unshare(CLONE_NEWUSER) < 0)
-        give_up("this host gives no user namespace to who is not root", "");
-    write_file("/proc/self/setgroups", "deny");
+    char map[48];
     snprintf(map, sizeof(map), "%u %u 1", uid, uid);
-    write_file("/proc/self/uid_map", map);
+    if (write_file("/proc/self/uid_map", map) < 0)
+        return refuse(err, "user ids");
     snprintf(map, sizeof(map), "%u %u 1", gid, gid);
-    write_file("/proc/self/gid_map", map);
+    if (write_file("/proc/self/setgroups", "deny") < 0 || write_file("/proc/self/gid_map", map) < 0)
+        return refuse(err, "group ids");
+    return 0;
 }
 
-// Makes the folders above a path, below the new root.
-static void make_parents(char *path)
+static int limit(const struct tool_grant *grant, struct error *err)
 {
-    for (char *slash = strchr(path + sizeof(ROOT), '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        if (mkdir(path, 0755) < 0 && errno != EEXIST)
-            give_up("mkdir", path);
-        *slash = '/';
+    const struct {
+        int resource;
+        rlim_t value;
+    } limits[] = {
+        {RLIMIT_CORE, 0},
+        {RLIMIT_NOFILE, OPEN_FILES},
+        {RLIMIT_FSIZE, FILE_BYTES},
+        {RLIMIT_MEMLOCK, 64 << 10},
+        {RLIMIT_MSGQUEUE, 0},
+        {RLIMIT_RTPRIO, 0},
+        {RLIMIT_NPROC, grant->processes},
+        {RLIMIT_DATA, grant->memory_bytes},
+    };
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        struct rlimit old;
+        if (getrlimit(limits[i].resource, &old) < 0)
+            return refuse(err, "limits");
+        rlim_t value = limits[i].value < old.rlim_max ? limits[i].value : old.rlim_max;
+        const struct rlimit rlimit = {value, value};
+        if (setrlimit(limits[i].resource, &rlimit) < 0)
+            return refuse(err, "limits");
     }
+    return 0;
 }
 
-// Shows a path of the host at the same place below the new root.
-static void show(const char *path, bool writable, bool must)
-{
-    char target[4096 + sizeof(ROOT)];
-    char link[256];
-    struct stat status;
-    if (lstat(path, &status) < 0) {
-        if (must)
-            give_up("path", path);
-        return;
-    }
-    if (snprintf(target, sizeof(target), ROOT "%s", path) >= (int)sizeof(target))
-        give_up("path", path);
-    make_parents(target);
-    if (S_ISLNK(status.st_mode)) {
-        ssize_t length = readlink(path, link, sizeof(link) - 1);
-        if (length < 0)
-            give_up("link", path);
-        link[length] = '\0';
-        if (symlink(link, target) < 0 && errno != EEXIST)
-            give_up("link", path);
-        return;
-    }
-    if (S_ISDIR(status.st_mode)) {
-        if (mkdir(target, 0755) < 0 && errno != EEXIST)
-            give_up("mkdir", target);
-    } else {
-        int fd = open(target, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-        if (fd < 0)
-            give_up("create", target);
-        close(fd);
-    }
-    unsigned long flags = MS_BIND | MS_REC;
-    if (mount(path, target, NULL, flags, NULL) < 0)
-        give_up("show", path);
-    bool device = S_ISCHR(status.st_mode);
-    flags = MS_BIND | MS_REMOUNT | MS_NOSUID | (device ? 0 : MS_NODEV) |
-            (writable || device ? 0 : MS_RDONLY);
-    if (mount(NULL, target, NULL, flags, NULL) < 0)
-        give_up("protect", path);
-}
-
-static void enter_root(const struct tool_grant *grant, const struct paths *paths)
-{
-    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-        mount("tmpfs", ROOT, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64m") < 0)
-        give_up("mount", ROOT);
-    for (size_t i = 0; i < COUNT(system_paths); i++)
-        show(system_paths[i], false, false);
-    for (size_t i = 0; i < COUNT(devices); i++)
-        show(devices[i], false, true);
-    for (size_t i = 0; i < COUNT(network_paths) && grant->network; i++)
-        show(network_paths[i], false, false);
-    for (uint32_t i = 0; i < grant->read_count; i++)
-        show(paths->read[i], false, true);
-    for (uint32_t i = 0; i < grant->write_count; i++)
-        show(paths->write[i], true, true);
-    if (mkdir(ROOT "/tmp", 0777) < 0 || chmod(ROOT "/tmp", 01777) < 0 ||
-        mkdir(ROOT "/proc", 0755) < 0 || mkdir(ROOT "/.old", 0700) < 0)
-        give_up("mkdir", ROOT);
-    if (mount("proc", ROOT "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
-        give_up("mount", "/proc");
-    if (chdir(ROOT) < 0 || syscall(SYS_pivot_root, ".", ".old") < 0 || chdir("/") < 0 ||
-        umount2("/.old", MNT_DETACH) < 0 || rmdir("/.old") < 0)
-        give_up("enter", "the new root");
-}
-
-// Whose files it may write, or nobody's.
-static void choose_user(const struct tool_grant *grant, const struct paths *paths, uid_t *uid,
-                        gid_t *gid)
-{
-    struct stat status;
-    *uid = *gid = NOBODY;
-    if (grant->write_count && stat(paths->write[0], &status) == 0 && status.st_uid) {
-        *uid = status.st_uid;
-        *gid = status.st_gid;
-    }
-}
-
-static void drop_rights(bool root, uid_t uid, gid_t gid)
+static int drop_rights(const struct identity *identity, struct error *err)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct none[2] = {{0}};
-    for (int capability = 0; capability < 64; capability++)
-        prctl(PR_CAPBSET_DROP, capability, 0, 0, 0); // those that the kernel knows
-    if (root &&
-        (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0))
-        give_up("become another user", "");
-    if (syscall(SYS_capset, &header, none) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        give_up("drop rights", "");
-    for (size_t i = 0; i < COUNT(limits); i++) {
-        const struct rlimit limit = {limits[i].limit, limits[i].limit};
-        if (setrlimit(limits[i].resource, &limit) < 0)
-            give_up("limit", "");
+    struct __user_cap_data_struct none[2] = {{0}, {0}};
+    for (unsigned long capability = 0; capability < 64; capability++) {
+        if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
+            break; // the kernel's last one
     }
+    if (identity->changes &&
+        (syscall(SYS_setgroups, 0, NULL) < 0 ||
+         syscall(SYS_setresgid, identity->group, identity->group, identity->group) < 0 ||
+         syscall(SYS_setresuid, identity->user, identity->user, identity->user) < 0))
+        return refuse(err, "user id");
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ||
+        syscall(SYS_capset, &header, none) < 0)
+        return refuse(err, "capabilities");
+    // Not after its own execve, but of the first process, whose memory the server must not reach.
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        return refuse(err, "dumpable");
+    return sandbox_deny(SANDBOX_DENY_WAYS_OUT, err);
 }
 
-// The first process of its namespace: with it all the others end.
-static _Noreturn void run(const struct tool_grant *grant, struct paths *paths, bool root)
+static _Noreturn void report(const struct ends *ends, const struct error *err)
 {
-    uid_t uid;
-    gid_t gid;
-    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    choose_user(grant, paths, &uid, &gid);
-    enter_root(grant, paths);
-    drop_rights(root, uid, gid);
-    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); // becoming another user has undone it
-    execve(paths->arguments[0], paths->arguments, paths->variables);
-    give_up("start", paths->arguments[0]);
+    ssize_t ignored = write(ends->trouble[1], err, sizeof(*err));
+    (void)ignored;
+    _exit(EXIT_STATUS_HOST_REFUSED);
 }
 
-// Between the caller and the server: makes the namespaces and waits, so that the server's end is
-// seen, and is a child of whoever has them.
-static _Noreturn void guard(const struct tool_grant *grant, struct paths *paths)
+// The server itself, in its sandbox.
+static _Noreturn void become(const struct tool_grant_view *view, const struct ends *ends)
 {
-    bool root = geteuid() == 0;
-    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    const struct tool_grant *grant = view->grant;
+    char *arguments[TOOL_MAX_ARGUMENTS + 1] = {NULL};
+    static const char *const defaults[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp",
+                                           "LANG=C.UTF-8"};
+    char *environment[TOOL_MAX_VARIABLES + 4] = {NULL};
+    struct error err;
+    for (uint32_t i = 0; i < grant->argument_count; i++)
+        arguments[i] = (char *)(uintptr_t)view->arguments[i];
+    for (uint32_t i = 0; i < grant->variable_count; i++)
+        environment[i] = (char *)(uintptr_t)view->variables[i];
+    // Behind what the operator says: the first one of a name counts.
+    for (uint32_t i = 0; i < 3; i++)
+        environment[grant->variable_count + i] = (char *)(uintptr_t)defaults[i];
+    int null = open("/dev/null", O_RDWR);
+    if (null < 0 || dup2(ends->server_in[0], 0) < 0 || dup2(ends->server_out[1], 1) < 0 ||
+        dup2(null, 2) < 0 || dup2(ends->trouble[1], 3) < 0 || fcntl(3, F_SETFD, FD_CLOEXEC) < 0 ||
+        syscall(SYS_close_range, 4, ~0u, 0) < 0) {
+        refuse(&err, "descriptors");
+        report(ends, &err);
+    }
+    const struct ends left = {.trouble = {-1, 3}};
+    setsid();
     signal(SIGPIPE, SIG_DFL);
-    if (!root)
-        enter_user_namespace();
-    int flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS;
-    if (unshare(flags | (grant->network ? 0 : CLONE_NEWNET)) < 0)
-        give_up("namespaces", "");
-    if (sethostname("tool", 4) < 0)
-        give_up("name the host", "");
-    pid_t pid = fork();
-    if (pid < 0)
-        give_up("fork", "");
-    if (pid == 0)
-        run(grant, paths, root);
-    // Its ends of the pipes are the server's alone.
-    syscall(SYS_close_range, 0, ~0u, 0);
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        continue;
-    _exit(EXIT_STATUS_OK);
+    execve(arguments[0], arguments, environment);
+    error_set(&err, EXIT_STATUS_BAD_FILE, errno, "start %s", arguments[0]);
+    report(&left, &err);
 }
 
-int tool_server_start(struct tool_server *server, const struct tool_grant *grant, struct error *err)
+// The first process of the namespace: reaps what the server leaves, and ends with the server or the
+// starter. Not by a signal of the starter's death: the kernel sends that with the starter's rights,
+// which reach no process of another user.
+static _Noreturn void wait_for(pid_t server, const struct ends *ends)
 {
-    static struct paths paths;
-    int input[2];
-    int output[2];
-    take_texts(grant, &paths);
-    if (pipe2(input, O_CLOEXEC) < 0)
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "pipe");
-    if (pipe2(output, O_CLOEXEC) < 0) {
-        close(input[0]);
-        close(input[1]);
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "pipe");
+    if (dup2(ends->life[0], 0) < 0 || syscall(SYS_close_range, 1, ~0u, 0) < 0)
+        _exit(EXIT_STATUS_INTERNAL);
+    struct pollfd fds[2] = {
+        {.fd = 0},
+        {.fd = (int)syscall(SYS_pidfd_open, server, 0), .events = POLLIN},
+    };
+    if (fds[1].fd < 0)
+        _exit(EXIT_STATUS_INTERNAL);
+    for (;;) {
+        poll(fds, 2, REAP_MS);
+        if (fds[0].revents || fds[1].revents)
+            _exit(0);
+        while (waitpid(-1, NULL, WNOHANG) > 0)
+            continue;
     }
-    pid_t pid = fork();
-    if (pid == 0) {
-        if (dup2(input[0], STDIN_FILENO) < 0 || dup2(output[1], STDOUT_FILENO) < 0)
-            give_up("pipes", "");
-        syscall(SYS_close_range, 3, ~0u, 0);
-        guard(grant, &paths);
+}
+
+static _Noreturn void first_process(const struct tool_grant_view *view, const struct ends *ends,
+                                    const struct identity *identity, uint32_t uid, uint32_t gid)
+{
+    struct error err;
+    close(ends->life[1]); // the starter alone keeps that
+    if ((!identity->changes && map_user(uid, gid, &err) < 0) || tool_root_enter(view, &err) < 0 ||
+        limit(view->grant, &err) < 0)
+        report(ends, &err);
+    if (sethostname("tool", 4) < 0) {
+        refuse(&err, "host name");
+        report(ends, &err);
     }
-    close(input[0]);
-    close(output[1]);
-    *server = (struct tool_server){.to_server = input[1], .from_server = output[0]};
-    if (pid > 0)
+    if (drop_rights(identity, &err) < 0)
+        report(ends, &err);
+    pid_t server = fork();
+    if (server < 0) {
+        refuse(&err, "fork");
+        report(ends, &err);
+    }
+    if (!server)
+        become(view, ends);
+    wait_for(server, ends);
+}
+
+static void close_ends(const struct ends *ends)
+{
+    for (int i = 0; i < 2; i++) {
+        close(ends->server_in[i]);
+        close(ends->server_out[i]);
+        close(ends->trouble[i]);
+        close(ends->life[i]);
+    }
+}
+
+static int open_ends(struct ends *ends, struct error *err)
+{
+    *ends = (struct ends){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
+    if (pipe2(ends->server_in, O_CLOEXEC) == 0 && pipe2(ends->server_out, O_CLOEXEC) == 0 &&
+        pipe2(ends->trouble, O_CLOEXEC) == 0 && pipe2(ends->life, O_CLOEXEC) == 0)
         return 0;
-    close(input[1]);
-    close(output[0]);
-    return error_set(err, EXIT_STATUS_RESOURCES, errno, "start the tool's server");
+    error_set(err, EXIT_STATUS_RESOURCES, errno, "pipes");
+    close_ends(ends);
+    return -1;
+}
+
+// Waits until the server is executed, or could not be.
+static int hear(int fd, struct error *err)
+{
+    struct error trouble;
+    ssize_t length;
+    do
+        length = read(fd, &trouble, sizeof(trouble));
+    while (length < 0 && errno == EINTR);
+    if (length == 0)
+        return 0;
+    if (length != sizeof(trouble))
+        return error_set(err, EXIT_STATUS_RESOURCES, 0, "the server's sandbox ended");
+    trouble.text[sizeof(trouble.text) - 1] = '\0';
+    *err = trouble;
+    return -1;
+}
+
+int tool_server_start(const struct tool_grant_view *view, struct tool_server *server,
+                      struct error *err)
+{
+    struct identity identity;
+    struct ends ends;
+    if (choose_identity(view, &identity, err) < 0 || open_ends(&ends, err) < 0)
+        return -1;
+    uint32_t uid = getuid();
+    uint32_t gid = getgid();
+    unsigned long flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS |
+                          (view->grant->network ? 0 : CLONE_NEWNET) |
+                          (identity.changes ? 0 : CLONE_NEWUSER) | SIGCHLD;
+    // As fork does: there is one thread.
+    long pid = syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
+    if (pid < 0) {
+        refuse(err, "the host denies namespaces");
+        close_ends(&ends);
+        return -1;
+    }
+    if (!pid)
+        first_process(view, &ends, &identity, uid, gid);
+    server->in = steal_fd(&ends.server_out[0]);
+    server->out = steal_fd(&ends.server_in[1]);
+    server->life = steal_fd(&ends.life[1]);
+    close(ends.trouble[1]);
+    ends.trouble[1] = -1;
+    int result = hear(ends.trouble[0], err);
+    close_ends(&ends);
+    if (result == 0 &&
+        (fcntl(server->in, F_SETFL, O_NONBLOCK) < 0 || fcntl(server->out, F_SETFL, O_NONBLOCK) < 0))
+        result = refuse(err, "pipes");
+    return result;
 }

@@ -15,6 +15,7 @@ struct backend_launch {
     void *made; // freed and wiped when the program has it, or NULL
     int fds[BACKEND_MAX_EXTRA_FDS];
     unsigned fd_count;
+    uint64_t start_ns; // how long it may take until it serves; 0: as long as any
 };
 
 // What opens the files of kinds of ports, one for each (struct backend_program). Each may change

@@ -139,7 +139,7 @@ static int send_config(const struct backend_process *backend, const struct vmm_p
 
 static int launch(struct backend_process *backend, const struct vmm_process *vmm,
                   const struct vm_settings *settings, const struct policy_document *policy,
-                  struct error *err)
+                  uint64_t *start_ns, struct error *err)
 {
     const struct backend_program *program = program_of(vmm->config.ports[backend->port].kind);
     struct backend_launch launch = {.settings = settings->bytes, .length = settings->length};
@@ -147,6 +147,7 @@ static int launch(struct backend_process *backend, const struct vmm_process *vmm
     if ((!program->prepare || program->prepare(&launch, err) == 0) &&
         open_audit(backend, vmm, err) == 0 && spawn(backend, program->name, err) == 0)
         result = send_config(backend, vmm, &launch, policy, err);
+    *start_ns = launch.start_ns ? launch.start_ns : START_NS;
     backend_launch_free(&launch);
     return result;
 }
@@ -155,14 +156,15 @@ int backend_process_start(struct backend_process *backend, const struct vmm_proc
                           const struct vm_settings *settings, const struct policy_document *policy,
                           struct error *err)
 {
+    uint64_t start_ns;
     backend->cause = 0;
-    if (launch(backend, vmm, settings, policy, err) < 0) {
+    if (launch(backend, vmm, settings, policy, &start_ns, err) < 0) {
         backend_process_reap(backend);
         backend_process_close_audit(backend);
         return error_wrap(err, "backend of port %s", vmm->config.ports[backend->port].name);
     }
     placement_leave_model_cores(&vmm->config, backend->pid);
-    backend->start_deadline_ns = clock_now_ns(&clock_host) + START_NS;
+    backend->start_deadline_ns = clock_now_ns(&clock_host) + start_ns;
     backend->phase = BACKEND_STARTING;
     return 0;
 }

@@ -199,8 +199,8 @@ static void take_message(struct supervisor *s, struct backend_process *backend)
         char text[512];
         buffer.failed.text[sizeof(buffer.failed.text) - 1] = '\0';
         escape_line(text, sizeof(text), buffer.failed.text, strlen(buffer.failed.text));
-        fprintf(stderr, "guillotine: port %s: the backend process cannot start: %s\n",
-                name_of(s, backend), text);
+        fprintf(stderr, "guillotine: port %s: the backend process cannot %s: %s\n",
+                name_of(s, backend), backend->phase == BACKEND_UP ? "go on" : "start", text);
     }
     backend_process_kill(backend, length > 0 && type != BACKEND_MESSAGE_FAILED
                                       ? AUDIT_BACKEND_BROKEN

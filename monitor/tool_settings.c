@@ -3,6 +3,8 @@
 #include "tool_settings.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,4 +144,59 @@ struct tool_grant *tool_settings_pin(const struct tool_settings *settings, size_
     if (pinned)
         *length = sizeof(*pinned) + bytes;
     return pinned;
+}
+
+// A copy of what the file says, to be changed.
+static struct json_object *copy_pins(const struct pins *pins)
+{
+    struct json_object *copy = json_object_new_object();
+    if (!pins->present)
+        return copy;
+    json_object_object_foreach(pins->tools.value, name, digest)
+    {
+        json_object_object_add(copy, name, json_object_get(digest));
+    }
+    return copy;
+}
+
+static int replace(const char *path, struct json_object *tools, struct error *err)
+{
+    cleanup_free char *new_path = NULL;
+    if (asprintf(&new_path, "%s.new", path) < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "%s", path);
+    struct json_object *file = json_object_new_object();
+    json_object_object_add(file, "format", json_object_new_string(TOOL_PINS_FORMAT));
+    json_object_object_add(file, "tools", json_object_get(tools));
+    cleanup_fd int fd = open(new_path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+    bool written = fd >= 0 &&
+                   json_object_to_fd(
+                       fd, file, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE) == 0 &&
+                   write(fd, "\n", 1) == 1 && fsync(fd) == 0 && rename(new_path, path) == 0;
+    int code = errno;
+    json_object_put(file);
+    return written ? 0 : error_set(err, EXIT_STATUS_RESOURCES, code, "%s", path);
+}
+
+int tool_settings_write(const struct tool_settings *settings, struct json_object *tools,
+                        struct error *err)
+{
+    cleanup_free char *file = NULL;
+    struct pins pins = {0};
+    if (load(settings->pins, &file, &pins, err) < 0) {
+        if (pins.present)
+            json_document_free(&pins.document);
+        return -1;
+    }
+    struct json_object *all = copy_pins(&pins);
+    for (size_t i = 0; i < json_object_array_length(tools); i++) {
+        struct json_object *tool = json_object_array_get_idx(tools, i);
+        struct json_object *name = json_object_object_get(tool, "name");
+        struct json_object *digest = json_object_object_get(tool, "sha256");
+        json_object_object_add(all, json_object_get_string(name), json_object_get(digest));
+    }
+    int result = replace(settings->pins, all, err);
+    json_object_put(all);
+    if (pins.present)
+        json_document_free(&pins.document);
+    return result;
 }

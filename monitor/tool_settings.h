@@ -21,4 +21,11 @@ struct tool_settings {
 struct tool_grant *tool_settings_pin(const struct tool_settings *settings, size_t *length,
                                      struct error *err);
 
+struct json_object;
+
+// Writes what tools (an array of objects with "name" and "sha256") are pinned with to the file of
+// pins, whole or not at all; what it says of other tools stays. Returns 0 or -1.
+int tool_settings_write(const struct tool_settings *settings, struct json_object *tools,
+                        struct error *err);
+
 #endif

@@ -2,6 +2,7 @@
 // The settings of a tool port.
 #include <errno.h>
 #include <json-c/json.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,9 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-#define DEFAULT_START_MS 10000u
+#define DEFAULT_START_MS     30000u
+#define DEFAULT_PROCESSES    64u
+#define DEFAULT_MEMORY_BYTES (1ull << 30)
 
 // Texts of one list, each with its terminator.
 struct texts {
@@ -159,7 +162,7 @@ static int read_tool_name(const struct json_place *place, void *target, struct e
 static int read_tool_arguments(const struct json_place *place, void *target, struct error *err)
 {
     struct reader *reader = target;
-    if (json_schema_check(place, err))
+    if (json_schema_check(place, JSON_SCHEMA_OWN, err))
         return -1;
     reader->schema = json_object_to_json_string_ext(place->value, JSON_C_TO_STRING_PLAIN);
     return 0;
@@ -187,15 +190,6 @@ static int read_tools(const struct json_place *place, void *target, struct error
     return json_read_array(place, TOOL_MAX_TOOLS, read_tool, target, err);
 }
 
-static int read_start(const struct json_place *place, void *target, struct error *err)
-{
-    uint64_t value;
-    if (json_read_integer(place, 1, 600000, &value, err))
-        return -1;
-    ((struct reader *)target)->grant.timeout_ms = (uint32_t)value;
-    return 0;
-}
-
 // Joins the lists behind the grant.
 static int finish(struct reader *reader, struct vm_settings *settings, struct error *err)
 {
@@ -214,9 +208,8 @@ static int finish(struct reader *reader, struct vm_settings *settings, struct er
     if (!tool)
         return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "settings of a tool");
     reader->grant.text_bytes = (uint32_t)bytes;
-    memcpy(tool->grant.format, TOOL_GRANT_FORMAT, sizeof(TOOL_GRANT_FORMAT));
-    memcpy(reader->grant.format, tool->grant.format, sizeof(tool->grant.format));
     tool->grant = reader->grant;
+    memcpy(tool->grant.format, TOOL_GRANT_FORMAT, sizeof(TOOL_GRANT_FORMAT));
     memcpy(tool->pins, reader->pins, sizeof(tool->pins));
     char *at = (char *)(&tool->grant + 1);
     for (size_t i = 0; i < COUNT(lists); i++) {
@@ -238,9 +231,25 @@ int vm_file_read_tool(const struct json_place *place, struct vmm_port_config *co
         {.key = "network", .read = read_network},
         {.key = "pins", .read = read_pins, .required = true},
         {.key = "tools", .read = read_tools, .required = true},
-        {.key = "start_ms", .read = read_start},
+        {.key = "start_ms",
+         .read = json_field_u32,
+         .offset = offsetof(struct reader, grant.start_ms),
+         .minimum = 1,
+         .maximum = TOOL_START_MS_MAX},
+        {.key = "processes",
+         .read = json_field_u32,
+         .offset = offsetof(struct reader, grant.processes),
+         .minimum = 1,
+         .maximum = TOOL_MAX_PROCESSES},
+        {.key = "memory_bytes",
+         .read = json_field_u64,
+         .offset = offsetof(struct reader, grant.memory_bytes),
+         .minimum = TOOL_MEMORY_MIN,
+         .maximum = TOOL_MEMORY_MAX},
     };
-    struct reader reader = {.grant.timeout_ms = DEFAULT_START_MS};
+    struct reader reader = {.grant = {.start_ms = DEFAULT_START_MS,
+                                      .processes = DEFAULT_PROCESSES,
+                                      .memory_bytes = DEFAULT_MEMORY_BYTES}};
     struct texts *lists[] = {&reader.arguments, &reader.variables, &reader.reads, &reader.writes,
                              &reader.tools};
     (void)config; // the VMM needs none of it

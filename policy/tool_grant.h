@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TOOL_GRANT_FORMAT "guillotine-tool/1"
+#define TOOL_GRANT_FORMAT "guillotine-tool/2"
 
 #define TOOL_MAX_ARGUMENTS 64u
 #define TOOL_MAX_VARIABLES 64u
@@ -15,10 +15,15 @@
 #define TOOL_MAX_TOOLS     64u
 #define TOOL_NAME_MAX      128u
 #define TOOL_TEXTS_MAX     (256u << 10)
+#define TOOL_START_MS_MAX  600000u
+#define TOOL_MAX_PROCESSES 4096u
+
+#define TOOL_MEMORY_MIN (16ull << 20)
+#define TOOL_MEMORY_MAX (1ull << 40)
 
 // Terminated texts follow, in this order: arguments, variables ("NAME=value"), paths to read, paths
 // to write; then for each tool its name, the SHA-256 that it is pinned with (64 digits; empty: not
-// pinned), and the schema of its arguments (JSON; empty: any object).
+// pinned), and the schema of its arguments (JSON; empty: the server's own alone).
 struct tool_grant {
     char format[24];
     uint32_t argument_count;
@@ -26,11 +31,15 @@ struct tool_grant {
     uint32_t read_count;
     uint32_t write_count;
     uint32_t tool_count;
-    uint32_t network;    // 1: the server has the host's network
-    uint32_t timeout_ms; // for the server's start
+    uint32_t network;      // 1: the server has the host's network
+    uint32_t start_ms;     // until the server has listed its tools
+    uint32_t processes;    // of the server, threads included
+    uint64_t memory_bytes; // data of each of its processes
     uint32_t text_bytes;
+    uint32_t reserved;
 };
-_Static_assert(sizeof(struct tool_grant) == 56, "format");
-_Static_assert(offsetof(struct tool_grant, text_bytes) == 52, "format");
+_Static_assert(sizeof(struct tool_grant) == 72, "format");
+_Static_assert(offsetof(struct tool_grant, memory_bytes) == 56, "format");
+_Static_assert(offsetof(struct tool_grant, text_bytes) == 64, "format");
 
 #endif

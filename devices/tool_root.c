@@ -203,8 +203,8 @@ static int make_places(struct error *err)
     }
     if (mount_new("tmpfs", "tmp", TEMPORARY_OPTIONS, plain) < 0)
         return fail(err, "mount", "/tmp");
-    // Containers may deny it. Never the host's instead.
-    (void)mount_new("proc", "proc", "", plain);
+    // Its own processes, nothing of the host. Containers may deny it: then there is none.
+    (void)mount_new("proc", "proc", "subset=pid", plain);
     return 0;
 }
 

@@ -142,6 +142,10 @@ static int take_answer(struct mcp_client *client, json_object *message, int64_t 
         return take_greeting(client, result, err);
     if (id == client->list_id)
         return take_tools(client, result, err);
+    if (id == client->ping_id) {
+        client->ping_id = 0; // an error is a sign of life too
+        return 0;
+    }
     for (unsigned i = 0; i < MCP_MAX_CALLS; i++) {
         struct mcp_call *call = &client->calls[i];
         if (call->state == MCP_CALL_FREE || call->id != id)
@@ -341,6 +345,18 @@ void mcp_client_release(struct mcp_client *client, unsigned index)
     json_object *parameters = json_object_new_object();
     json_object_object_add(parameters, "requestId", json_object_new_int64(call.id));
     send_notification(client, "notifications/cancelled", parameters, &ignored);
+}
+
+void mcp_client_ping(struct mcp_client *client)
+{
+    struct error ignored;
+    if (!client->ping_id && send_request(client, "ping", NULL, &client->ping_id, &ignored) < 0)
+        client->ping_id = client->last_id; // never sent, never answered
+}
+
+bool mcp_client_is_waiting_for_ping(const struct mcp_client *client)
+{
+    return client->ping_id != 0;
 }
 
 void mcp_client_close(struct mcp_client *client)

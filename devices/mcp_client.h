@@ -60,6 +60,7 @@ struct mcp_client {
     bool list_again; // its result is out of date already
     bool listed;     // at least once
     unsigned unasked;
+    int64_t ping_id; // of one that is not answered yet, or 0
     struct mcp_call calls[MCP_MAX_CALLS];
 };
 
@@ -96,6 +97,12 @@ int mcp_client_call(struct mcp_client *client, const struct mcp_tool *tool,
 
 // The call is over, or nobody waits for it any more: tells the server so.
 void mcp_client_release(struct mcp_client *client, unsigned call);
+
+// Asks the server for a sign of life, unless it owes one already.
+void mcp_client_ping(struct mcp_client *client);
+
+// True if the server owes a sign of life.
+bool mcp_client_is_waiting_for_ping(const struct mcp_client *client);
 
 // Frees all that the client owns.
 void mcp_client_close(struct mcp_client *client);

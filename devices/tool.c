@@ -126,6 +126,20 @@ static enum port_progress finish(struct tool *tool, struct port_request *request
     return PORT_DONE;
 }
 
+// After a call without an answer: a server that hangs is given up when it owes a sign of life for
+// as long as it may take for a call.
+static void check_life(struct tool *tool, uint64_t now_ns)
+{
+    struct error err;
+    if (!mcp_client_is_waiting_for_ping(&tool->client)) {
+        tool->ping_ns = now_ns;
+        mcp_client_ping(&tool->client);
+    } else if (now_ns - tool->ping_ns >= tool->limit_ns) {
+        error_set(&err, EXIT_STATUS_RESOURCES, 0, "the server hangs");
+        tool->fail(&err);
+    }
+}
+
 // Takes a request as far as it goes without waiting.
 static enum port_progress advance(struct tool *tool, struct port_request *request)
 {
@@ -142,9 +156,11 @@ static enum port_progress advance(struct tool *tool, struct port_request *reques
         return finish(tool, request,
                       call->result ? reply_text(request, call->result, strlen(call->result))
                                    : (uint32_t)PORT_STATUS_FAILED);
-    return clock_now_ns(tool->clock) - own->since_ns >= tool->limit_ns
-               ? finish(tool, request, PORT_STATUS_TIMED_OUT)
-               : PORT_PENDING;
+    uint64_t now_ns = clock_now_ns(tool->clock);
+    if (now_ns - own->since_ns < tool->limit_ns)
+        return PORT_PENDING;
+    check_life(tool, now_ns);
+    return finish(tool, request, PORT_STATUS_TIMED_OUT);
 }
 
 static enum port_progress submit(void *state, struct port_request *request)

@@ -19,6 +19,7 @@ struct tool {
     struct mcp_client client;
     const struct clock *clock;
     uint64_t limit_ns; // for a call; then the server is told that nobody waits any more
+    uint64_t ping_ns;  // when it was asked for a sign of life
     // Called when the server has gone, or talks nonsense; does not return.
     void (*fail)(const struct error *err);
     struct tool_request requests[MCP_MAX_CALLS];

@@ -2,7 +2,8 @@
 // A guest that lists and calls tools as its arguments say; prints a line for each: the status, a
 // blank and the result.
 //
-//   list FIRST | call TOOL ARGUMENTS | repeat N TOOL ARGUMENTS   ...and so on
+//   list FIRST | call TOOL ARGUMENTS | repeat N TOOL ARGUMENTS | retry TOOL ARGUMENTS
+//   raw OPERATION ARGUMENT HEX (a payload)   ...and so on
 #include <guillotine/tool.h>
 
 #include <stdio.h>
@@ -20,6 +21,42 @@ static void print(int status, const char *text, size_t length)
         done += part;
     }
     cell_console_write("\n", 1);
+}
+
+// Waits some milliseconds, without a clock.
+static void rest(void)
+{
+    for (volatile int i = 0; i < 1000000; i++)
+        continue;
+}
+
+// Calls until the port is up.
+static int retry(struct cell_port *port, char **words, const char **text, size_t *length)
+{
+    int status = PORT_STATUS_DOWN;
+    for (int turn = 0; turn < 20000 && status; turn++) {
+        status = cell_tool_call(port, words[1], words[2], text, length);
+        if (status)
+            rest();
+    }
+    return status;
+}
+
+static int raw(struct cell_port *port, char **words, const char **text, size_t *length)
+{
+    static uint8_t payload[65536];
+    static char reply[1024];
+    size_t bytes = strlen(words[3]) / 2;
+    for (size_t i = 0; i < bytes && i < sizeof(payload); i++) {
+        char digits[3] = {words[3][2 * i], words[3][2 * i + 1]};
+        payload[i] = (uint8_t)strtoul(digits, NULL, 16);
+    }
+    *text = reply;
+    *length = 0;
+    int status = cell_port_call(port, (uint32_t)atoi(words[1]), (uint32_t)atoi(words[2]), payload,
+                                bytes, reply, sizeof(reply), length);
+    *length = 0; // only the status matters
+    return status;
 }
 
 int main(int argc, char **argv)
@@ -43,6 +80,14 @@ int main(int argc, char **argv)
                 if (cell_tool_call(&port, argv[i + 2], argv[i + 3], &text, &length))
                     return 62;
             }
+            i += 4;
+        } else if (!strcmp(argv[i], "retry") && i + 2 < argc) {
+            int status = retry(&port, argv + i, &text, &length);
+            print(status, text, length);
+            i += 3;
+        } else if (!strcmp(argv[i], "raw") && i + 3 < argc) {
+            int status = raw(&port, argv + i, &text, &length);
+            print(status, text, length);
             i += 4;
         } else {
             return 61;

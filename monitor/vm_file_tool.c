@@ -33,6 +33,7 @@ struct reader {
     struct texts reads;
     struct texts writes;
     struct texts tools;
+    const char *names[TOOL_MAX_TOOLS]; // of those that were read
     // Of the tool that is being read.
     const char *name;
     const char *schema;
@@ -153,10 +154,15 @@ static int read_tool_name(const struct json_place *place, void *target, struct e
     if (json_read_text(place, &reader->name, err))
         return -1;
     size_t length = strlen(reader->name);
-    return length && length < TOOL_NAME_MAX
-               ? 0
-               : json_refuse(place, JSON_PART_VALUE, err, "a tool's name has 1 to %u bytes",
-                             TOOL_NAME_MAX - 1);
+    if (!length || length >= TOOL_NAME_MAX)
+        return json_refuse(place, JSON_PART_VALUE, err, "a tool's name has 1 to %u bytes",
+                           TOOL_NAME_MAX - 1);
+    for (uint32_t i = 0; i < reader->grant.tool_count; i++) {
+        if (!strcmp(reader->names[i], reader->name))
+            return json_refuse(place, JSON_PART_VALUE, err,
+                               "a tool of this name is granted already");
+    }
+    return 0;
 }
 
 static int read_tool_arguments(const struct json_place *place, void *target, struct error *err)
@@ -181,7 +187,7 @@ static int read_tool(const struct json_place *place, void *target, struct error 
     add(&reader->tools, reader->name);
     add(&reader->tools, "");
     add(&reader->tools, reader->schema);
-    reader->grant.tool_count++;
+    reader->names[reader->grant.tool_count++] = reader->name;
     return 0;
 }
 

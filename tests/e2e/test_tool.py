@@ -400,6 +400,26 @@ def check_audit():
     assert b"secret words" in done.stdout or b"secret words".hex().encode() in done.stdout
 
 
+@tap.test("a policy decides by tool and arguments, and asks people")
+def check_policy():
+    fresh_pins()
+    policy = {"format": "guillotine-policy/1", "ports": {
+        "console": {"kind": "console", "rules": [{"name": "all", "outcome": "allow"}]},
+        "tool": {"kind": "tool", "rules": [
+            {"name": "list", "operations": ["list"], "outcome": "allow"},
+            {"name": "ask", "operations": ["call"], "where": {"tool": {"equals": "python"}},
+             "outcome": "hold", "hold_ms": 200},
+            {"name": "no-mail", "operations": ["call"], "where": {
+                "tool": {"equals": "echo"}, "arguments": {"contains": "@"}}, "outcome": "deny"},
+            {"name": "secret", "operations": ["call"], "where": {"tool": {"equals": "echo"}},
+             "outcome": "redact", "redact": {"reply": ["swordfish"]}}]}}}
+    answers = run(("list", "0"), call("echo", text="hello"), call("echo", text="a@b"),
+                  call("add", a=1, b=2), call("python", code="calls"),
+                  call("echo", text="it is swordfish"), vm={"policy": policy})
+    assert [answer.status for answer in answers] == [OK, OK, DENIED, DENIED, DENIED, OK], answers
+    assert answers[5].text == "it is *********", answers[5]
+
+
 # What the server's sandbox holds.
 
 

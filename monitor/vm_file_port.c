@@ -116,6 +116,19 @@ static const struct port_kind_rules port_kinds[] = {
         .needs_settings = true,
         .set_defaults = vm_file_store_defaults,
     },
+    {
+        .name = "http",
+        .number = 8,
+        .operations = {"fetch", "open", "read", "close"},
+        .operation_numbers = {1, 2, 3, 4},
+        .operation_count = 4,
+        .most_bytes = 1u << 20,
+        .default_bytes = 65536,
+        .process = PROCESS_ALWAYS,
+        .read_settings = vm_file_read_http,
+        .needs_settings = true,
+        .set_defaults = vm_file_http_defaults,
+    },
 };
 
 #define FEATURE_INDIRECT 1u

@@ -40,12 +40,13 @@ static bool append_number(struct port_request *request, uint32_t field, uint64_t
                               field, text, (uint32_t)length);
 }
 
-// Room for the bytes of one more field.
+// Room for the bytes of one more field, and two numbers behind it.
 static uint32_t field_room(const struct port_request *request)
 {
     uint32_t left = request->reply_capacity - request->reply_length;
-    uint32_t head = (uint32_t)sizeof(struct port_field_header);
-    return left > head ? (left - head) & ~7u : 0;
+    uint32_t taken =
+        (uint32_t)(sizeof(struct port_field_header) + 2 * port_field_size(NUMBER_SIZE));
+    return left > taken ? (left - taken) & ~7u : 0;
 }
 
 // Begins a field whose `length` bytes, for which there is room, are written to what is returned.
@@ -63,8 +64,7 @@ static uint8_t *begin_field(struct port_request *request, uint32_t field, uint32
 static bool append_head(struct port_request *request, const struct http_exchange *exchange)
 {
     size_t length = exchange->head_used;
-    if (!append_number(request, HTTP_FIELD_STATUS, (uint64_t)exchange->status) ||
-        length > field_room(request))
+    if (length > field_room(request))
         return false;
     uint8_t *target = begin_field(request, HTTP_FIELD_HEADERS, (uint32_t)length);
     http_redact(&exchange->pool->redactor, exchange->head, length, 0, length, target);
@@ -95,7 +95,8 @@ static enum port_progress resume_fetch(struct port_request *request, struct http
     if (exchange->result)
         return conclude(request, exchange, exchange->result, exchange->reason);
     if (!append_head(request, exchange) ||
-        !append_body(request, exchange, exchange->used - exchange->start))
+        !append_body(request, exchange, exchange->used - exchange->start) ||
+        !append_number(request, HTTP_FIELD_STATUS, (uint64_t)exchange->status))
         return conclude(request, exchange, PORT_STATUS_TOO_LARGE,
                         "the reply is larger than the port's replies");
     http_exchange_release(exchange);
@@ -110,6 +111,7 @@ static enum port_progress resume_open(struct port_request *request, struct http_
     if (!exchange->head_done)
         return conclude(request, exchange, exchange->result, exchange->reason);
     if (!append_head(request, exchange) ||
+        !append_number(request, HTTP_FIELD_STATUS, (uint64_t)exchange->status) ||
         !append_number(request, HTTP_FIELD_STREAM, exchange->stream))
         return conclude(request, exchange, PORT_STATUS_TOO_LARGE,
                         "the reply's headers are larger than the port's replies");

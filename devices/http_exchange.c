@@ -214,15 +214,22 @@ static bool add_headers(struct http_exchange *exchange)
            (typed || add_header(exchange, "Content-Type:")) && add_secrets(exchange);
 }
 
+static uint64_t left_ns(const struct http_exchange *exchange)
+{
+    uint64_t now_ns = clock_now_ns(&clock_host);
+    return exchange->deadline_ns > now_ns ? exchange->deadline_ns - now_ns : 0;
+}
+
 // Options fail for want of memory only, or if curl was built without them: either way nothing is
 // sent.
 #define SET(option, value) (bad = bad ? bad : curl_easy_setopt(easy, option, value))
 
-static CURLcode set_limits(CURL *easy, const struct http_grant *grant, bool stream)
+static CURLcode set_limits(CURL *easy, const struct http_exchange *exchange)
 {
+    const struct http_grant *grant = exchange->pool->access.grant;
     CURLcode bad = CURLE_OK;
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)grant->connect_ms);
-    SET(CURLOPT_TIMEOUT_MS, (long)(stream ? grant->stream_ms : grant->request_ms));
+    SET(CURLOPT_TIMEOUT_MS, (long)(left_ns(exchange) / NS_PER_MS) + 1);
     SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
     SET(CURLOPT_LOW_SPEED_TIME, (long)(grant->idle_ms + 999) / 1000);
     SET(CURLOPT_FOLLOWLOCATION, 0L); // the model asks again: through the policy
@@ -321,7 +328,7 @@ static void send_request(struct http_exchange *exchange)
     CURL *easy = exchange->easy = curl_easy_init();
     CURLcode bad = !easy || !add_headers(exchange) ? CURLE_OUT_OF_MEMORY : CURLE_OK;
     exchange->check = (struct http_tls_check){.tls = &pool->tls};
-    bad = bad ? bad : set_limits(easy, pool->access.grant, exchange->stream);
+    bad = bad ? bad : set_limits(easy, exchange);
     bad = bad ? bad : set_tls(easy, exchange);
     bad = bad ? bad : set_callbacks(easy, exchange);
     bad = bad ? bad : set_request(easy, exchange);
@@ -402,10 +409,13 @@ struct http_exchange *http_exchange_start(struct http_pool *pool,
     }
     if (!exchange || (stream && streams >= HTTP_STREAMS_MAX))
         return NULL;
+    const struct http_grant *grant = pool->access.grant;
+    uint64_t now_ns = clock_now_ns(&clock_host);
     *exchange = (struct http_exchange){
         .pool = pool,
         .stream = stream ? next_stream(pool) : 0,
-        .touched_ns = clock_now_ns(&clock_host),
+        .touched_ns = now_ns,
+        .deadline_ns = now_ns + (stream ? grant->stream_ms : grant->request_ms) * NS_PER_MS,
         .request = *request,
         .head = malloc(HTTP_REPLY_HEADERS_MAX),
         .room = stream ? HTTP_STREAM_BUFFER : room,
@@ -423,8 +433,10 @@ struct http_exchange *http_exchange_start(struct http_pool *pool,
 // Another address is tried where nothing was sent.
 static bool try_next(struct http_exchange *exchange, CURLcode code)
 {
-    bool unsent = code == CURLE_COULDNT_CONNECT && !exchange->status;
-    if (!unsent || exchange->address_next == exchange->address_count)
+    long sent = 0;
+    curl_easy_getinfo(exchange->easy, CURLINFO_REQUEST_SIZE, &sent);
+    if (sent || (code != CURLE_COULDNT_CONNECT && code != CURLE_OPERATION_TIMEDOUT) ||
+        exchange->address_next == exchange->address_count || !left_ns(exchange))
         return false;
     end_transfer(exchange);
     send_request(exchange);

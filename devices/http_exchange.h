@@ -31,6 +31,7 @@ struct http_exchange {
     uint32_t stream; // its number, or 0: a reply as a whole
     bool opened;     // the model knows the number
     uint64_t touched_ns;
+    uint64_t deadline_ns; // of the whole reply, whatever is tried
     struct http_request request; // its texts are there until it is sent
     CURL *easy;
     struct curl_slist *headers;

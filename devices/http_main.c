@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backend_process.h"
@@ -71,6 +72,9 @@ int main(int argc, char **argv)
     (void)argv;
     // curl and OpenSSL would follow variables: proxies, files of certificates and of keys.
     clearenv();
+    // The zone is looked up now, while files can be; with one that is named it is not again.
+    setenv("TZ", "UTC0", 1);
+    tzset();
     if (argc > 1 || fcntl(BACKEND_CHANNEL_FD, F_GETFD) < 0) {
         fputs("guillotine-http: `guillotine run` starts this for ports of kind http\n", stderr);
         return EXIT_STATUS_USAGE;

@@ -5,6 +5,7 @@
 #define DEVICES_HTTP_RULES_H
 
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -34,6 +35,7 @@ static const struct seccomp_rule http_rules[] = {
     {SYS_munmap, HTTP_FILTER, SECCOMP_ANY, "memory"},
     {SYS_mremap, HTTP_FILTER, SECCOMP_ANY, "memory"},
     {SYS_getrandom, HTTP_FILTER, SECCOMP_ANY, "keys, numbers of questions"},
+    {SYS_futex, HTTP_FILTER, 1, FUTEX_WAKE_PRIVATE, -1, 0, "OpenSSL does things once"},
     {SYS_getpid, HTTP_FILTER, SECCOMP_ANY, "OpenSSL looks whether it was forked"},
 };
 

@@ -576,7 +576,8 @@ def severed():
 def restart():
     waiting = waits()
     process = start([("open", f"{RAW}/wait"), ("read", 1), ("read", 1),
-                     ("get", "https://api.test/hello", 0), ("repeat", 50, "https://api.test/hello")],
+                     ("until", "https://api.test/hello"),
+                     ("repeat", 50, "https://api.test/hello")],
                     allowing({"origin": RAW}, {"origin": "https://api.test"}))
     pid = backend_of(process)
     assert wait_until(lambda: waits() > waiting, 10)
@@ -585,8 +586,7 @@ def restart():
     ended = bench.finish(process)
     assert ended.outcome == "exit:0", ended
     lines = ended.stdout.decode().splitlines()
-    assert lines[:3] == ["open 0 1", "read 0 5", "read 104 0"], lines
-    assert "repeat 50" in lines, lines
+    assert lines == ["open 0 1", "read 0 5", "read 104 0", "until 0 200", "repeat 50"], lines
 
 
 @tap.test("a policy document decides on hosts and paths, and redacts replies")

@@ -11,6 +11,7 @@
 //   read NUMBER, close NUMBER
 //   raw OPERATION ARGUMENT HEX  a payload as it is
 //   repeat COUNT URL          says how many were answered with 200
+//   until URL                 asks as long as the port's process is down; says the last status
 //   say TEXT
 //
 // A reply is "= STATUS HTTP-STATUS", headers as "> Name: value", "reason TEXT" if there is one, and
@@ -210,6 +211,17 @@ static void repeat(const char *count, const char *text)
     say("repeat %d\n", good);
 }
 
+static void until(const char *text)
+{
+    struct cell_http_reply reply;
+    int status = PORT_STATUS_DOWN;
+    if (!parse(text))
+        return;
+    while (status == PORT_STATUS_DOWN)
+        status = cell_http_fetch(&port, &url.request, &reply);
+    say("until %d %u\n", status, reply.status);
+}
+
 static int run(int count, char **words)
 {
     if (count == 3 && !strcmp(words[0], "get"))
@@ -232,6 +244,8 @@ static int run(int count, char **words)
         raw(words[1], words[2], words[3]);
     else if (count == 3 && !strcmp(words[0], "repeat"))
         repeat(words[1], words[2]);
+    else if (count == 2 && !strcmp(words[0], "until"))
+        until(words[1]);
     else if (count == 2 && !strcmp(words[0], "say"))
         say("%s\n", words[1]);
     else

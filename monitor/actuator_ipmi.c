@@ -6,7 +6,7 @@
 #include "actuator_driver.h"
 #include "actuator_ipmi.h"
 #include "actuator_process.h"
-#include "actuator_secret.h"
+#include "secret_file.h"
 #include "escape.h"
 
 #define COUNT(array)    (sizeof(array) / sizeof((array)[0]))
@@ -52,7 +52,7 @@ static int run(const struct actuator_call *call, const char *order, struct actua
                struct error *err)
 {
     struct actuator_ipmi_arguments arguments;
-    if (actuator_secret_read(call->actuator->password_file, NULL, 0, 0, err))
+    if (secret_file_read(call->actuator->password_file, NULL, 0, 0, err))
         return -1;
     actuator_ipmi_arguments(call->actuator, order, &arguments);
     return actuator_process_run(arguments.list, call->clock, call->deadline_ns, output, err);

@@ -6,7 +6,7 @@
 
 #include "actuator_driver.h"
 #include "actuator_http.h"
-#include "actuator_secret.h"
+#include "secret_file.h"
 #include "cleanup.h"
 #include "json_text.h"
 
@@ -96,7 +96,7 @@ static int open_login(struct login *login, const struct actuator_call *call, str
         .ca_file = actuator->ca_file,
         .pin = actuator->pinned ? actuator->pin : NULL,
     };
-    if (actuator_secret_read(actuator->credentials, login->credentials[0], CREDENTIAL_SIZE, 2, err))
+    if (secret_file_read(actuator->credentials, login->credentials[0], CREDENTIAL_SIZE, 2, err))
         return -1;
     return actuator->auth == ACTUATOR_AUTH_BASIC ? 0 : log_in(login, err);
 }

@@ -33,6 +33,9 @@ int vm_file_read_clock(const struct json_place *place, struct vmm_port_config *c
                        struct vm_settings *settings, struct error *err);
 int vm_file_read_entropy(const struct json_place *place, struct vmm_port_config *config,
                          struct vm_settings *settings, struct error *err);
+void vm_file_http_defaults(struct vmm_port_config *config);
+int vm_file_read_http(const struct json_place *place, struct vmm_port_config *config,
+                      struct vm_settings *settings, struct error *err);
 void vm_file_log_defaults(struct vmm_port_config *config);
 int vm_file_read_log(const struct json_place *place, struct vmm_port_config *config,
                      struct vm_settings *settings, struct error *err);

@@ -109,12 +109,14 @@ enum store_field {
 enum http_field {
     HTTP_FIELD_METHOD = 1,
     HTTP_FIELD_SCHEME = 2,
-    HTTP_FIELD_HOST = 3,
+    HTTP_FIELD_HOST = 3,    // in lower case; IPv6 without brackets
     HTTP_FIELD_PORT = 4,    // number
     HTTP_FIELD_PATH = 5,    // with the query
     HTTP_FIELD_HEADERS = 6, // "Name: value\n" each
     HTTP_FIELD_BODY = 7,
-    HTTP_FIELD_STATUS = 8, // number; of replies
+    HTTP_FIELD_STATUS = 8,  // number; of replies
+    HTTP_FIELD_STREAM = 9,  // number; of replies: what HTTP_READ and HTTP_CLOSE name
+    HTTP_FIELD_REASON = 10, // text; of replies: why there is no other
 };
 
 // Fields of a tool port's requests and replies.

@@ -156,6 +156,17 @@ enum store_operation {
 // Largest request of a store but for STORE_PUT.
 #define STORE_MAX_REQUEST 2048u
 
+// Operations of an http port. Payloads are made of fields (enum http_field of port_fields_abi.h).
+enum http_operation {
+    // METHOD, SCHEME, HOST, PORT, PATH, HEADERS?, BODY?; reply: STATUS, HEADERS, BODY: all of it.
+    HTTP_FETCH = 1,
+    HTTP_OPEN = 2,  // the same; reply: STATUS, HEADERS, STREAM, as soon as these are there
+    HTTP_READ = 3,  // argument: a stream; reply: BODY, what is there of it; nothing at its end
+    HTTP_CLOSE = 4, // argument: a stream, also after its end
+};
+
+#define HTTP_STREAMS_MAX 16u // open at once
+
 // Largest request or reply of any port.
 #define PORT_MAX_BYTES (1u << 20)
 

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "http_port.h"
 #include "loopback.h"
 #include "store_port.h"
 #include "tool_port.h"
@@ -17,6 +18,7 @@ _Static_assert((int)VMM_PORT_MESSAGE == (int)PORT_KIND_MESSAGE, "one numbering o
 _Static_assert((int)VMM_PORT_CLOCK == (int)PORT_KIND_CLOCK, "one numbering of kinds");
 _Static_assert((int)VMM_PORT_ENTROPY == (int)PORT_KIND_ENTROPY, "one numbering of kinds");
 _Static_assert((int)VMM_PORT_LOG == (int)PORT_KIND_LOG, "one numbering of kinds");
+_Static_assert((int)VMM_PORT_HTTP == (int)PORT_KIND_HTTP, "one numbering of kinds");
 _Static_assert((int)VMM_PORT_STORE == (int)PORT_KIND_STORE, "one numbering of kinds");
 _Static_assert(VMM_LOG_SEVERITY_MAX == LOG_SEVERITY_DEBUG, "one numbering of severities");
 _Static_assert(VMM_MAX_QUEUES == PORT_MAX_QUEUES, "one number of queues");
@@ -107,6 +109,7 @@ static const struct {
     {&entropy_backend, IN_VMM, make_entropy},
     {&loopback_backend, IN_VMM | IN_PROCESS, make_loopback},
     {&store_port, IN_PROCESS, NULL},
+    {&http_port, IN_PROCESS, NULL},
     {&tool_port, IN_PROCESS, NULL},
 };
 

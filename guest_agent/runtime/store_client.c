@@ -4,60 +4,7 @@
 
 #include <string.h>
 
-#include "port_fields_abi.h"
-#include "queue_client.h"
-
-#define NUMBER_SIZE 20u
-
-// A request that is being built. Fields ascend.
-struct call {
-    struct cell_queue *queue;
-    uint8_t *payload; // NULL: it cannot be built
-    uint32_t used;
-};
-
-static struct call start_call(struct cell_port *port)
-{
-    queue_attach(&port->queue); // others may be bound to the same port
-    return (struct call){.queue = &port->queue, .payload = cell_queue_buffer(&port->queue)};
-}
-
-static void add_field(struct call *call, uint32_t field, const void *bytes, size_t length)
-{
-    if (!call->payload || length > call->queue->request_bytes ||
-        !port_fields_append(call->payload, call->queue->request_bytes, &call->used, field, bytes,
-                            (uint32_t)length))
-        call->payload = NULL;
-}
-
-static void add_text(struct call *call, uint32_t field, const char *text)
-{
-    if (text)
-        add_field(call, field, text, strlen(text));
-}
-
-static void add_number(struct call *call, uint32_t field, uint64_t number)
-{
-    char digits[NUMBER_SIZE];
-    size_t at = sizeof(digits);
-    do
-        digits[--at] = (char)('0' + number % 10);
-    while (number /= 10);
-    add_field(call, field, digits + at, sizeof(digits) - at);
-}
-
-// Sends the request and finds the fields of its reply, which stay where the port wrote them until
-// the next request.
-static int finish_call(struct call *call, uint32_t operation, struct port_fields *fields)
-{
-    struct cell_reply answer;
-    if (!call->payload || cell_queue_send(call->queue, operation, 0, call->payload, call->used, 0))
-        return -1;
-    while (!cell_queue_poll(call->queue, &answer))
-        cell_queue_wait(call->queue);
-    bool sound = port_fields_read(fields, answer.payload, answer.length);
-    return answer.status || sound ? (int)answer.status : -1;
-}
+#include "fields_call.h"
 
 static int copy_data(const struct port_fields *fields, void *data, size_t size, size_t *length)
 {
@@ -78,11 +25,11 @@ int cell_store_get(struct cell_port *port, const char *name, uint64_t offset, vo
 {
     struct port_fields fields;
     uint64_t whole;
-    struct call call = start_call(port);
-    add_text(&call, STORE_FIELD_NAME, name);
-    add_number(&call, STORE_FIELD_OFFSET, offset);
-    add_number(&call, STORE_FIELD_BYTES, size);
-    int status = finish_call(&call, STORE_GET, &fields);
+    struct fields_call call = fields_call_start(port);
+    fields_call_text(&call, STORE_FIELD_NAME, name);
+    fields_call_number(&call, STORE_FIELD_OFFSET, offset);
+    fields_call_number(&call, STORE_FIELD_BYTES, size);
+    int status = fields_call_finish(&call, STORE_GET, 0, &fields);
     if (status)
         return status;
     if (!port_field_number(&fields.field[STORE_FIELD_BYTES], &whole))
@@ -97,13 +44,13 @@ int cell_store_list(struct cell_port *port, const char *prefix, const char *afte
 {
     struct port_fields fields;
     const struct port_field *more = &fields.field[STORE_FIELD_AFTER];
-    struct call call = start_call(port);
-    add_text(&call, STORE_FIELD_NAME, prefix);
+    struct fields_call call = fields_call_start(port);
+    fields_call_text(&call, STORE_FIELD_NAME, prefix);
     if (limit)
-        add_number(&call, STORE_FIELD_LIMIT, limit);
-    add_text(&call, STORE_FIELD_AFTER, after);
+        fields_call_number(&call, STORE_FIELD_LIMIT, limit);
+    fields_call_text(&call, STORE_FIELD_AFTER, after);
     next[0] = '\0'; // may be `after`
-    int status = finish_call(&call, STORE_LIST, &fields);
+    int status = fields_call_finish(&call, STORE_LIST, 0, &fields);
     if (status)
         return status;
     if (more->length > STORE_NAME_MAX)
@@ -118,11 +65,11 @@ int cell_store_search(struct cell_port *port, const char *query, unsigned limit,
                       size_t size, size_t *length)
 {
     struct port_fields fields;
-    struct call call = start_call(port);
-    add_text(&call, STORE_FIELD_QUERY, query);
+    struct fields_call call = fields_call_start(port);
+    fields_call_text(&call, STORE_FIELD_QUERY, query);
     if (limit)
-        add_number(&call, STORE_FIELD_LIMIT, limit);
-    int status = finish_call(&call, STORE_SEARCH, &fields);
+        fields_call_number(&call, STORE_FIELD_LIMIT, limit);
+    int status = fields_call_finish(&call, STORE_SEARCH, 0, &fields);
     return status ? status : copy_data(&fields, text, size, length);
 }
 
@@ -172,12 +119,12 @@ static int put(struct cell_port *port, const char *name, const uint64_t *offset,
                size_t length)
 {
     struct port_fields fields;
-    struct call call = start_call(port);
-    add_text(&call, STORE_FIELD_NAME, name);
+    struct fields_call call = fields_call_start(port);
+    fields_call_text(&call, STORE_FIELD_NAME, name);
     if (offset)
-        add_number(&call, STORE_FIELD_OFFSET, *offset);
-    add_field(&call, STORE_FIELD_DATA, data, length);
-    return finish_call(&call, STORE_PUT, &fields);
+        fields_call_number(&call, STORE_FIELD_OFFSET, *offset);
+    fields_call_bytes(&call, STORE_FIELD_DATA, data ? data : "", length);
+    return fields_call_finish(&call, STORE_PUT, 0, &fields);
 }
 
 int cell_store_put(struct cell_port *port, const char *name, const void *data, size_t length)
@@ -194,7 +141,7 @@ int cell_store_append(struct cell_port *port, const char *name, uint64_t offset,
 int cell_store_delete(struct cell_port *port, const char *name)
 {
     struct port_fields fields;
-    struct call call = start_call(port);
-    add_text(&call, STORE_FIELD_NAME, name);
-    return finish_call(&call, STORE_DELETE, &fields);
+    struct fields_call call = fields_call_start(port);
+    fields_call_text(&call, STORE_FIELD_NAME, name);
+    return fields_call_finish(&call, STORE_DELETE, 0, &fields);
 }

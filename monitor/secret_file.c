@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads files that hold a secret.
-#include "actuator_secret.h"
+#include "secret_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -38,8 +38,7 @@ static int split(const char *path, const char *text, size_t length, char *lines,
     return 0;
 }
 
-int actuator_secret_read(const char *path, char *lines, size_t size, size_t count,
-                         struct error *err)
+int secret_file_read(const char *path, char *lines, size_t size, size_t count, struct error *err)
 {
     char text[FILE_MAX_BYTES + 1];
     struct stat status;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "clock.h"
 #include "port_abi.h"
@@ -572,6 +573,13 @@ void http_pool_forget(struct http_pool *pool)
     curl_multi_cleanup(pool->multi);
     if (open_multi(pool) < 0)
         abort(); // the supervisor starts the process again
+}
+
+void http_forget_environment(void)
+{
+    clearenv();
+    setenv("TZ", "UTC0", 1);
+    tzset(); // with one that is named it is not looked up again
 }
 
 int http_pool_open(struct http_pool *pool, const void *grant, size_t length,

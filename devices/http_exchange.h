@@ -31,7 +31,7 @@ struct http_exchange {
     uint32_t stream; // its number, or 0: a reply as a whole
     bool opened;     // the model knows the number
     uint64_t touched_ns;
-    uint64_t deadline_ns; // of the whole reply, whatever is tried
+    uint64_t deadline_ns;        // of the whole reply, whatever is tried
     struct http_request request; // its texts are there until it is sent
     CURL *easy;
     struct curl_slist *headers;
@@ -66,6 +66,10 @@ struct http_pool {
     uint64_t served_ns; // when last
     struct http_exchange exchanges[HTTP_EXCHANGES];
 };
+
+// First of all in a program with pools: curl and OpenSSL would follow the environment (proxies,
+// files of certificates and of keys), and look for the time zone's file where none can be opened.
+void http_forget_environment(void);
 
 // Makes a pool of a grant of `length` bytes; descriptors stay the caller's, -1: none.
 int http_pool_open(struct http_pool *pool, const void *grant, size_t length,

@@ -6,10 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "backend_process.h"
@@ -70,11 +68,7 @@ int main(int argc, char **argv)
 {
     struct error err = {0};
     (void)argv;
-    // curl and OpenSSL would follow variables: proxies, files of certificates and of keys.
-    clearenv();
-    // The zone is looked up now, while files can be; with one that is named it is not again.
-    setenv("TZ", "UTC0", 1);
-    tzset();
+    http_forget_environment();
     if (argc > 1 || fcntl(BACKEND_CHANNEL_FD, F_GETFD) < 0) {
         fputs("guillotine-http: `guillotine run` starts this for ports of kind http\n", stderr);
         return EXIT_STATUS_USAGE;

@@ -126,6 +126,8 @@ static int take_greeting(struct mcp_client *client, json_object *result, struct 
         return error_set(err, EXIT_STATUS_BAD_FILE, 0,
                          "the server speaks none of the revisions " PROTOCOL ", 2025-03-26 and "
                          "2024-11-05 of the protocol");
+    if (client->transport->greeted)
+        client->transport->greeted(client->transport, version);
     return send_notification(client, "notifications/initialized", NULL, err) < 0
                ? -1
                : ask_for_tools(client, NULL, err);
@@ -242,9 +244,10 @@ int mcp_client_wait(struct mcp_client *client, uint32_t timeout_ms, struct error
         if (now_ns >= until_ns)
             return error_set(err, EXIT_STATUS_RESOURCES, 0,
                              "the server did not list its tools in %u ms", timeout_ms);
-        const struct timespec rest = {(time_t)((until_ns - now_ns) / NS_PER_S),
-                                      (long)((until_ns - now_ns) % NS_PER_S)};
-        client->transport->watch(client->transport, fds);
+        uint64_t rest_ns = client->transport->watch(client->transport, fds);
+        if (rest_ns > until_ns - now_ns)
+            rest_ns = until_ns - now_ns;
+        const struct timespec rest = {(time_t)(rest_ns / NS_PER_S), (long)(rest_ns % NS_PER_S)};
         if (ppoll(fds, 2, &rest, NULL) < 0 && errno != EINTR)
             return error_set(err, EXIT_STATUS_INTERNAL, errno, "poll");
         if (mcp_client_serve(client, err) < 0)

@@ -95,17 +95,18 @@ static bool next(struct mcp_transport *transport, const char **text, size_t *len
     }
 }
 
-static void watch(const struct mcp_transport *transport, struct pollfd fds[2])
+static uint64_t watch(const struct mcp_transport *transport, struct pollfd fds[2])
 {
     const struct mcp_pipe *pipe = (const struct mcp_pipe *)transport;
     fds[0] = (struct pollfd){.fd = pipe->from_server, .events = POLLIN};
     fds[1] = (struct pollfd){.fd = pipe->output_used ? pipe->to_server : -1, .events = POLLOUT};
+    return UINT64_MAX;
 }
 
 int mcp_pipe_open(struct mcp_pipe *pipe, int to_server, int from_server, struct error *err)
 {
     *pipe = (struct mcp_pipe){
-        .transport = {send_message, exchange, next, watch},
+        .transport = {send_message, exchange, next, watch, NULL},
         .to_server = to_server,
         .from_server = from_server,
         .input = malloc(INPUT_BYTES),

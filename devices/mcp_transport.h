@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "error.h"
 
@@ -25,8 +26,11 @@ struct mcp_transport {
     // Finds the next whole message that has arrived; valid until the next call of `exchange`.
     // Returns false if there is none.
     bool (*next)(struct mcp_transport *transport, const char **text, size_t *length);
-    // What has to happen before `exchange` can do more.
-    void (*watch)(const struct mcp_transport *transport, struct pollfd fds[2]);
+    // What has to happen before `exchange` can do more. Returns after how many nanoseconds it
+    // should be called anyway; UINT64_MAX: never.
+    uint64_t (*watch)(const struct mcp_transport *transport, struct pollfd fds[2]);
+    // The revision of the protocol that was agreed upon. NULL: the transport need not know.
+    void (*greeted)(struct mcp_transport *transport, const char *version);
 };
 
 #endif

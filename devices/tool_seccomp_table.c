@@ -5,6 +5,8 @@
 static const struct seccomp_filter filters[] = {
     {"tool_filter", TOOL_FILTER},
     {"describe_filter", DESCRIBE_FILTER},
+    {"tool_remote_filter", TOOL_REMOTE_FILTER},
+    {"describe_remote_filter", DESCRIBE_REMOTE_FILTER},
 };
 
 const struct seccomp_table seccomp_table = {

@@ -13,7 +13,8 @@ static bool is_sound(const struct tool_grant *grant, size_t length)
         grant->text_bytes != length - sizeof(*grant) || !grant->argument_count ||
         grant->argument_count > TOOL_MAX_ARGUMENTS || grant->variable_count > TOOL_MAX_VARIABLES ||
         grant->read_count > TOOL_MAX_PATHS || grant->write_count > TOOL_MAX_PATHS ||
-        grant->tool_count > TOOL_MAX_TOOLS || grant->network > 1 || !grant->start_ms ||
+        grant->tool_count > TOOL_MAX_TOOLS || grant->network > 1 || grant->remote > 1 ||
+        (grant->remote && grant->argument_count != 1) || !grant->start_ms ||
         grant->start_ms > TOOL_START_MS_MAX || !grant->processes ||
         grant->processes > TOOL_MAX_PROCESSES || grant->memory_bytes < TOOL_MEMORY_MIN ||
         grant->memory_bytes > TOOL_MEMORY_MAX)

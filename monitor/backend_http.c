@@ -14,12 +14,12 @@
 
 #define RESOLVER_FILE "/etc/resolv.conf"
 
-static int add_file(struct backend_launch *launch, const char *path, struct error *err)
+static int add_file(const char *path, int *fds, unsigned *count, struct error *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0)
         return error_set(err, EXIT_STATUS_BAD_FILE, errno, "%s", path);
-    launch->fds[launch->fd_count++] = fd;
+    fds[(*count)++] = fd;
     return 0;
 }
 
@@ -92,6 +92,21 @@ static int add_nameservers(struct http_grant *grant, struct error *err)
     return 0;
 }
 
+int http_settings_complete(const struct http_settings *settings, struct http_grant *grant, int *fds,
+                           unsigned *count, struct error *err)
+{
+    *grant = settings->grant;
+    if (add_secrets(settings, grant, err) < 0 ||
+        (!settings->has_nameservers && add_nameservers(grant, err) < 0) ||
+        add_file(settings->authorities, fds, count, err) < 0)
+        return -1;
+    if (!*settings->certificate)
+        return 0;
+    return add_file(settings->certificate, fds, count, err) < 0
+               ? -1
+               : add_file(settings->key, fds, count, err);
+}
+
 int backend_http_prepare(struct backend_launch *launch, struct error *err)
 {
     const struct http_settings *settings = launch->settings;
@@ -101,15 +116,7 @@ int backend_http_prepare(struct backend_launch *launch, struct error *err)
     launch->made = grant = malloc(sizeof(*grant));
     if (!grant)
         return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "settings of an http port");
-    *grant = settings->grant;
     launch->settings = grant;
     launch->length = sizeof(*grant);
-    if (add_secrets(settings, grant, err) < 0 ||
-        (!settings->has_nameservers && add_nameservers(grant, err) < 0) ||
-        add_file(launch, settings->authorities, err) < 0)
-        return -1;
-    if (!*settings->certificate)
-        return 0;
-    return add_file(launch, settings->certificate, err) < 0 ? -1
-                                                            : add_file(launch, settings->key, err);
+    return http_settings_complete(settings, grant, launch->fds, &launch->fd_count, err);
 }

@@ -15,5 +15,5 @@ int backend_tool_prepare(struct backend_launch *launch, struct error *err)
     launch->made = tool_settings_pin(settings, &launch->length, err);
     launch->settings = launch->made;
     launch->start_ns = (settings->grant.start_ms + (uint64_t)SANDBOX_MS) * NS_PER_MS;
-    return launch->made ? 0 : -1;
+    return launch->made ? tool_settings_open(settings, launch->fds, &launch->fd_count, err) : -1;
 }

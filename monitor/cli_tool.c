@@ -92,8 +92,8 @@ static int read_whole(int fd, char **text, size_t *length, struct error *err)
 }
 
 // Starts guillotine-tool with a grant and reads what it reports.
-static int ask(const struct tool_grant *grant, size_t grant_length, char **text, size_t *length,
-               struct error *err)
+static int ask(const struct tool_settings *own, const struct tool_grant *grant, size_t grant_length,
+               char **text, size_t *length, struct error *err)
 {
     static const char *const arguments[] = {"guillotine-tool", "describe", NULL};
     char path[PATH_MAX];
@@ -107,7 +107,7 @@ static int ask(const struct tool_grant *grant, size_t grant_length, char **text,
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "pipe");
     cleanup_fd int report = ends[0];
     cleanup_fd int remote = lift(ends[1]);
-    const struct spawn_request request = {
+    struct spawn_request request = {
         .path = path,
         .name = arguments[0],
         .arguments = arguments,
@@ -115,7 +115,12 @@ static int ask(const struct tool_grant *grant, size_t grant_length, char **text,
         .fd_count = 2,
         .wait = 1,
     };
-    pid_t pid = spawn_program(&request, &pidfd, err);
+    int opened = tool_settings_open(own, request.fds, &request.fd_count, err);
+    for (unsigned i = 2; i < request.fd_count; i++)
+        request.fds[i] = lift(request.fds[i]);
+    pid_t pid = opened < 0 ? -1 : spawn_program(&request, &pidfd, err);
+    for (unsigned i = 2; i < request.fd_count; i++)
+        close(request.fds[i]);
     if (pid < 0)
         return -1;
     close(pidfd);
@@ -229,7 +234,7 @@ static int carry_out(const struct tool_settings *settings, const char *command, 
     struct tool_grant *grant = tool_settings_pin(settings, &grant_length, err);
     if (!grant)
         return -1;
-    int result = ask(grant, grant_length, &text, &length, err);
+    int result = ask(settings, grant, grant_length, &text, &length, err);
     free(grant);
     if (result < 0 ||
         json_document_parse(&document, "guillotine-tool", text, length, REPORT_MAX, err))

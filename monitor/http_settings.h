@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdbool.h>
 
+#include "error.h"
 #include "http_grant.h"
 
 #define HTTP_AUTHORITIES_DEFAULT "/etc/ssl/certs/ca-certificates.crt"
@@ -33,5 +34,21 @@ struct http_settings {
     char certificate[PATH_MAX]; // empty: none
     char key[PATH_MAX];
 };
+
+struct json_place;
+
+// Reads the settings of an http port, or, without `allow`, of another program that speaks HTTP,
+// whose rules are its own. `settings` starts zeroed.
+int http_settings_read(const struct json_place *place, struct http_settings *settings, bool allow,
+                       struct error *err);
+
+// Sets what settings have that nobody wrote; http_settings_read does, too.
+void http_settings_defaults(struct http_settings *settings);
+
+// Makes the grant with its secrets and name servers, and opens the files: fds[*count] and those
+// behind it, *count counts them. The grant is the caller's to wipe; descriptors are the caller's to
+// close, also on failure.
+int http_settings_complete(const struct http_settings *settings, struct http_grant *grant, int *fds,
+                           unsigned *count, struct error *err);
 
 #endif

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "constant_memory.h"
 #include "json_text.h"
 #include "sha256.h"
 #include "whole_file.h"
@@ -144,6 +145,28 @@ struct tool_grant *tool_settings_pin(const struct tool_settings *settings, size_
     if (pinned)
         *length = sizeof(*pinned) + bytes;
     return pinned;
+}
+
+int tool_settings_open(const struct tool_settings *settings, int *fds, unsigned *count,
+                       struct error *err)
+{
+    if (!settings->grant.remote)
+        return 0;
+    struct http_grant *grant = malloc(sizeof(*grant));
+    int files[HTTP_FDS];
+    unsigned file_count = 0;
+    int memory = -1;
+    if (!grant)
+        return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "settings of a tool");
+    if (http_settings_complete(&settings->http, grant, files, &file_count, err) == 0)
+        memory = constant_memory_make("guillotine-http", grant, sizeof(*grant), err);
+    explicit_bzero(grant, sizeof(*grant)); // it may hold secrets
+    free(grant);
+    if (memory >= 0)
+        fds[(*count)++] = memory;
+    for (unsigned i = 0; i < file_count; i++)
+        fds[(*count)++] = files[i];
+    return memory < 0 ? -1 : 0;
 }
 
 // A copy of what the file says, to be changed.

@@ -6,6 +6,7 @@
 #include <limits.h>
 
 #include "error.h"
+#include "http_settings.h"
 #include "tool_grant.h"
 
 #define TOOL_PINS_FORMAT "guillotine-tool-pins/1"
@@ -13,13 +14,20 @@
 
 struct tool_settings {
     char pins[PATH_MAX];
-    struct tool_grant grant; // with its texts behind it; no tool is pinned yet
+    struct http_settings http; // of a remote server, whose one rule says where it is
+    struct tool_grant grant;   // with its texts behind it; no tool is pinned yet
 };
 
 // Makes the grant with the digests of the file of pins. *length is its size; the result is the
 // caller's to free. A file that does not exist pins nothing. Returns NULL on failure.
 struct tool_grant *tool_settings_pin(const struct tool_settings *settings, size_t *length,
                                      struct error *err);
+
+// Opens what a remote server's program gets beside its grant: fds[*count] and those behind it,
+// TOOL_FDS_MAX at most; *count counts them. Nothing for a server that is started. The descriptors
+// are the caller's to close, also on failure.
+int tool_settings_open(const struct tool_settings *settings, int *fds, unsigned *count,
+                       struct error *err);
 
 struct json_object;
 

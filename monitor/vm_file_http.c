@@ -385,11 +385,23 @@ static int read_inject(const struct json_place *place, void *target, struct erro
 
 #define MEMBER(name) offsetof(struct http_settings, grant.name)
 
-int vm_file_read_http(const struct json_place *place, struct vmm_port_config *config,
-                      struct vm_settings *settings, struct error *err)
+void http_settings_defaults(struct http_settings *settings)
+{
+    struct http_grant *grant = &settings->grant;
+    memcpy(grant->format, HTTP_GRANT_FORMAT, sizeof(HTTP_GRANT_FORMAT));
+    memcpy(grant->identity_oid, HTTP_IDENTITY_OID, sizeof(HTTP_IDENTITY_OID));
+    memcpy(settings->authorities, HTTP_AUTHORITIES_DEFAULT, sizeof(HTTP_AUTHORITIES_DEFAULT));
+    grant->connect_ms = CONNECT_MS;
+    grant->request_ms = REQUEST_MS;
+    grant->stream_ms = STREAM_MS;
+    grant->idle_ms = IDLE_MS;
+}
+
+int http_settings_read(const struct json_place *place, struct http_settings *settings, bool allow,
+                       struct error *err)
 {
     static const struct json_field fields[] = {
-        {.key = "allow", .read = read_allow, .required = true},
+        {.key = "allow", .read = read_allow, .required = true}, // first: others leave it out
         {.key = "networks", .read = read_networks},
         {.key = "nameservers", .read = read_nameservers},
         {.key = "names", .read = read_names},
@@ -405,22 +417,25 @@ int vm_file_read_http(const struct json_place *place, struct vmm_port_config *co
         {"stream_ms", json_field_u32, false, MEMBER(stream_ms), 1, 86400000},
         {"idle_ms", json_field_u32, false, MEMBER(idle_ms), 1000, 600000},
     };
+    size_t left_out = allow ? 0 : 1;
+    http_settings_defaults(settings);
+    if (json_read_object(place, fields + left_out, COUNT(fields) - left_out, settings, err))
+        return -1;
+    if (!*settings->certificate != !*settings->key)
+        return json_refuse(place, JSON_PART_VALUE, err, "a certificate needs its key");
+    settings->grant.has_certificate = *settings->certificate != '\0';
+    return 0;
+}
+
+int vm_file_read_http(const struct json_place *place, struct vmm_port_config *config,
+                      struct vm_settings *settings, struct error *err)
+{
     struct http_settings *http = calloc(1, sizeof(*http));
     if (!http)
         return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "settings of an http port");
     *settings = (struct vm_settings){.bytes = http, .length = sizeof(*http)};
-    memcpy(http->grant.format, HTTP_GRANT_FORMAT, sizeof(HTTP_GRANT_FORMAT));
-    memcpy(http->grant.identity_oid, HTTP_IDENTITY_OID, sizeof(HTTP_IDENTITY_OID));
-    memcpy(http->authorities, HTTP_AUTHORITIES_DEFAULT, sizeof(HTTP_AUTHORITIES_DEFAULT));
-    http->grant.connect_ms = CONNECT_MS;
-    http->grant.request_ms = REQUEST_MS;
-    http->grant.stream_ms = STREAM_MS;
-    http->grant.idle_ms = IDLE_MS;
-    if (json_read_object(place, fields, COUNT(fields), http, err))
+    if (http_settings_read(place, http, true, err))
         return -1;
-    if (!*http->certificate != !*http->key)
-        return json_refuse(place, JSON_PART_VALUE, err, "a certificate needs its key");
-    http->grant.has_certificate = *http->certificate != '\0';
     if (http->grant.request_ms >= config->timeout_ms || http->grant.idle_ms >= config->timeout_ms)
         return json_refuse(place, JSON_PART_VALUE, err,
                            "\"request_ms\" (%u) and \"idle_ms\" (%u) have to be less than the "

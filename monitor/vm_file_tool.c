@@ -33,6 +33,8 @@ struct reader {
     struct texts reads;
     struct texts writes;
     struct texts tools;
+    struct http_settings http;
+    bool commanded;                    // there is a command
     const char *names[TOOL_MAX_TOOLS]; // of those that were read
     // Of the tool that is being read.
     const char *name;
@@ -61,9 +63,52 @@ static int read_command(const struct json_place *place, void *target, struct err
 {
     if (json_read_array(place, TOOL_MAX_ARGUMENTS, read_argument, target, err))
         return -1;
-    return ((struct reader *)target)->grant.argument_count
+    struct reader *reader = target;
+    reader->commanded = true;
+    return reader->grant.argument_count
                ? 0
                : json_refuse(place, JSON_PART_VALUE, err, "an empty command");
+}
+
+// Before "http", which leaves the rule as it is.
+static int read_url(const struct json_place *place, void *target, struct error *err)
+{
+    struct reader *reader = target;
+    struct http_grant *grant = &reader->http.grant;
+    struct error inner;
+    const char *text;
+    if (json_read_text(place, &text, err))
+        return -1;
+    const char *host = strstr(text, "://");
+    const char *path = host ? strchr(host + 3, '/') : NULL;
+    cleanup_free char *origin = strndup(text, path ? (size_t)(path - text) : strlen(text));
+    if (!origin)
+        return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "url");
+    if (http_origin_parse(origin, &grant->rules[0].origin, NULL, &inner))
+        return vm_file_refuse_because(place, &inner, err);
+    if (!path)
+        path = "/";
+    for (const char *at = path; *at; at++) {
+        if (*at <= 0x20 || *at > 0x7e || strchr("\"#<>\\^`{|}", *at))
+            return json_refuse(place, JSON_PART_VALUE, err,
+                               "a path of visible ASCII, escaped as a URL has it, is expected");
+    }
+    if (strlen(path) > TOOL_PATH_MAX)
+        return json_refuse(place, JSON_PART_VALUE, err, "the path is too long");
+    grant->rules[0].methods = 1u << HTTP_METHOD_GET | 1u << HTTP_METHOD_POST;
+    grant->rule_count = 1;
+    reader->grant.remote = 1;
+    reader->grant.argument_count = 1;
+    add(&reader->arguments, path);
+    return 0;
+}
+
+static int read_http(const struct json_place *place, void *target, struct error *err)
+{
+    struct reader *reader = target;
+    return reader->grant.remote
+               ? http_settings_read(place, &reader->http, false, err)
+               : json_refuse(place, JSON_PART_KEY, err, "\"http\" is for a server with a \"url\"");
 }
 
 static int read_environment(const struct json_place *place, void *target, struct error *err)
@@ -217,6 +262,7 @@ static int finish(struct reader *reader, struct vm_settings *settings, struct er
     tool->grant = reader->grant;
     memcpy(tool->grant.format, TOOL_GRANT_FORMAT, sizeof(TOOL_GRANT_FORMAT));
     memcpy(tool->pins, reader->pins, sizeof(tool->pins));
+    tool->http = reader->http;
     char *at = (char *)(&tool->grant + 1);
     for (size_t i = 0; i < COUNT(lists); i++) {
         memcpy(at, lists[i]->bytes, lists[i]->length);
@@ -226,11 +272,34 @@ static int finish(struct reader *reader, struct vm_settings *settings, struct er
     return 0;
 }
 
+// A call is given up by the port, not by the connection.
+static int check_server(const struct json_place *place, struct reader *reader,
+                        const struct vmm_port_config *config, struct error *err)
+{
+    struct http_grant *grant = &reader->http.grant;
+    if (reader->commanded == (reader->grant.remote != 0))
+        return json_refuse(place, JSON_PART_VALUE, err,
+                           "either \"command\" or \"url\" is expected");
+    if (!reader->grant.remote)
+        return 0;
+    if (reader->grant.variable_count || reader->grant.read_count || reader->grant.write_count ||
+        reader->grant.network)
+        return json_refuse(place, JSON_PART_VALUE, err,
+                           "environment, read, write and network are for a \"command\"");
+    if (grant->idle_ms < config->timeout_ms)
+        grant->idle_ms = config->timeout_ms;
+    if (grant->stream_ms < config->timeout_ms)
+        grant->stream_ms = config->timeout_ms;
+    return 0;
+}
+
 int vm_file_read_tool(const struct json_place *place, struct vmm_port_config *config,
                       struct vm_settings *settings, struct error *err)
 {
     static const struct json_field fields[] = {
-        {.key = "command", .read = read_command, .required = true},
+        {.key = "command", .read = read_command},
+        {.key = "url", .read = read_url},
+        {.key = "http", .read = read_http},
         {.key = "environment", .read = read_environment},
         {.key = "read", .read = read_reads},
         {.key = "write", .read = read_writes},
@@ -253,20 +322,23 @@ int vm_file_read_tool(const struct json_place *place, struct vmm_port_config *co
          .minimum = TOOL_MEMORY_MIN,
          .maximum = TOOL_MEMORY_MAX},
     };
-    struct reader reader = {.grant = {.start_ms = DEFAULT_START_MS,
-                                      .processes = DEFAULT_PROCESSES,
-                                      .memory_bytes = DEFAULT_MEMORY_BYTES}};
+    static struct reader reader; // for its size; one thread
+    reader = (struct reader){.grant = {.start_ms = DEFAULT_START_MS,
+                                       .processes = DEFAULT_PROCESSES,
+                                       .memory_bytes = DEFAULT_MEMORY_BYTES}};
     struct texts *lists[] = {&reader.arguments, &reader.variables, &reader.reads, &reader.writes,
                              &reader.tools};
-    (void)config; // the VMM needs none of it
     int result = 0;
     for (size_t i = 0; i < COUNT(lists); i++) {
         lists[i]->stream = open_memstream(&lists[i]->bytes, &lists[i]->length);
         if (!lists[i]->stream && result == 0)
             result = error_set(err, EXIT_STATUS_RESOURCES, errno, "settings of a tool");
     }
+    http_settings_defaults(&reader.http);
     if (result == 0)
         result = json_read_object(place, fields, COUNT(fields), &reader, err);
+    if (result == 0)
+        result = check_server(place, &reader, config, err);
     if (result == 0)
         result = finish(&reader, settings, err);
     for (size_t i = 0; i < COUNT(lists); i++) {

@@ -14,6 +14,7 @@
 #define TOOL_MAX_PATHS     16u
 #define TOOL_MAX_TOOLS     64u
 #define TOOL_NAME_MAX      128u
+#define TOOL_PATH_MAX      4096u // of a remote server's endpoint
 #define TOOL_TEXTS_MAX     (256u << 10)
 #define TOOL_START_MS_MAX  600000u
 #define TOOL_MAX_PROCESSES 4096u
@@ -36,10 +37,16 @@ struct tool_grant {
     uint32_t processes;    // of the server, threads included
     uint64_t memory_bytes; // data of each of its processes
     uint32_t text_bytes;
-    uint32_t reserved;
+    uint32_t remote; // 1: the one argument is the path of a server that speaks HTTP
 };
 _Static_assert(sizeof(struct tool_grant) == 72, "format");
 _Static_assert(offsetof(struct tool_grant, memory_bytes) == 56, "format");
 _Static_assert(offsetof(struct tool_grant, text_bytes) == 64, "format");
+
+// Descriptors of its program for a remote server, behind those of every backend process: a
+// struct http_grant in constant memory, then enum http_fd.
+#define TOOL_FD_HTTP_GRANT 0u
+#define TOOL_FD_HTTP_FILES 1u
+#define TOOL_FDS_MAX       4u
 
 #endif

@@ -408,7 +408,7 @@ def check_policy():
         "tool": {"kind": "tool", "rules": [
             {"name": "list", "operations": ["list"], "outcome": "allow"},
             {"name": "ask", "operations": ["call"], "where": {"tool": {"equals": "python"}},
-             "outcome": "hold", "hold_ms": 200},
+             "outcome": "hold", "hold_ms": 1000},
             {"name": "no-mail", "operations": ["call"], "where": {
                 "tool": {"equals": "echo"}, "arguments": {"contains": "@"}}, "outcome": "deny"},
             {"name": "secret", "operations": ["call"], "where": {"tool": {"equals": "echo"}},

@@ -370,6 +370,9 @@ def check_start():
         done = bench.command("tool", "list", write_vm(mode=mode, settings=settings), "tool")
         assert done.returncode == 1, (mode, done)
         one_line(done.stderr.decode(), reason)
+    ended = bench.run([write_vm(settings={"directory": "/root"}), "--", "list", "0"])
+    assert ended.status == 75, ended
+    one_line(ended.stderr, "directory /root", "No such file")
     commands = {
         "No such file": ["/usr/bin/no-such-program"],
         "Permission denied": ["/etc/ld.so.cache"],
@@ -446,6 +449,8 @@ def check_identity():
     environment = eval(python("dict(os.environ)"))  # of this test's own server
     assert {key: value for key, value in environment.items() if key != "LC_CTYPE"} == {
         "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}, environment
+    assert python("os.getcwd()") == "/"
+    assert python("os.getcwd()", settings={"directory": SERVER_FOLDER}) == SERVER_FOLDER
     environment = eval(python("dict(os.environ)", settings={"environment": {"A_KEY": "its value"}}))
     assert environment["A_KEY"] == "its value"
 

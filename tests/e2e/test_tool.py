@@ -13,11 +13,10 @@ import shutil
 import signal
 import socket
 import struct
-import subprocess
 import sys
-import threading
 
-from guest_test import Bench, Skip, Tap, one_line, process_exists, wait_until
+from guest_test import Bench, Tap, one_line, process_exists, wait_until
+from npm_servers import npm_server
 
 bench = Bench(sys.argv[1], sys.argv[2:-1])
 tap = Tap(after=bench.clean)
@@ -739,20 +738,9 @@ def check_pins():
 # Real servers.
 
 
-def npm_server(name):
-    script = os.path.join(HERE, "../../scripts/mcp-servers")
-    done = subprocess.run([script, NPM], capture_output=True, timeout=300, check=False)
-    node = shutil.which("node")
-    if done.returncode or not node or not os.path.realpath(node).startswith("/usr/"):
-        print(f"# WARNING: no real MCP servers: {done.stderr.decode(errors='replace')[-500:]!r}")
-        raise Skip("npm cannot install the servers, or node is not below /usr")
-    return [os.path.realpath(node),
-            os.path.join(NPM, f"node_modules/@modelcontextprotocol/server-{name}/dist/index.js")]
-
-
 def real(name, tools, *arguments, **settings):
     """Keys for run() with one of the servers of npm, its tools pinned as they are."""
-    keys = {"tools": tools, "settings": {"command": [*npm_server(name), *arguments],
+    keys = {"tools": tools, "settings": {"command": [*npm_server(NPM, name), *arguments],
                                          "read": [NPM], **settings}}
     fresh_pins(**keys)
     return keys

@@ -22,8 +22,9 @@
 #define TOOL_MEMORY_MAX (1ull << 40)
 
 // Terminated texts follow, in this order: arguments, variables ("NAME=value"), paths to read, paths
-// to write, the server's working directory; then for each tool its name, the SHA-256 that it is pinned with (64 digits; empty: not
-// pinned), and the schema of its arguments (JSON; empty: the server's own alone).
+// to write, the server's working directory; then for each tool its name, the SHA-256 that it is
+// pinned with (64 digits; empty: not pinned), and the schema of its arguments (JSON; empty: the
+// server's own alone).
 struct tool_grant {
     char format[24];
     uint32_t argument_count;

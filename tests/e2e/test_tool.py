@@ -15,7 +15,8 @@ import socket
 import struct
 import sys
 
-from guest_test import Bench, Tap, one_line, process_exists, wait_until
+from guest_test import (Bench, Tap, one_line, process_exists, process_status, processes_of,
+                        wait_until)
 from npm_servers import npm_server
 
 bench = Bench(sys.argv[1], sys.argv[2:-1])
@@ -585,16 +586,7 @@ def servers():
 
 
 def tool_processes(process):
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-                text = file.read()
-        except OSError:
-            continue
-        if "(guillotine-tool)" in text and text.rsplit(")", 1)[1].split()[1] == str(process.pid):
-            found.append(int(pid))
-    return found
+    return processes_of(process, "guillotine-tool")
 
 
 @tap.test("the server ends with its port's process, whatever ends that")
@@ -641,13 +633,8 @@ def check_process():
                            *words(("repeat", "100000000", "add", '{"a":1,"b":2}'))])
     bench.wait_running("process", process)
     pid = tool_processes(process)[0]
-
-    def status():
-        with open(f"/proc/{pid}/status", encoding="utf-8") as file:
-            return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
-
-    assert wait_until(lambda: status()["Seccomp"] == "2", 10)
-    now = status()
+    assert wait_until(lambda: process_status(pid)["Seccomp"] == "2", 10)
+    now = process_status(pid)
     assert now["NoNewPrivs"] == "1" and int(now["CapEff"], 16) == int(now["CapPrm"], 16) == 0, now
     if ROOT:
         assert now["Uid"].split() == ["65534"] * 4, now

@@ -124,7 +124,7 @@ static void print_double(FILE *out, double number)
         fputc('-', out);
     if (count <= point && point <= 21)
         fprintf(out, "%.*s%.*s", count, digits, point - count, "000000000000000000000");
-    else if (point > 0 && point <= 21)
+    else if (point > 0 && point < count)
         fprintf(out, "%.*s.%.*s", point, digits, count - point, digits + point);
     else if (point > -6 && point <= 0)
         fprintf(out, "0.%.*s%.*s", -point, "00000", count, digits);

@@ -181,6 +181,10 @@ static _Noreturn void become(const struct tool_grant_view *view, const struct en
     const struct ends left = {.trouble = {-1, 3}};
     setsid();
     signal(SIGPIPE, SIG_DFL);
+    if (chdir(view->directory) < 0) {
+        error_set(&err, EXIT_STATUS_BAD_FILE, errno, "directory %s", view->directory);
+        report(&left, &err);
+    }
     execve(arguments[0], arguments, environment);
     error_set(&err, EXIT_STATUS_BAD_FILE, errno, "start %s", arguments[0]);
     report(&left, &err);

@@ -25,7 +25,7 @@ static bool is_sound(const struct tool_grant *grant, size_t length)
         texts += !bytes[i];
     return grant->text_bytes && !bytes[grant->text_bytes - 1] &&
            texts == (uint64_t)grant->argument_count + grant->variable_count + grant->read_count +
-                        grant->write_count + 3ull * grant->tool_count;
+                        grant->write_count + 1 + 3ull * grant->tool_count;
 }
 
 static const char *next(const char **at)
@@ -49,6 +49,7 @@ int tool_view_open(struct tool_grant_view *view, const void *bytes, size_t lengt
         view->variables[i] = next(&at);
     for (uint32_t i = 0; i < grant->read_count + grant->write_count; i++)
         view->paths[i] = next(&at);
+    view->directory = next(&at);
     for (uint32_t i = 0; i < grant->tool_count; i++) {
         view->tools[i].name = next(&at);
         view->tools[i].pin = next(&at);

@@ -12,6 +12,7 @@ struct tool_grant_view {
     const char *arguments[TOOL_MAX_ARGUMENTS + 1]; // NULL behind the last
     const char *variables[TOOL_MAX_VARIABLES];
     const char *paths[2 * TOOL_MAX_PATHS]; // those to read, then those to write
+    const char *directory;
     struct {
         const char *name;
         const char *pin;    // 64 digits, or ""

@@ -88,8 +88,8 @@ static int write_texts(const struct tool_grant *grant, const struct pins *pins, 
                        struct error *err)
 {
     const char *at = (const char *)(grant + 1);
-    uint32_t plain =
-        grant->argument_count + grant->variable_count + grant->read_count + grant->write_count;
+    uint32_t plain = grant->argument_count + grant->variable_count + grant->read_count +
+                     grant->write_count + 1; // the directory
     for (uint32_t i = 0; i < plain; i++) {
         const char *text = next(&at);
         fwrite(text, 1, strlen(text) + 1, out);

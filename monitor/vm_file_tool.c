@@ -32,6 +32,7 @@ struct reader {
     struct texts variables;
     struct texts reads;
     struct texts writes;
+    struct texts directory;
     struct texts tools;
     struct http_settings http;
     bool commanded;                    // there is a command
@@ -135,8 +136,7 @@ static int read_environment(const struct json_place *place, void *target, struct
     return 0;
 }
 
-static int read_one_path(const struct json_place *place, struct texts *texts, uint32_t *count,
-                         struct error *err)
+static int read_one_path(const struct json_place *place, struct texts *texts, struct error *err)
 {
     cleanup_free char *path = NULL;
     cleanup_free char *whole = NULL;
@@ -146,20 +146,26 @@ static int read_one_path(const struct json_place *place, struct texts *texts, ui
     if (!whole)
         return json_refuse(place, JSON_PART_VALUE, err, "%s", strerror(errno));
     add(texts, whole);
-    ++*count;
     return 0;
 }
 
 static int read_read_path(const struct json_place *place, void *target, struct error *err)
 {
     struct reader *reader = target;
-    return read_one_path(place, &reader->reads, &reader->grant.read_count, err);
+    reader->grant.read_count++;
+    return read_one_path(place, &reader->reads, err);
 }
 
 static int read_write_path(const struct json_place *place, void *target, struct error *err)
 {
     struct reader *reader = target;
-    return read_one_path(place, &reader->writes, &reader->grant.write_count, err);
+    reader->grant.write_count++;
+    return read_one_path(place, &reader->writes, err);
+}
+
+static int read_directory(const struct json_place *place, void *target, struct error *err)
+{
+    return read_one_path(place, &((struct reader *)target)->directory, err);
 }
 
 static int read_reads(const struct json_place *place, void *target, struct error *err)
@@ -245,8 +251,10 @@ static int read_tools(const struct json_place *place, void *target, struct error
 static int finish(struct reader *reader, struct vm_settings *settings, struct error *err)
 {
     struct texts *lists[] = {&reader->arguments, &reader->variables, &reader->reads,
-                             &reader->writes, &reader->tools};
+                             &reader->writes,    &reader->directory, &reader->tools};
     size_t bytes = 0;
+    if (!ftell(reader->directory.stream))
+        add(&reader->directory, "/");
     for (size_t i = 0; i < COUNT(lists); i++) {
         if (fflush(lists[i]->stream))
             return error_set(err, EXIT_STATUS_RESOURCES, errno, "settings of a tool");
@@ -303,6 +311,7 @@ int vm_file_read_tool(const struct json_place *place, struct vmm_port_config *co
         {.key = "environment", .read = read_environment},
         {.key = "read", .read = read_reads},
         {.key = "write", .read = read_writes},
+        {.key = "directory", .read = read_directory},
         {.key = "network", .read = read_network},
         {.key = "pins", .read = read_pins, .required = true},
         {.key = "tools", .read = read_tools, .required = true},
@@ -326,8 +335,8 @@ int vm_file_read_tool(const struct json_place *place, struct vmm_port_config *co
     reader = (struct reader){.grant = {.start_ms = DEFAULT_START_MS,
                                        .processes = DEFAULT_PROCESSES,
                                        .memory_bytes = DEFAULT_MEMORY_BYTES}};
-    struct texts *lists[] = {&reader.arguments, &reader.variables, &reader.reads, &reader.writes,
-                             &reader.tools};
+    struct texts *lists[] = {&reader.arguments, &reader.variables, &reader.reads,
+                             &reader.writes,    &reader.directory, &reader.tools};
     int result = 0;
     for (size_t i = 0; i < COUNT(lists); i++) {
         lists[i]->stream = open_memstream(&lists[i]->bytes, &lists[i]->length);

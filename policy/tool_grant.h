@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TOOL_GRANT_FORMAT "guillotine-tool/2"
+#define TOOL_GRANT_FORMAT "guillotine-tool/3"
 
 #define TOOL_MAX_ARGUMENTS 64u
 #define TOOL_MAX_VARIABLES 64u
@@ -23,8 +23,9 @@
 #define TOOL_MEMORY_MAX (1ull << 40)
 
 // Terminated texts follow, in this order: arguments, variables ("NAME=value"), paths to read, paths
-// to write; then for each tool its name, the SHA-256 that it is pinned with (64 digits; empty: not
-// pinned), and the schema of its arguments (JSON; empty: the server's own alone).
+// to write, the server's working directory; then for each tool its name, the SHA-256 that it is
+// pinned with (64 digits; empty: not pinned), and the schema of its arguments (JSON; empty: the
+// server's own alone).
 struct tool_grant {
     char format[24];
     uint32_t argument_count;

@@ -54,9 +54,9 @@ const struct agent_ports *agent_ports_open(const char **why);
 /* Appends to a text what fits. */
 void agent_text_append(struct agent_text *text, const char *bytes, size_t length);
 
-/* Writes the texts in the result of an MCP call, {"content":[{"type":"text","text":...}]}, to
- * *reply; anything else that is in it is named by its type. Returns AGENT_FAILED if the result is
- * nothing such, or is marked as an error. */
+/* Writes the text in the result of a call at a tool port, {"content":TEXT,"isError":BOOLEAN}, to
+ * *reply, as far as it fits. Returns AGENT_FAILED if the result is nothing such, or is marked as an
+ * error. */
 enum agent_result agent_read_tool_result(const char *json, size_t length, struct agent_text *reply);
 
 #endif

@@ -3,14 +3,11 @@
 
 #include "agent_ports.h"
 #include "grammar.h"
-#include "port_fields_abi.h"
 
 #include <guillotine/cell.h>
 #include <guillotine/store.h>
+#include <guillotine/tool.h>
 #include <string.h>
-
-/* Operations of a tool port: enum tool_operation of port_abi.h. */
-enum { OPERATION_LIST = 1, OPERATION_CALL = 2 };
 
 static struct cell_port store;
 static struct cell_port tool;
@@ -92,51 +89,34 @@ static enum agent_result get(const char *name, size_t length, struct agent_text 
     return status == PORT_STATUS_INVALID ? AGENT_MISSING : result_of(status);
 }
 
-/* Sends a request to the tool port; *result is the JSON it replies, in reply_bytes. */
-static enum agent_result ask_tool(uint32_t operation, uint32_t argument, const void *payload,
-                                  size_t length, struct port_field *result)
-{
-    struct port_fields fields;
-    size_t replied = 0;
-    int status = cell_port_call(&tool, operation, argument, payload, length, reply_bytes,
-                                reply_room(&tool), &replied);
-    if (status != PORT_STATUS_OK) {
-        return result_of(status);
-    }
-    if (!port_fields_read(&fields, (const uint8_t *)reply_bytes, (uint32_t)replied) ||
-        fields.field[TOOL_FIELD_RESULT].bytes == NULL) {
-        return AGENT_FAILED;
-    }
-    *result = fields.field[TOOL_FIELD_RESULT];
-    return AGENT_DONE;
-}
-
 static enum agent_result list(uint32_t first, struct agent_text *reply)
 {
-    struct port_field tools;
-    enum agent_result result = ask_tool(OPERATION_LIST, first, NULL, 0, &tools);
-    if (result == AGENT_DONE) {
-        agent_text_append(reply, (const char *)tools.bytes, tools.length);
+    const char *tools;
+    size_t length;
+    int status = cell_tool_list(&tool, first, &tools, &length);
+    if (status == PORT_STATUS_OK) {
+        agent_text_append(reply, tools, length);
     }
-    return result;
+    return result_of(status);
 }
 
 static enum agent_result call(const char *name, size_t name_length, const char *arguments,
                               size_t arguments_length, struct agent_text *reply)
 {
-    uint8_t payload[1024];
-    uint32_t length = 0;
-    struct port_field returned;
-    if (!port_fields_append(payload, sizeof(payload), &length, TOOL_FIELD_TOOL, name,
-                            (uint32_t)name_length) ||
-        !port_fields_append(payload, sizeof(payload), &length, TOOL_FIELD_ARGUMENTS, arguments,
-                            (uint32_t)arguments_length)) {
+    char name_text[GRAMMAR_NAME_BYTES + 1];
+    char arguments_text[1024];
+    const char *returned;
+    size_t length;
+    if (name_length >= sizeof(name_text) || arguments_length >= sizeof(arguments_text)) {
         return AGENT_FAILED;
     }
-    enum agent_result result = ask_tool(OPERATION_CALL, 0, payload, length, &returned);
-    return result == AGENT_DONE
-               ? agent_read_tool_result((const char *)returned.bytes, returned.length, reply)
-               : result;
+    memcpy(name_text, name, name_length);
+    name_text[name_length] = '\0';
+    memcpy(arguments_text, arguments, arguments_length);
+    arguments_text[arguments_length] = '\0';
+    int status = cell_tool_call(&tool, name_text, arguments_text, &returned, &length);
+    return status == PORT_STATUS_OK ? agent_read_tool_result(returned, length, reply)
+                                    : result_of(status);
 }
 
 const struct agent_ports *agent_ports_open(const char **why)

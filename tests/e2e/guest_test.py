@@ -310,6 +310,26 @@ def children_named(name):
     return found
 
 
+def processes_of(parent, name):
+    """Children of a process with this command name, of which the kernel keeps 15 characters."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+                text = file.read()
+        except OSError:
+            continue
+        if f"({name[:15]})" in text and text.rsplit(")", 1)[1].split()[1] == str(parent.pid):
+            found.append(int(pid))
+    return found
+
+
+def process_status(pid):
+    """/proc/PID/status as a dictionary."""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
 def process_exists(pid):
     """True while a process runs; a zombie has ended."""
     try:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent example: how often it is right, and that a cell answers as the host does.
 
-Arguments: guillotine, agent-host, agent.elf, agent.gguf.
+Arguments: guillotine, agent-host, agent.elf, agent.gguf, the folder of scripts/mcp-servers.
 """
 
 import importlib.machinery
@@ -14,8 +14,9 @@ import sys
 import tempfile
 
 from guest_test import Bench, Tap
+from npm_servers import npm_server
 
-GUILLOTINE, HOST, IMAGE, MODEL = map(os.path.abspath, sys.argv[1:5])
+GUILLOTINE, HOST, IMAGE, MODEL, NPM = map(os.path.abspath, sys.argv[1:6])
 SCRIPTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../scripts")
 # docs/agent.md says what was measured. The prompts are the same in every run and the arithmetic is
 # deterministic; another processor's kernels may decide a close choice otherwise, hence the margin.
@@ -23,6 +24,7 @@ EACH = 30
 ACCURACY_LEAST = 0.45
 IN_CELL = ("person", "place", "device", "home", "other", "unknown")  # those need no tool
 IN_CELL_EACH = 6
+WITH_TOOLS = ("sum", "echo", "more")  # those call a real server
 
 sys.dont_write_bytecode = True
 _loader = importlib.machinery.SourceFileLoader("eval_agent", os.path.join(SCRIPTS, "eval-agent"))
@@ -52,7 +54,8 @@ def in_cell(questions, ports, world=WORLD):
              "search-only": {"name": "store", "kind": "store", "operations": ["search"],
                              "settings": {"path": path}}}
     vm = bench.write_vm("agent.json", image=IMAGE, weights=[{"file": MODEL}],
-                        memory_bytes=64 << 20, ports=[named[name] for name in ports])
+                        memory_bytes=64 << 20,
+                        ports=[named.get(name) or tool_port(name) for name in ports])
     audit = bench.path(f"agent-{bench.runs}.audit")
     ended = bench.run(["--audit", audit, vm], ("\n".join(questions) + "\n").encode())
     assert ended.outcome == "exit:0", ended
@@ -109,6 +112,62 @@ def same_in_cell():
     requests = [record for record in records
                 if record["type"] == "request" and record["source"] == "vmm" and record["port"] == 1]
     assert len(requests) == actions, (len(requests), actions)
+
+
+def tool_port(name):
+    """The tool port of models/agent/agent-tools.json, with pins of its own."""
+    with open(os.path.join(SCRIPTS, "../models/agent/agent-tools.json"), encoding="utf-8") as file:
+        port = next(port for port in json.load(file)["ports"] if port["kind"] == name)
+    node, _ = npm_server(NPM, "everything")
+    settings = port["settings"]
+    settings["command"][0] = node
+    settings["read"], settings["directory"] = [NPM], NPM
+    settings["pins"] = bench.path("pins.json")
+    if not os.path.exists(settings["pins"]):
+        vm = bench.write_vm("pin.json", image=IMAGE, ports=[port])
+        done = bench.command("tool", "pin", vm, name)
+        assert done.returncode == 0, done
+    return port
+
+
+@tap.test("a cell calls the tools of a real MCP server, and answers as the host does")
+def real_tools():
+    chosen = [d for d in DIALOGUES if d["family"] in WITH_TOOLS]
+    questions = [dialogue["question"] for dialogue in chosen]
+    found, records = in_cell(questions, ["console", "store", "tool"])
+    assert found == on_host(questions), "the real server's tools are not those of agent-host"
+    table = evaluation.score(chosen, found)
+    print(f"# {sum(row[0] for row in table.values())} of {len(chosen)} are right: {table}")
+    right = [got for got, wanted in zip(found, chosen, strict=True)
+             if got["answer"] == wanted["answer"]]
+    for wanted in ("search", "get", "get-sum", "echo"):  # retrieval and tools, in right answers
+        assert any(json.loads(action)["tool"] == wanted
+                   for got in right for action, _ in got["steps"]), wanted
+    # Every call is a request in the log, at the VMM and at the port's process.
+    calls = sum(json.loads(action)["tool"] in ("get-sum", "echo")
+                for got in found for action, _ in got["steps"])
+    for source in ("vmm", "backend"):
+        asked = [record for record in records if record["type"] == "request" and
+                 record["source"] == source and record["port"] == 2 and record["operation"] == 2]
+        assert len(asked) == calls > len(questions), (source, len(asked), calls)
+
+
+@tap.test("a tool that is not the pinned one is none: the actions are not there")
+def changed_tools():
+    port = tool_port("tool")
+    pins = bench.path("pins.json")
+    with open(pins, encoding="utf-8") as file:
+        good = file.read()
+    changed = json.loads(good)
+    changed["tools"]["get-sum"] = "0" * 64
+    bench.write("pins.json", json.dumps(changed))
+    questions = [d["question"] for d in DIALOGUES if d["family"] == "sum"][:6]
+    found, _ = in_cell(questions, ["console", "store", "tool"])
+    bench.write("pins.json", good)
+    assert port["settings"]["pins"] == pins
+    # The grammar does not have it: also what else the model tries is another tool.
+    actions = [action for got in found for action, _ in got["steps"]]
+    assert actions and not any('"get-sum"' in action for action in actions), actions
 
 
 @tap.test("without ports but the console it answers without actions")

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tarfile
 
-from guest_test import Bench, Tap, one_line, wait_until
+from guest_test import Bench, Tap, one_line, process_status, processes_of, wait_until
 
 bench = Bench(sys.argv[1], sys.argv[2:])
 tap = Tap(after=bench.clean)
@@ -381,21 +381,7 @@ def check_audit():
 
 def store_processes(process):
     """Store processes of a run."""
-    found = []
-    for pid in os.listdir("/proc"):
-        try:
-            with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-                text = file.read()
-        except OSError:
-            continue
-        if "(guillotine-stor)" in text and text.rsplit(")", 1)[1].split()[1] == str(process.pid):
-            found.append(int(pid))
-    return found
-
-
-def process_status(pid):
-    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
-        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    return processes_of(process, "guillotine-store")
 
 
 @tap.test("the process of a store has two files, a filter, little memory, and nothing else")

@@ -13,11 +13,11 @@ import shutil
 import signal
 import socket
 import struct
-import subprocess
 import sys
-import threading
 
-from guest_test import Bench, Skip, Tap, one_line, process_exists, wait_until
+from guest_test import (Bench, Tap, one_line, process_exists, process_status, processes_of,
+                        wait_until)
+from npm_servers import npm_server
 
 bench = Bench(sys.argv[1], sys.argv[2:-1])
 tap = Tap(after=bench.clean)
@@ -370,6 +370,9 @@ def check_start():
         done = bench.command("tool", "list", write_vm(mode=mode, settings=settings), "tool")
         assert done.returncode == 1, (mode, done)
         one_line(done.stderr.decode(), reason)
+    ended = bench.run([write_vm(settings={"directory": "/root"}), "--", "list", "0"])
+    assert ended.status == 75, ended
+    one_line(ended.stderr, "directory /root", "No such file")
     commands = {
         "No such file": ["/usr/bin/no-such-program"],
         "Permission denied": ["/etc/ld.so.cache"],
@@ -408,7 +411,7 @@ def check_policy():
         "tool": {"kind": "tool", "rules": [
             {"name": "list", "operations": ["list"], "outcome": "allow"},
             {"name": "ask", "operations": ["call"], "where": {"tool": {"equals": "python"}},
-             "outcome": "hold", "hold_ms": 200},
+             "outcome": "hold", "hold_ms": 1000},
             {"name": "no-mail", "operations": ["call"], "where": {
                 "tool": {"equals": "echo"}, "arguments": {"contains": "@"}}, "outcome": "deny"},
             {"name": "secret", "operations": ["call"], "where": {"tool": {"equals": "echo"}},
@@ -446,6 +449,8 @@ def check_identity():
     environment = eval(python("dict(os.environ)"))  # of this test's own server
     assert {key: value for key, value in environment.items() if key != "LC_CTYPE"} == {
         "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}, environment
+    assert python("os.getcwd()") == "/"
+    assert python("os.getcwd()", settings={"directory": SERVER_FOLDER}) == SERVER_FOLDER
     environment = eval(python("dict(os.environ)", settings={"environment": {"A_KEY": "its value"}}))
     assert environment["A_KEY"] == "its value"
 
@@ -581,16 +586,7 @@ def servers():
 
 
 def tool_processes(process):
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-                text = file.read()
-        except OSError:
-            continue
-        if "(guillotine-tool)" in text and text.rsplit(")", 1)[1].split()[1] == str(process.pid):
-            found.append(int(pid))
-    return found
+    return processes_of(process, "guillotine-tool")
 
 
 @tap.test("the server ends with its port's process, whatever ends that")
@@ -637,13 +633,8 @@ def check_process():
                            *words(("repeat", "100000000", "add", '{"a":1,"b":2}'))])
     bench.wait_running("process", process)
     pid = tool_processes(process)[0]
-
-    def status():
-        with open(f"/proc/{pid}/status", encoding="utf-8") as file:
-            return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
-
-    assert wait_until(lambda: status()["Seccomp"] == "2", 10)
-    now = status()
+    assert wait_until(lambda: process_status(pid)["Seccomp"] == "2", 10)
+    now = process_status(pid)
     assert now["NoNewPrivs"] == "1" and int(now["CapEff"], 16) == int(now["CapPrm"], 16) == 0, now
     if ROOT:
         assert now["Uid"].split() == ["65534"] * 4, now
@@ -734,20 +725,9 @@ def check_pins():
 # Real servers.
 
 
-def npm_server(name):
-    script = os.path.join(HERE, "../../scripts/mcp-servers")
-    done = subprocess.run([script, NPM], capture_output=True, timeout=300, check=False)
-    node = shutil.which("node")
-    if done.returncode or not node or not os.path.realpath(node).startswith("/usr/"):
-        print(f"# WARNING: no real MCP servers: {done.stderr.decode(errors='replace')[-500:]!r}")
-        raise Skip("npm cannot install the servers, or node is not below /usr")
-    return [os.path.realpath(node),
-            os.path.join(NPM, f"node_modules/@modelcontextprotocol/server-{name}/dist/index.js")]
-
-
 def real(name, tools, *arguments, **settings):
     """Keys for run() with one of the servers of npm, its tools pinned as they are."""
-    keys = {"tools": tools, "settings": {"command": [*npm_server(name), *arguments],
+    keys = {"tools": tools, "settings": {"command": [*npm_server(NPM, name), *arguments],
                                          "read": [NPM], **settings}}
     fresh_pins(**keys)
     return keys

@@ -38,7 +38,8 @@ Test(vm_file_tool, settings)
 {
     struct vm_description vm = read(
         TOOL("\"command\":[\"/bin/a\",\"-b\",\"\"],\"environment\":{\"A\":\"1=2\",\"B\":\"\"},"
-             "\"read\":[\"/usr\"],\"write\":[\"/tmp\",\"/\"],\"network\":true,\"pins\":\"/x/p\","
+             "\"read\":[\"/usr\"],\"write\":[\"/tmp\",\"/\"],\"directory\":\"/usr/"
+             "..\",\"network\":true,\"pins\":\"/x/p\","
              "\"tools\":[{\"name\":\"t\"},{\"name\":\"u\",\"arguments\":{\"type\":\"object\"}}],"
              "\"start_ms\":5,\"processes\":9,\"memory_bytes\":33554432"));
     struct tool_grant_view view;
@@ -55,6 +56,7 @@ Test(vm_file_tool, settings)
     cr_expect_str_eq(view.paths[0], "/usr");
     cr_expect_str_eq(view.paths[1], "/tmp");
     cr_expect_str_eq(view.paths[2], "/");
+    cr_expect_str_eq(view.directory, "/");
     cr_expect_str_eq(view.tools[0].name, "t");
     cr_expect_str_eq(view.tools[0].pin, "");
     cr_expect_str_eq(view.tools[0].schema, "");

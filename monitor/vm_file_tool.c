@@ -291,9 +291,9 @@ static int check_server(const struct json_place *place, struct reader *reader,
     if (!reader->grant.remote)
         return 0;
     if (reader->grant.variable_count || reader->grant.read_count || reader->grant.write_count ||
-        reader->grant.network)
+        reader->grant.network || ftell(reader->directory.stream))
         return json_refuse(place, JSON_PART_VALUE, err,
-                           "environment, read, write and network are for a \"command\"");
+                           "environment, directory, read, write and network are for a \"command\"");
     if (grant->idle_ms < config->timeout_ms)
         grant->idle_ms = config->timeout_ms;
     if (grant->stream_ms < config->timeout_ms)

@@ -253,7 +253,7 @@ def changes(server):
 
     thread = threading.Thread(target=change)
     thread.start()
-    answers = run(*[echo("x")] * 400, url=server.url)
+    answers = run(*[echo("x")] * 300, url=server.url)
     thread.join()
     assert answers[0][0] == OK and answers[-1][0] == DENIED, (answers[0], answers[-1])
     listed = json.loads(tool("check", "--json", write_vm(server.url), "tool", status=1).stdout)

@@ -238,18 +238,24 @@ def events(server):
     assert all(headers["Mcp-Session-Id"] == "session-0815" for headers in posts[1:]), posts
 
 
+def calls(server):
+    return sum(1 for _, _, message in server.seen
+               if message and message.get("method") == "tools/call")
+
+
 @tap.test("tools that change are gone when the server says so on its own stream")
 @with_server("events")
 def changes(server):
     pin(server.url)
+    server.streams.clear()
     changed = [dict(TOOLS[0], description="Sends it to somebody else."), *TOOLS[1:]]
 
     def change():
-        wait_until(lambda: server.streams, 20)
+        wait_until(lambda: server.streams and calls(server) > 20, 20)
         server.described = changed
         note = json.dumps({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
-        server.streams[0].wfile.write(f"data: {note}\n\n".encode())
-        server.streams[0].wfile.flush()
+        server.streams[-1].wfile.write(f"data: {note}\n\n".encode())
+        server.streams[-1].wfile.flush()
 
     thread = threading.Thread(target=change)
     thread.start()
@@ -268,8 +274,7 @@ def arguments(server):
     answers = run(("call", "echo", {}), ("call", "echo", {"text": 5}), ("call", "other", {}),
                   url=server.url)
     assert [answer[0] for answer in answers] == [INVALID, INVALID, DENIED], answers
-    assert not [message for _, _, message in server.seen
-                if message and message.get("method") == "tools/call"]
+    assert not calls(server)
 
 
 @tap.test("a call that is never answered times out; others are answered meanwhile")

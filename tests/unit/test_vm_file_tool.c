@@ -80,7 +80,9 @@ Test(vm_file_tool, refusals)
 {
     static const struct refusal refusals[] = {
         {VM("\"ports\":[{\"kind\":\"tool\"}]"), "t.json:2:10: /ports/0: a tool needs settings"},
-        {TOOL(""), "t.json:2:36: /ports/0/settings: missing key 'command'"},
+        {TOOL(""), "t.json:2:36: /ports/0/settings: missing key 'pins'"},
+        {TOOL("\"pins\":\"p\",\"tools\":[]"),
+         "t.json:2:36: /ports/0/settings: either \"command\" or \"url\" is expected"},
         {TOOL("\"command\":[\"/bin/true\"],\"tools\":[]"),
          "t.json:2:36: /ports/0/settings: missing key 'pins'"},
         {TOOL("\"command\":[],\"pins\":\"p\",\"tools\":[]"),

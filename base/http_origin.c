@@ -95,7 +95,7 @@ bool http_network_read(const char *text, struct http_network *network)
     uint32_t most = network->address.version == 4 ? 32 : 128;
     if (!slash)
         bits = most;
-    else if (number_parse(slash + 1, 0, most, &bits, NULL))
+    else if ((slash[1] == '0' && slash[2]) || number_parse(slash + 1, 0, most, &bits, NULL))
         return false;
     for (uint32_t i = (uint32_t)bits; i < most; i++) {
         if (bit(&network->address, i))
@@ -180,7 +180,7 @@ int http_origin_parse(const char *text, struct http_origin *origin, bool *any_la
     size_t length = (size_t)(end - host);
     struct http_address address;
     bool numeric = http_address_read(host, length, &address);
-    if (!http_host_is_sound(host, length) || (inside && (!*end || address.version != 6)) ||
+    if (!http_host_is_sound(host, length) || (inside && (!*end || !numeric)) ||
         (numeric && (any || inside != (address.version == 6))))
         return refuse(text, "the host is a name in lower case or an address, nothing behind it",
                       err);

@@ -60,7 +60,7 @@ bool http_network_read(const char *text, struct http_network *network);
 bool http_network_holds(const struct http_network *network, const struct http_address *address);
 
 // True for a name as DNS has it, in lower case (letters, digits, hyphens and underscores; no dot at
-// its end; the last label no number), and for an address as http_address_read takes it.
+// its end; the last label begins with no digit), and for an address as http_address_read takes it.
 bool http_host_is_sound(const char *host, size_t length);
 
 // Reads "SCHEME://HOST" or "SCHEME://HOST:PORT", nothing behind. The port's default is that of the

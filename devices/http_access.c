@@ -19,6 +19,9 @@ static const char *const closed[] = {
 };
 static const char open_ipv6[] = "2000::/3";
 
+// IPv4 addresses once more, in another spelling, which no check of theirs would see.
+static const char mapped_ipv4[] = "::ffff:0.0.0.0/96";
+
 // Where clouds hand out credentials and settings to whoever asks from inside.
 static const char *const metadata[] = {
     "169.254.169.254", "169.254.170.2", "169.254.170.23", "169.254.0.23", "100.100.100.200",
@@ -28,6 +31,7 @@ static const char *const metadata[] = {
 static struct http_network closed_networks[COUNT(closed)];
 static struct http_network metadata_networks[COUNT(metadata)];
 static struct http_network open_network;
+static struct http_network mapped_network;
 
 static bool read_networks(const char *const *texts, struct http_network *networks, size_t count)
 {
@@ -167,7 +171,8 @@ int http_access_open(struct http_access *access, const void *grant, size_t lengt
         return error_set(err, EXIT_STATUS_INTERNAL, 0, "http: settings of another version");
     if (!read_networks(closed, closed_networks, COUNT(closed)) ||
         !read_networks(metadata, metadata_networks, COUNT(metadata)) ||
-        !http_network_read(open_ipv6, &open_network))
+        !http_network_read(open_ipv6, &open_network) ||
+        !http_network_read(mapped_ipv4, &mapped_network))
         return error_set(err, EXIT_STATUS_INTERNAL, 0, "http: lists of networks");
     return compile(access, err) < 0 ? -1 : look_up_own(access, err);
 }
@@ -196,9 +201,12 @@ static bool path_matches(struct http_access *access, uint32_t rule,
         return true;
     const char *query = memchr(request->path, '?', request->path_length);
     size_t length = query ? (size_t)(query - request->path) : request->path_length;
+    // Of the whole path, whatever verbs of PCRE2 (such as "(*ACCEPT)") make of the pattern's
+    // anchors.
     return policy_patterns_search(access->patterns, (unsigned)access->pattern_of[rule],
                                   (const uint8_t *)request->path, length, 0, &from,
-                                  &to) == POLICY_FOUND;
+                                  &to) == POLICY_FOUND &&
+           from == 0 && to == length;
 }
 
 bool http_access_allows(struct http_access *access, const struct http_request *request)
@@ -237,6 +245,8 @@ bool http_access_reaches(const struct http_access *access, const struct http_add
 {
     const struct http_grant *grant = access->grant;
     uint32_t whole = address->version == 4 ? 32 : 128;
+    if (http_network_holds(&mapped_network, address))
+        return false;
     bool guarded = is_in_any(metadata_networks, COUNT(metadata), address);
     for (uint32_t i = 0; i < grant->network_count; i++) {
         if (http_network_holds(&grant->networks[i], address) &&

@@ -134,6 +134,9 @@ bool http_tls_apply(struct http_tls_check *check, SSL_CTX *context)
     if (SSL_CTX_set1_verify_cert_store(context, tls->authorities) != 1)
         return false;
     SSL_CTX_set_cert_verify_callback(context, verify, check);
+    // A server that shakes hands again, on a connection that waits for its next request, would be
+    // verified with the check of an exchange that is over.
+    SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION);
     if (!tls->certificate)
         return true;
     return SSL_CTX_use_certificate(context, tls->certificate) == 1 &&

@@ -10,7 +10,7 @@
 
 #include "cleanup.h"
 
-#define FILE_MAX_BYTES 1024
+#define FILE_MAX_BYTES 2048
 
 static int split(const char *path, const char *text, size_t length, char *lines, size_t size,
                  size_t count, struct error *err)

@@ -182,9 +182,11 @@ static int read_names(const struct json_place *place, void *target, struct error
         (void)value;
         if (!json_member(place, key, &member))
             return json_refuse(place, JSON_PART_VALUE, err, "a member is missing");
-        if (!http_host_is_sound(key, strlen(key)) || grant->name_count == HTTP_MAX_NAMES)
+        struct http_address address;
+        if (!http_host_is_sound(key, strlen(key)) ||
+            http_address_read(key, strlen(key), &address) || grant->name_count == HTTP_MAX_NAMES)
             return json_refuse(&member, JSON_PART_KEY, err,
-                               "at most %u hosts, in lower case, are expected", HTTP_MAX_NAMES);
+                               "at most %u names, in lower case, are expected", HTTP_MAX_NAMES);
         struct http_name *name = &grant->names[grant->name_count++];
         memcpy(name->host, key, strlen(key) + 1);
         if (json_read_array(&member, HTTP_MAX_ADDRESSES, read_address, name, err))

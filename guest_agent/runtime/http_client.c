@@ -121,7 +121,7 @@ int cell_http_url_parse(struct cell_http_url *url, const char *text, size_t leng
     static const char http[] = "http://";
     int secure = length > sizeof(https) - 1 && !memcmp(text, https, sizeof(https) - 1);
     int plain = length > sizeof(http) - 1 && !memcmp(text, http, sizeof(http) - 1);
-    if ((!secure && !plain) || length + 2 > sizeof(url->text))
+    if ((!secure && !plain) || length + 2 > sizeof(url->text) || memchr(text, '\0', length))
         return 0;
     const char *at = text + (secure ? sizeof(https) : sizeof(http)) - 1;
     const char *end = memchr(at, '#', (size_t)(text + length - at));
@@ -174,7 +174,7 @@ int cell_http_header(const struct cell_http_reply *reply, const char *name, cons
             *length = (size_t)(line_end - at);
             return 1;
         }
-        at = line_end + 1;
+        at = newline ? newline + 1 : end;
     }
     return 0;
 }
@@ -191,8 +191,13 @@ static int follow(struct cell_http_url *url, const struct cell_http_reply *reply
     size_t length;
     if (!cell_http_header(reply, "location", &location, &length) || !length)
         return 0;
-    if (location[0] != '/')
-        return cell_http_url_parse(url, location, length);
+    if (location[0] != '/') {
+        const struct cell_http_url asked = *url;
+        if (cell_http_url_parse(url, location, length))
+            return 1;
+        *url = asked;
+        return 0;
+    }
     const char *end = memchr(location, '#', length);
     if (!end)
         end = location + length;

@@ -481,11 +481,14 @@ static bool release_held(struct port *port, struct slot *slot, uint16_t previous
                 port_policy_decide_approved(&port->policies[strict], &slot->question, now_ns);
         if (decision.outcome == POLICY_WAIT)
             return false;
+        // What was approved is the request as it is: not one with something blotted out.
+        if (decision.redacts)
+            decision.outcome = POLICY_DENY;
     }
     port_list_remove(port, &port->held, previous, port_slot_index(port, slot));
     slot->state = SLOT_PENDING;
     if (decision.outcome == POLICY_DENY) {
-        slot->decision = AUDIT_DECISION_DENY;
+        slot->decision = audit_decision_of(&decision);
         slot->rule = decision.rule;
         refuse_denied(port, slot, &decision);
     } else {

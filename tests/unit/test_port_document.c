@@ -7,27 +7,56 @@
 
 static struct harness h;
 static struct policy_document document;
+static struct policy_document next;
+static struct policy_memory next_memory;
 
 static void end(void)
 {
     harness_end(&h);
     policy_document_free(&document);
+    policy_document_free(&next);
+    policy_memory_close(&next_memory);
 }
 
 TestSuite(port_document, .fini = end);
 
 // The port is named "test"; its fake backend has the console's operations.
-static void start(const char *rules, struct harness_options options)
+static void parse(const char *rules, struct policy_document *parsed)
 {
     char text[4096];
     struct error err;
     snprintf(text, sizeof(text),
              "{\"format\":\"guillotine-policy/1\",\"ports\":{\"test\":{\"kind\":\"console\",%s}}}",
              rules);
-    cr_assert_eq(policy_document_parse("t.json", text, strlen(text), &document, &err), 0, "%s",
+    cr_assert_eq(policy_document_parse("t.json", text, strlen(text), parsed, &err), 0, "%s",
                  err.text);
+}
+
+static void start(const char *rules, struct harness_options options)
+{
+    parse(rules, &document);
     options.document = &document.arrays;
     harness_start(&h, options);
+}
+
+// Puts other rules in force, once in a test.
+static void put_in_force(const char *rules)
+{
+    struct error err;
+    parse(rules, &next);
+    cr_assert_eq(policy_memory_open(&next_memory, &err), 0, "%s", err.text);
+    struct policy_engine *engine = port_make_engine(h.port, &next.arrays, &next_memory, &err);
+    cr_assert_not_null(engine, "%s", err.text);
+    port_use_engine(h.port, engine);
+}
+
+// Lets what waits for the disk go on.
+static void serve_all(void)
+{
+    for (int i = 0; i < 3; i++) {
+        port_serve(h.port, 10);
+        harness_drain(&h);
+    }
 }
 
 static void write_text(unsigned slot, const char *text)
@@ -191,6 +220,54 @@ Test(port_document, a_level_rises_before_the_answer)
     port_serve(h.port, 10);
     harness_drain(&h);
     cr_expect_eq(h.records[h.record_count - 1].decision, AUDIT_DECISION_GATE);
+    cr_expect_eq(h.audit.reserved, 0u);
+}
+
+#define REDACT_NUMBERS                                                                             \
+    "{\"name\":\"r\",\"outcome\":\"redact\",\"redact\":{\"request\":[\"[0-9]+\"]}}"
+
+Test(port_document, an_approval_is_no_way_around_a_redaction_of_probation)
+{
+    start(
+        "\"rules\":[{\"name\":\"a\",\"levels\":[\"standard\"],\"outcome\":\"hold\"}," REDACT_NUMBERS
+        "]",
+        (struct harness_options){.queues = 1});
+    write_text(0, "42");
+    port_serve(h.port, 10);
+    h.level_supervisor.level = LEVEL_PROBATION;
+    cr_expect(port_answer(h.port, 1, true));
+    serve_all();
+    cr_expect_eq(h.submits, 0u, "what nobody blotted out has reached the backend");
+    cr_expect_eq(status(0), PORT_STATUS_DENIED);
+    cr_expect_eq(h.audit.reserved, 0u);
+}
+
+Test(port_document, an_approval_is_no_way_around_a_redaction_of_another_document)
+{
+    start(HOLD_ALL, (struct harness_options){.queues = 1});
+    write_text(0, "42");
+    port_serve(h.port, 10);
+    put_in_force("\"rules\":[" REDACT_NUMBERS "]");
+    cr_expect(port_answer(h.port, 1, true));
+    serve_all();
+    cr_expect_eq(h.submits, 0u);
+    cr_expect_eq(status(0), PORT_STATUS_DENIED);
+    cr_expect_eq(h.audit.reserved, 0u);
+}
+
+Test(port_document, what_is_approved_can_still_escalate)
+{
+    start("\"rules\":[{\"name\":\"a\",\"levels\":[\"standard\"],\"outcome\":\"hold\"},"
+          "{\"name\":\"e\",\"outcome\":\"escalate\",\"escalate_to\":\"severed\"}]",
+          (struct harness_options){.queues = 1});
+    write_text(0, "a");
+    port_serve(h.port, 10);
+    h.level_supervisor.level = LEVEL_PROBATION;
+    cr_expect(port_answer(h.port, 1, true));
+    serve_all();
+    cr_expect_eq(h.submits, 0u);
+    cr_expect_eq(h.escalated_to, (unsigned)LEVEL_SEVERED);
+    harness_untouched(&h, 0, 0);
     cr_expect_eq(h.audit.reserved, 0u);
 }
 

@@ -74,6 +74,7 @@ uint16_t port_hold_look(struct port *port, struct slot *slot, uint64_t now_ns)
     slot->decision = approved ? AUDIT_DECISION_ALLOW : AUDIT_DECISION_DENY;
     slot->recorded_verdict = slot->verdict;
     record(port, slot, now_ns);
+    slot->durable_at = audit_stream_position(port->fabric->audit);
     return slot->verdict;
 }
 

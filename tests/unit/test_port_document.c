@@ -271,6 +271,23 @@ Test(port_document, what_is_approved_can_still_escalate)
     cr_expect_eq(h.audit.reserved, 0u);
 }
 
+Test(port_document, at_probation_the_verdict_is_on_the_disk_before_the_effect)
+{
+    start(HOLD_ALL, (struct harness_options){.queues = 1});
+    h.level_supervisor.level = LEVEL_PROBATION;
+    write_text(0, "a");
+    port_serve(h.port, 10);
+    harness_drain(&h);
+    cr_expect(port_answer(h.port, 1, true));
+    port_serve(h.port, 10);
+    port_serve(h.port, 10);
+    cr_expect_eq(h.submits, 0u, "the verdict is not on the disk");
+    serve_all();
+    cr_expect_eq(h.submits, 1u);
+    cr_expect_eq(status(0), PORT_STATUS_OK);
+    cr_expect_eq(h.audit.reserved, 0u);
+}
+
 static uint32_t rnd(uint32_t below)
 {
     static uint64_t state = 88172645463325252ull;

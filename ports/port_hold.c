@@ -80,7 +80,8 @@ uint16_t port_hold_look(struct port *port, struct slot *slot, uint64_t now_ns)
 
 bool port_hold_prepare_sleep(const struct port *port, uint64_t *wake_ns)
 {
-    if (atomic_load(&port->verdict_count))
+    // A verdict comes after its request: with none held it is an old one, and no work.
+    if (port->held.head != SLOT_NONE && atomic_load(&port->verdict_count))
         return false;
     for (uint16_t i = port->held.head; i != SLOT_NONE; i = port->slots[i].next) {
         if (port->slots[i].held_until_ns < *wake_ns)

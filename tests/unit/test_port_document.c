@@ -288,6 +288,17 @@ Test(port_document, at_probation_the_verdict_is_on_the_disk_before_the_effect)
     cr_expect_eq(h.audit.reserved, 0u);
 }
 
+Test(port_document, a_verdict_that_nothing_waits_for_keeps_nobody_awake)
+{
+    uint64_t wake = UINT64_MAX;
+    start(HOLD_ALL, (struct harness_options){.queues = 1});
+    put_in_force("\"rules\":[]");
+    port_serve(h.port, 10);
+    cr_expect(port_answer(h.port, 1, true));
+    port_serve(h.port, 10);
+    cr_expect(port_prepare_sleep(h.port, true, &wake));
+}
+
 static uint32_t rnd(uint32_t below)
 {
     static uint64_t state = 88172645463325252ull;

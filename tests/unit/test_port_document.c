@@ -299,6 +299,23 @@ Test(port_document, a_verdict_that_nothing_waits_for_keeps_nobody_awake)
     cr_expect(port_prepare_sleep(h.port, true, &wake));
 }
 
+Test(port_document, what_is_held_counts_for_the_limits_of_another_document)
+{
+    start("\"rules\":[{\"name\":\"a\",\"outcome\":\"hold\",\"limits\":{\"requests_total\":9}}]",
+          (struct harness_options){.queues = 1});
+    write_text(0, "a");
+    write_text(1, "b");
+    port_serve(h.port, 10);
+    put_in_force(
+        "\"rules\":[{\"name\":\"b\",\"outcome\":\"hold\",\"limits\":{\"requests_total\":1}}]");
+    port_answer(h.port, 1, true);
+    port_answer(h.port, 2, true);
+    serve_all();
+    cr_expect_eq(h.submits, 1u);
+    cr_expect_eq(status(1), PORT_STATUS_DENIED);
+    cr_expect_eq(h.audit.reserved, 0u);
+}
+
 static uint32_t rnd(uint32_t below)
 {
     static uint64_t state = 88172645463325252ull;

@@ -479,8 +479,10 @@ static bool release_held(struct port *port, struct slot *slot, uint16_t previous
         if (strict != slot->decided_strict || slot->generation != port->generation)
             decision =
                 port_policy_decide_approved(&port->policies[strict], &slot->question, now_ns);
-        if (decision.outcome == POLICY_WAIT)
+        if (decision.outcome == POLICY_WAIT) {
+            slot->held_until_ns = decision.retry_ns; // it has its verdict
             return false;
+        }
         // What was approved is the request as it is: not one with something blotted out.
         if (decision.redacts)
             decision.outcome = POLICY_DENY;

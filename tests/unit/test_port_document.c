@@ -316,6 +316,26 @@ Test(port_document, what_is_held_counts_for_the_limits_of_another_document)
     cr_expect_eq(h.audit.reserved, 0u);
 }
 
+Test(port_document, what_is_approved_waits_for_the_rate_of_another_document_no_longer_than_it_says)
+{
+    uint64_t wake = UINT64_MAX;
+    start("\"rules\":[{\"name\":\"a\",\"outcome\":\"hold\"}]",
+          (struct harness_options){.queues = 1});
+    write_text(0, "a");
+    port_serve(h.port, 10);
+    put_in_force(
+        "\"rules\":[{\"name\":\"a\",\"outcome\":\"hold\",\"limits\":{\"requests_per_s\":1}}]");
+    port_answer(h.port, 1, true);
+    port_serve(h.port, 10);
+    cr_expect_eq(h.submits, 0u);
+    cr_expect(port_prepare_sleep(h.port, true, &wake));
+    cr_expect_eq(wake, h.now + NS_PER_S);
+    h.now = wake;
+    port_serve(h.port, 10);
+    cr_expect_eq(h.submits, 1u);
+    cr_expect_eq(h.audit.reserved, 0u);
+}
+
 static uint32_t rnd(uint32_t below)
 {
     static uint64_t state = 88172645463325252ull;

@@ -382,7 +382,11 @@ static struct policy_decision decide(struct port *port, struct slot *slot, uint6
         !policy_engine_redact(port->engine, decision.rule - POLICY_RULE_DOCUMENT,
                               POLICY_DIRECTION_REQUEST, (uint8_t *)(uintptr_t)slot->request.payload,
                               slot->request.length))
-        decision = (struct policy_decision){.outcome = POLICY_DENY, .rule = POLICY_RULE_EFFORT};
+        decision = (struct policy_decision){
+            .outcome = POLICY_DENY,
+            .rule = POLICY_RULE_EFFORT,
+            .escalate_to = policy_engine_count_denial(port->engine, now_ns),
+        };
     return decision;
 }
 

@@ -336,6 +336,22 @@ Test(port_document, what_is_approved_waits_for_the_rate_of_another_document_no_l
     cr_expect_eq(h.audit.reserved, 0u);
 }
 
+Test(port_document, what_cannot_be_blotted_out_is_a_denial_like_others)
+{
+    start("\"denials\":{\"count\":1,\"within_ms\":1000,\"escalate_to\":\"severed\"},\"rules\":"
+          "[{\"name\":\"r\",\"outcome\":\"redact\",\"redact\":{\"request\":[\"(a+)+[xy]\"]}}]",
+          (struct harness_options){.queues = 1});
+    write_text(0, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab");
+    port_serve(h.port, 10);
+    cr_expect_eq(h.submits, 0u);
+    cr_expect_eq(h.escalations, 1u);
+    cr_expect_eq(h.escalated_to, (unsigned)LEVEL_SEVERED);
+    port_serve(h.port, 10);
+    harness_drain(&h);
+    cr_expect_eq(h.records[0].decision, AUDIT_DECISION_ESCALATE);
+    cr_expect_eq(h.audit.reserved, 0u);
+}
+
 static uint32_t rnd(uint32_t below)
 {
     static uint64_t state = 88172645463325252ull;

@@ -382,7 +382,11 @@ static struct policy_decision decide(struct port *port, struct slot *slot, uint6
         !policy_engine_redact(port->engine, decision.rule - POLICY_RULE_DOCUMENT,
                               POLICY_DIRECTION_REQUEST, (uint8_t *)(uintptr_t)slot->request.payload,
                               slot->request.length))
-        decision = (struct policy_decision){.outcome = POLICY_DENY, .rule = POLICY_RULE_EFFORT};
+        decision = (struct policy_decision){
+            .outcome = POLICY_DENY,
+            .rule = POLICY_RULE_EFFORT,
+            .escalate_to = policy_engine_count_denial(port->engine, now_ns),
+        };
     return decision;
 }
 
@@ -479,13 +483,18 @@ static bool release_held(struct port *port, struct slot *slot, uint16_t previous
         if (strict != slot->decided_strict || slot->generation != port->generation)
             decision =
                 port_policy_decide_approved(&port->policies[strict], &slot->question, now_ns);
-        if (decision.outcome == POLICY_WAIT)
+        if (decision.outcome == POLICY_WAIT) {
+            slot->held_until_ns = decision.retry_ns; // it has its verdict
             return false;
+        }
+        // What was approved is the request as it is: not one with something blotted out.
+        if (decision.redacts)
+            decision.outcome = POLICY_DENY;
     }
     port_list_remove(port, &port->held, previous, port_slot_index(port, slot));
     slot->state = SLOT_PENDING;
     if (decision.outcome == POLICY_DENY) {
-        slot->decision = AUDIT_DECISION_DENY;
+        slot->decision = audit_decision_of(&decision);
         slot->rule = decision.rule;
         refuse_denied(port, slot, &decision);
     } else {

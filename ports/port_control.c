@@ -159,8 +159,11 @@ void port_take_engine(struct port *port, uint64_t now_ns)
     port->engine = port->policies[0].engine = port->policies[1].engine = engine;
     port->may_hold = port->has_approvers && policy_engine_holds(engine);
     port->generation++;
+    // What was accounted is a rule of another table.
     if (port->throttled != SLOT_NONE)
-        port->slots[port->throttled].question.rule_taken = 0; // of another table
+        port->slots[port->throttled].question.rule_taken = 0;
+    for (uint16_t i = port->held.head; i != SLOT_NONE; i = port->slots[i].next)
+        port->slots[i].question.rule_taken = 0;
 }
 
 void port_close(struct port *port)

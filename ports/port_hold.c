@@ -74,12 +74,14 @@ uint16_t port_hold_look(struct port *port, struct slot *slot, uint64_t now_ns)
     slot->decision = approved ? AUDIT_DECISION_ALLOW : AUDIT_DECISION_DENY;
     slot->recorded_verdict = slot->verdict;
     record(port, slot, now_ns);
+    slot->durable_at = audit_stream_position(port->fabric->audit);
     return slot->verdict;
 }
 
 bool port_hold_prepare_sleep(const struct port *port, uint64_t *wake_ns)
 {
-    if (atomic_load(&port->verdict_count))
+    // A verdict comes after its request: with none held it is an old one, and no work.
+    if (port->held.head != SLOT_NONE && atomic_load(&port->verdict_count))
         return false;
     for (uint16_t i = port->held.head; i != SLOT_NONE; i = port->slots[i].next) {
         if (port->slots[i].held_until_ns < *wake_ns)

@@ -31,7 +31,7 @@ struct slot {
     uint32_t rule;                // enum policy_rule that made it
     uint16_t verdict;             // enum audit_verdict on a held request, or 0
     uint16_t recorded_verdict;    // the same once it is in the log
-    uint64_t held_until_ns;       // if it is held
+    uint64_t held_until_ns;       // if it is held; with a verdict: when to ask the rules again
     uint64_t start_ns;            // when it was taken
     struct port_request_header header;
     struct policy_request question;

@@ -7,27 +7,56 @@
 
 static struct harness h;
 static struct policy_document document;
+static struct policy_document next;
+static struct policy_memory next_memory;
 
 static void end(void)
 {
     harness_end(&h);
     policy_document_free(&document);
+    policy_document_free(&next);
+    policy_memory_close(&next_memory);
 }
 
 TestSuite(port_document, .fini = end);
 
 // The port is named "test"; its fake backend has the console's operations.
-static void start(const char *rules, struct harness_options options)
+static void parse(const char *rules, struct policy_document *parsed)
 {
     char text[4096];
     struct error err;
     snprintf(text, sizeof(text),
              "{\"format\":\"guillotine-policy/1\",\"ports\":{\"test\":{\"kind\":\"console\",%s}}}",
              rules);
-    cr_assert_eq(policy_document_parse("t.json", text, strlen(text), &document, &err), 0, "%s",
+    cr_assert_eq(policy_document_parse("t.json", text, strlen(text), parsed, &err), 0, "%s",
                  err.text);
+}
+
+static void start(const char *rules, struct harness_options options)
+{
+    parse(rules, &document);
     options.document = &document.arrays;
     harness_start(&h, options);
+}
+
+// Puts other rules in force, once in a test.
+static void put_in_force(const char *rules)
+{
+    struct error err;
+    parse(rules, &next);
+    cr_assert_eq(policy_memory_open(&next_memory, &err), 0, "%s", err.text);
+    struct policy_engine *engine = port_make_engine(h.port, &next.arrays, &next_memory, &err);
+    cr_assert_not_null(engine, "%s", err.text);
+    port_use_engine(h.port, engine);
+}
+
+// Lets what waits for the disk go on.
+static void serve_all(void)
+{
+    for (int i = 0; i < 3; i++) {
+        port_serve(h.port, 10);
+        harness_drain(&h);
+    }
 }
 
 static void write_text(unsigned slot, const char *text)
@@ -191,6 +220,135 @@ Test(port_document, a_level_rises_before_the_answer)
     port_serve(h.port, 10);
     harness_drain(&h);
     cr_expect_eq(h.records[h.record_count - 1].decision, AUDIT_DECISION_GATE);
+    cr_expect_eq(h.audit.reserved, 0u);
+}
+
+#define REDACT_NUMBERS                                                                             \
+    "{\"name\":\"r\",\"outcome\":\"redact\",\"redact\":{\"request\":[\"[0-9]+\"]}}"
+
+Test(port_document, an_approval_is_no_way_around_a_redaction_of_probation)
+{
+    start(
+        "\"rules\":[{\"name\":\"a\",\"levels\":[\"standard\"],\"outcome\":\"hold\"}," REDACT_NUMBERS
+        "]",
+        (struct harness_options){.queues = 1});
+    write_text(0, "42");
+    port_serve(h.port, 10);
+    h.level_supervisor.level = LEVEL_PROBATION;
+    cr_expect(port_answer(h.port, 1, true));
+    serve_all();
+    cr_expect_eq(h.submits, 0u, "what nobody blotted out has reached the backend");
+    cr_expect_eq(status(0), PORT_STATUS_DENIED);
+    cr_expect_eq(h.audit.reserved, 0u);
+}
+
+Test(port_document, an_approval_is_no_way_around_a_redaction_of_another_document)
+{
+    start(HOLD_ALL, (struct harness_options){.queues = 1});
+    write_text(0, "42");
+    port_serve(h.port, 10);
+    put_in_force("\"rules\":[" REDACT_NUMBERS "]");
+    cr_expect(port_answer(h.port, 1, true));
+    serve_all();
+    cr_expect_eq(h.submits, 0u);
+    cr_expect_eq(status(0), PORT_STATUS_DENIED);
+    cr_expect_eq(h.audit.reserved, 0u);
+}
+
+Test(port_document, what_is_approved_can_still_escalate)
+{
+    start("\"rules\":[{\"name\":\"a\",\"levels\":[\"standard\"],\"outcome\":\"hold\"},"
+          "{\"name\":\"e\",\"outcome\":\"escalate\",\"escalate_to\":\"severed\"}]",
+          (struct harness_options){.queues = 1});
+    write_text(0, "a");
+    port_serve(h.port, 10);
+    h.level_supervisor.level = LEVEL_PROBATION;
+    cr_expect(port_answer(h.port, 1, true));
+    serve_all();
+    cr_expect_eq(h.submits, 0u);
+    cr_expect_eq(h.escalated_to, (unsigned)LEVEL_SEVERED);
+    harness_untouched(&h, 0, 0);
+    cr_expect_eq(h.audit.reserved, 0u);
+}
+
+Test(port_document, at_probation_the_verdict_is_on_the_disk_before_the_effect)
+{
+    start(HOLD_ALL, (struct harness_options){.queues = 1});
+    h.level_supervisor.level = LEVEL_PROBATION;
+    write_text(0, "a");
+    port_serve(h.port, 10);
+    harness_drain(&h);
+    cr_expect(port_answer(h.port, 1, true));
+    port_serve(h.port, 10);
+    port_serve(h.port, 10);
+    cr_expect_eq(h.submits, 0u, "the verdict is not on the disk");
+    serve_all();
+    cr_expect_eq(h.submits, 1u);
+    cr_expect_eq(status(0), PORT_STATUS_OK);
+    cr_expect_eq(h.audit.reserved, 0u);
+}
+
+Test(port_document, a_verdict_that_nothing_waits_for_keeps_nobody_awake)
+{
+    uint64_t wake = UINT64_MAX;
+    start(HOLD_ALL, (struct harness_options){.queues = 1});
+    put_in_force("\"rules\":[]");
+    port_serve(h.port, 10);
+    cr_expect(port_answer(h.port, 1, true));
+    port_serve(h.port, 10);
+    cr_expect(port_prepare_sleep(h.port, true, &wake));
+}
+
+Test(port_document, what_is_held_counts_for_the_limits_of_another_document)
+{
+    start("\"rules\":[{\"name\":\"a\",\"outcome\":\"hold\",\"limits\":{\"requests_total\":9}}]",
+          (struct harness_options){.queues = 1});
+    write_text(0, "a");
+    write_text(1, "b");
+    port_serve(h.port, 10);
+    put_in_force(
+        "\"rules\":[{\"name\":\"b\",\"outcome\":\"hold\",\"limits\":{\"requests_total\":1}}]");
+    port_answer(h.port, 1, true);
+    port_answer(h.port, 2, true);
+    serve_all();
+    cr_expect_eq(h.submits, 1u);
+    cr_expect_eq(status(1), PORT_STATUS_DENIED);
+    cr_expect_eq(h.audit.reserved, 0u);
+}
+
+Test(port_document, what_is_approved_waits_for_the_rate_of_another_document_no_longer_than_it_says)
+{
+    uint64_t wake = UINT64_MAX;
+    start("\"rules\":[{\"name\":\"a\",\"outcome\":\"hold\"}]",
+          (struct harness_options){.queues = 1});
+    write_text(0, "a");
+    port_serve(h.port, 10);
+    put_in_force(
+        "\"rules\":[{\"name\":\"a\",\"outcome\":\"hold\",\"limits\":{\"requests_per_s\":1}}]");
+    port_answer(h.port, 1, true);
+    port_serve(h.port, 10);
+    cr_expect_eq(h.submits, 0u);
+    cr_expect(port_prepare_sleep(h.port, true, &wake));
+    cr_expect_eq(wake, h.now + NS_PER_S);
+    h.now = wake;
+    port_serve(h.port, 10);
+    cr_expect_eq(h.submits, 1u);
+    cr_expect_eq(h.audit.reserved, 0u);
+}
+
+Test(port_document, what_cannot_be_blotted_out_is_a_denial_like_others)
+{
+    start("\"denials\":{\"count\":1,\"within_ms\":1000,\"escalate_to\":\"severed\"},\"rules\":"
+          "[{\"name\":\"r\",\"outcome\":\"redact\",\"redact\":{\"request\":[\"(a+)+[xy]\"]}}]",
+          (struct harness_options){.queues = 1});
+    write_text(0, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab");
+    port_serve(h.port, 10);
+    cr_expect_eq(h.submits, 0u);
+    cr_expect_eq(h.escalations, 1u);
+    cr_expect_eq(h.escalated_to, (unsigned)LEVEL_SEVERED);
+    port_serve(h.port, 10);
+    harness_drain(&h);
+    cr_expect_eq(h.records[0].decision, AUDIT_DECISION_ESCALATE);
     cr_expect_eq(h.audit.reserved, 0u);
 }
 

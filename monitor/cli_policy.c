@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // guillotine policy: checks, explains, tests and compares policy documents.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cleanup.h"
@@ -8,6 +9,7 @@
 #include "cli_options.h"
 #include "control_server.h"
 #include "escape.h"
+#include "order_file.h"
 #include "paths.h"
 #include "policy_diff.h"
 #include "policy_document.h"
@@ -17,6 +19,7 @@
 
 struct options {
     const char *runtime_dir;
+    const char *order; // NULL: none
     bool json;
     bool quiet;
 };
@@ -28,7 +31,7 @@ static int help(void)
         "       guillotine policy explain FILE REQUEST\n"
         "       guillotine policy test FILE CASES\n"
         "       guillotine policy diff A B\n"
-        "       guillotine policy apply VM FILE\n\n"
+        "       guillotine policy apply VM FILE [--order ORDER]\n\n"
         "Works on policy documents (docs/policy.md). FILE may be -, standard input.\n\n"
         "check    reads and compiles the document; errors have line, column and JSON pointer\n"
         "explain  says which rule decides a request, and why those before it do not. REQUEST is a\n"
@@ -44,16 +47,20 @@ static int help(void)
         "diff     lists what B permits that A does not; what is not provably as tight counts.\n"
         "         Status 0: B only tightens. Status 1: it loosens, or that cannot be excluded\n"
         "apply    puts FILE in force in a running VM in the place of its document, if it only\n"
-        "         tightens. Returns when no request is decided by the old one any more\n\n"
+        "         tightens. Returns when no request is decided by the old one any more. A looser\n"
+        "         one takes ORDER: signed for it by as many administrators as lower a level\n"
+        "         (guillotine quorum propose VM policy FILE)\n\n"
         "  --json             one object on standard output\n"
         "  --quiet            test: prints only what fails, and the sum\n"
+        "  --order ORDER      apply: the administrators' signed order\n"
         "  --runtime-dir DIR  where control sockets live\n\n"
         "Examples:\n"
         "  guillotine policy check web.json\n"
         "  guillotine policy explain web.json '{\"port\": \"console\", \"operation\": \"write\",\n"
         "      \"payload\": \"hello\"}'\n"
         "  guillotine policy diff running.json proposed.json\n"
-        "  guillotine policy apply agent tighter.json\n");
+        "  guillotine policy apply agent tighter.json\n"
+        "  guillotine policy apply agent looser.json --order order.json\n");
     return EXIT_STATUS_OK;
 }
 
@@ -219,7 +226,33 @@ static int diff(const char *before_path, const char *after_path, const struct op
     return count ? EXIT_STATUS_FAILURE : EXIT_STATUS_OK;
 }
 
-// A document that only tightens takes the place of the one in force.
+// Puts the order's line in front of the document.
+static int add_order(const char *path, char **text, size_t *length, struct error *err)
+{
+    cleanup_free char *order = NULL;
+    struct signed_order parsed;
+    size_t order_length;
+    if (whole_file_read(path, SIGNED_ORDER_MAX, &order, &order_length, err) < 0 ||
+        signed_order_parse(path, order, order_length, &parsed, err) < 0)
+        return -1;
+    free(steal_pointer(&order));
+    if (signed_order_format(&parsed, &order, err) < 0)
+        return -1;
+    order_length = strlen(order); // with its newline
+    char *whole = malloc(order_length + *length);
+    if (!whole || order_length + *length > CONTROL_MESSAGE_MAX) {
+        free(whole);
+        return error_set(err, EXIT_STATUS_RESOURCES, 0, "the document is too large");
+    }
+    memcpy(whole, order, order_length);
+    memcpy(whole + order_length, *text, *length);
+    free(*text);
+    *text = whole;
+    *length += order_length;
+    return 0;
+}
+
+// Another document takes the place of the one in force.
 static int apply(const char *name, const char *path, const struct options *options)
 {
     char runtime_dir[PATH_MAX];
@@ -233,11 +266,15 @@ static int apply(const char *name, const char *path, const struct options *optio
         return cli_fail(&err);
     policy_document_free(&document);
     if (whole_file_read(path, CONTROL_MESSAGE_MAX, &text, &length, &err) < 0 ||
+        (options->order && add_order(options->order, &text, &length, &err) < 0) ||
         paths_runtime_dir(options->runtime_dir, runtime_dir, &err) < 0)
         return cli_fail(&err);
     cleanup_fd int fd = control_connect(runtime_dir, name, &err);
     const struct control_question question = {
-        .operation = "policy", .body = text, .body_length = length};
+        .operation = options->order ? "policy-ordered" : "policy",
+        .body = text,
+        .body_length = length,
+    };
     if (fd < 0 || control_ask(fd, &question, answer, sizeof(answer), NULL, &err) < 0) {
         error_prefix(&err, "policy apply %s", name);
         return cli_fail(&err);
@@ -255,8 +292,9 @@ int cli_policy(int argc, char **argv)
     bool wants_help = false;
     const struct cli_option known[] = {{"json", NULL, &options.json},
                                        {"quiet", NULL, &options.quiet},
+                                       {"order", &options.order, NULL},
                                        {"runtime-dir", &options.runtime_dir, NULL}};
-    int usage = cli_options_take("policy", argc, argv, known, 3, &wants_help);
+    int usage = cli_options_take("policy", argc, argv, known, 4, &wants_help);
     if (usage)
         return usage;
     if (wants_help)

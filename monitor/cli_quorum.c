@@ -17,7 +17,7 @@ static const struct {
     int maximum;
 } subcommands[] = {
     {"init", quorum_init, 0, 0},       {"key", quorum_make_key, 1, 1},
-    {"propose", quorum_propose, 2, 2}, {"sign", quorum_sign, 1, 64},
+    {"propose", quorum_propose, 2, 3}, {"sign", quorum_sign, 1, 64},
     {"submit", quorum_submit, 1, 2},   {"status", quorum_status, 0, 1},
     {"show", quorum_show, 1, 1},       {"rotate", quorum_rotate, 0, 1},
 };
@@ -36,6 +36,8 @@ static int help(void)
         "  key FILE             makes one key: FILE, and its public half in FILE.pub\n"
         "  propose VM LEVEL     writes an order for a VM (name, or UUID of one that does not\n"
         "                       run), to be signed\n"
+        "  propose VM policy FILE  the same for a policy document that is looser than the one in\n"
+        "                       force: guillotine policy apply VM FILE --order ORDER\n"
         "  sign FILE...         adds a signature to orders or key sets; works offline\n"
         "  submit FILE [VM]     has an order carried out, by the VM's supervisor, or on its\n"
         "                       state file if it does not run\n"
@@ -66,6 +68,7 @@ static int help(void)
         "Examples:\n"
         "  guillotine quorum init --demo --out demo-keys\n"
         "  guillotine quorum propose demo standard --reason 'false alarm' --out order.json\n"
+        "  guillotine quorum propose demo policy looser.json --reason 'new tool' --out order.json\n"
         "  guillotine quorum sign --key alice.key order.json\n"
         "  guillotine quorum submit order.json demo\n");
     return EXIT_STATUS_OK;

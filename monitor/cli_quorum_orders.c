@@ -15,6 +15,8 @@
 #include "hex.h"
 #include "key_set_store.h"
 #include "paths.h"
+#include "policy_document.h"
+#include "sha256.h"
 #include "vm_at_rest.h"
 #include "vm_file.h"
 #include "whole_file.h"
@@ -125,6 +127,21 @@ static int check_name(const char *vm, struct error *err)
                : error_set(err, EXIT_STATUS_USAGE, 0, "give the name of a VM that runs");
 }
 
+// Only of a document that could be put in force.
+static int digest_document(const char *path, uint8_t digest[SHA256_BYTES], struct error *err)
+{
+    struct policy_document document = {0};
+    cleanup_free char *text = NULL;
+    size_t length;
+    if (whole_file_read(path, CONTROL_MESSAGE_MAX, &text, &length, err) < 0 ||
+        policy_document_parse(path, text, length, &document, err) < 0)
+        return -1;
+    policy_document_free(&document);
+    const struct sha256_piece piece = {text, length};
+    sha256_pieces(&piece, 1, digest);
+    return 0;
+}
+
 // The order that the options describe, bound to the VM as it is now.
 static int fill_order(const struct quorum_options *options, const struct quorum_answer *answer,
                       struct level_order *order, struct error *err)
@@ -132,17 +149,21 @@ static int fill_order(const struct quorum_options *options, const struct quorum_
     enum level to = level_parse(options->arguments[1]);
     enum level from = level_parse(answer->level);
     bool withdraws = !strcmp(options->arguments[1], "withdraw");
+    bool loosens = !strcmp(options->arguments[1], "policy");
     uint64_t now_s = clock_wall_ns(&clock_host) / NS_PER_S;
     if (!answer->has_keys)
         return error_set(err, EXIT_STATUS_USAGE, 0,
                          "VM %s runs without a key set: levels only rise (guillotine isolate)",
                          options->arguments[0]);
-    if ((to == LEVEL_COUNT && !withdraws) || from == LEVEL_COUNT)
+    if (loosens != (options->argument_count == 3))
+        return error_set(err, EXIT_STATUS_USAGE, 0,
+                         "propose VM LEVEL, VM withdraw, or VM policy FILE");
+    if ((to == LEVEL_COUNT && !withdraws && !loosens) || from == LEVEL_COUNT)
         return error_set(err, EXIT_STATUS_USAGE, 0,
                          "'%s' is not a level: use standard, probation, severed, offline, "
-                         "decapitation, immolation, or withdraw",
+                         "decapitation, immolation, or withdraw, or policy FILE",
                          options->arguments[1]);
-    if (!withdraws && to == from)
+    if (to == from)
         return error_set(err, EXIT_STATUS_USAGE, 0, "VM %s is at %s already", options->arguments[0],
                          answer->level);
     if (!options->reason || !options->reason[0] || strlen(options->reason) >= LEVEL_ORDER_TEXT_SIZE)
@@ -155,7 +176,7 @@ static int fill_order(const struct quorum_options *options, const struct quorum_
                          LEVEL_ORDER_TEXT_SIZE - 1);
     // After a loss, no order that lowers counts which a clock that is ahead may have issued before.
     // This one is dated ahead in turn.
-    if (now_s < answer->orders_from_s && to < from) {
+    if (now_s < answer->orders_from_s && (to < from || loosens)) {
         uint64_t ahead_s = answer->orders_from_s - now_s;
         if (ahead_s > LEVEL_ORDER_SKEW_S)
             return error_set(err, EXIT_STATUS_FAILURE, 0,
@@ -169,14 +190,18 @@ static int fill_order(const struct quorum_options *options, const struct quorum_
         .issued_s = now_s,
         .expires_s = now_s + (options->expires_s ? options->expires_s : DEFAULT_LIFE_S),
         .key_set = answer->version,
-        .kind = withdraws ? LEVEL_ORDER_WITHDRAW : LEVEL_ORDER_SET,
+        .kind = withdraws ? LEVEL_ORDER_WITHDRAW
+                : loosens ? LEVEL_ORDER_POLICY
+                          : LEVEL_ORDER_SET,
         .from = from,
-        .to = withdraws ? from : to,
+        .to = withdraws || loosens ? from : to,
         .repaired = options->repaired != NULL,
     };
     memcpy(order->deployment, answer->deployment, sizeof(order->deployment));
     memcpy(order->vm, answer->vm, sizeof(order->vm));
     randombytes_buf(order->nonce, sizeof(order->nonce));
+    if (loosens && digest_document(options->arguments[2], order->policy, err) < 0)
+        return -1;
     snprintf(order->reason, sizeof(order->reason), "%s", options->reason);
     snprintf(order->repair, sizeof(order->repair), "%s",
              options->repaired ? options->repaired : "");
@@ -204,7 +229,9 @@ int quorum_propose(const struct quorum_options *options, struct error *err)
     if (whole_file_write(options->out, file, strlen(file), 0644, true, err) < 0)
         return -1;
     enum level to = (enum level)signed_order.order.to;
-    uint64_t needed = to < (enum level)signed_order.order.from ? answer.lower : answer.raise;
+    bool lowers =
+        to < (enum level)signed_order.order.from || signed_order.order.kind == LEVEL_ORDER_POLICY;
+    uint64_t needed = lowers ? answer.lower : answer.raise;
     if (options->json) {
         printf("{\"format\":\"" CONTROL_FORMAT "\",\"keys\":%" PRIu64 ",\"needed\":%" PRIu64
                ",\"demo\":%s}\n",

@@ -90,10 +90,20 @@ static void print_order(const struct signed_order *document)
     if (order->kind == LEVEL_ORDER_WITHDRAW)
         printf("WITHDRAW the open proposal, and all orders before number %llu\n",
                (unsigned long long)order->sequence);
+    else if (order->kind == LEVEL_ORDER_POLICY)
+        printf("PUT IN FORCE a policy document, however loose, at level %s\n",
+               level_name(order->from));
     else
         printf("%s the isolation level from %s to %s\n",
                order->to < order->from ? "LOWER" : "RAISE", level_name(order->from),
                level_name(order->to));
+    if (order->kind == LEVEL_ORDER_POLICY) {
+        char digest[2 * sizeof(order->policy) + 1];
+        hex_format(digest, order->policy, sizeof(order->policy));
+        printf("  SHA-256 of the document: %s\n"
+               "  what it loosens: guillotine policy diff RUNNING.json THIS.json\n",
+               digest);
+    }
     uuid_bytes_format(uuid, order->vm);
     printf("  VM: %s\n", uuid);
     uuid_bytes_format(uuid, order->deployment);

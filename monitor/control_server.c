@@ -118,9 +118,9 @@ int control_server_accept(struct control_server *server)
 static int read_operation(const struct json_place *place, void *target, struct error *err)
 {
     static const char *const names[] = {
-        "status",  "stop",       "isolate",   "quorum",  "order",
-        "propose", "beat",       "approvals", "approve", "reject",
-        "policy",  "port-close", "port-open", "send",    "receive",
+        "status",     "stop",      "isolate", "quorum",  "order",  "propose",
+        "beat",       "approvals", "approve", "reject",  "policy", "policy-ordered",
+        "port-close", "port-open", "send",    "receive",
     };
     struct control_order *order = target;
     size_t index;
@@ -191,7 +191,8 @@ static int read_id(const struct json_place *place, void *target, struct error *e
 static bool has_body(enum control_operation operation)
 {
     return operation == CONTROL_SEND || operation == CONTROL_ORDER ||
-           operation == CONTROL_PROPOSE || operation == CONTROL_BEAT || operation == CONTROL_POLICY;
+           operation == CONTROL_PROPOSE || operation == CONTROL_BEAT ||
+           control_is_policy(operation);
 }
 
 static int parse(const char *line, struct control_order *order, struct error *err)
@@ -216,7 +217,7 @@ static int parse(const char *line, struct control_order *order, struct error *er
         return error_set(err, EXIT_STATUS_USAGE, 0, "request: no port");
     if (!has_body(order->operation) && order->length_bytes)
         return error_set(err, EXIT_STATUS_USAGE, 0, "request: length_bytes belongs to send");
-    if (order->operation < CONTROL_PORT_CLOSE && order->operation != CONTROL_POLICY &&
+    if (order->operation < CONTROL_PORT_CLOSE && !control_is_policy(order->operation) &&
         order->length_bytes > CONTROL_SIGNED_MAX)
         return error_set(err, EXIT_STATUS_USAGE, 0, "request: the document is too large");
     return 0;

@@ -39,7 +39,8 @@ enum control_operation {
     CONTROL_APPROVALS, // requests that wait for an approval; with an id: the payload of one
     CONTROL_APPROVE,
     CONTROL_REJECT,
-    CONTROL_POLICY, // a policy document, to be put in force
+    CONTROL_POLICY,         // a policy document, to be put in force
+    CONTROL_POLICY_ORDERED, // the same behind a line with a signed order for it
     CONTROL_PORT_CLOSE,
     CONTROL_PORT_OPEN,
     CONTROL_SEND,
@@ -47,6 +48,11 @@ enum control_operation {
     CONTROL_METRICS,
     CONTROL_BAD, // `error` says why
 };
+
+static inline bool control_is_policy(enum control_operation operation)
+{
+    return operation == CONTROL_POLICY || operation == CONTROL_POLICY_ORDERED;
+}
 
 struct control_order {
     enum control_operation operation;

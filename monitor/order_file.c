@@ -32,12 +32,12 @@ static int read_level(const struct json_place *place, void *target, struct error
 
 static int read_kind(const struct json_place *place, void *target, struct error *err)
 {
-    static const char *const names[] = {"set", "withdraw"};
+    static const char *const names[] = {"set", "withdraw", "policy"};
     struct level_order *order = target;
     size_t index;
     if (json_read_name(place, names, COUNT(names), &index, err) < 0)
         return -1;
-    order->kind = index ? LEVEL_ORDER_WITHDRAW : LEVEL_ORDER_SET;
+    order->kind = LEVEL_ORDER_SET + (uint32_t)index;
     return 0;
 }
 
@@ -67,6 +67,7 @@ static int read_order(const struct json_place *place, void *target, struct error
         {"issued_s", json_field_u64, true, AT(issued_s), 0, LEVEL_ORDER_INTEGER_MAX},
         {"expires_s", json_field_u64, true, AT(expires_s), 0, LEVEL_ORDER_INTEGER_MAX},
         {"key_set", json_field_u64, true, AT(key_set), 1, LEVEL_ORDER_INTEGER_MAX},
+        {"policy", canonical_field_hex, false, AT(policy), 0, 32},
         {"reason", canonical_field_text, true, AT(reason), 1, LEVEL_ORDER_TEXT_SIZE},
         {"repair", canonical_field_text, true, AT(repair), 0, LEVEL_ORDER_TEXT_SIZE},
         {.key = "repaired", .read = read_repaired, .required = true},

@@ -293,6 +293,7 @@ static void serve(struct supervisor *s, struct control_client *client)
         approvals_serve(s, client);
         break;
     case CONTROL_POLICY:
+    case CONTROL_POLICY_ORDERED:
         policy_serve(s, client);
         break;
     case CONTROL_BAD:

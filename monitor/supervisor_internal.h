@@ -69,6 +69,11 @@ void heartbeats_take_death(struct supervisor *s);
 // that is to restart the host stays.
 void heartbeats_rest(struct supervisor *s);
 
+// Spends an order of the administrators for a policy document with this SHA-256: checked, recorded,
+// durable. Returns LEVEL_ORDER_ACCEPTED, or why it is refused; then it is not spent.
+uint32_t orders_take_policy(struct supervisor *s, const struct signed_order *signed_order,
+                            const uint8_t digest[32]);
+
 void heartbeats_close(struct supervisor *s);
 // Orders of the administrators (supervisor_orders.c). Puts the key set that the launch found in
 // force, here and in the VMM's configuration; without one, levels only rise.

@@ -123,7 +123,7 @@ static bool is_open_proposal(const struct supervisor *s, const struct level_orde
 
 // Everything but whether the transition allows it.
 static uint32_t check(struct supervisor *s, const struct level_order *order,
-                      const struct level_order_signature *signatures, unsigned count,
+                      const struct level_order_signature *signatures, unsigned count, bool policy,
                       struct level_event *event)
 {
     if (!refresh_keys(s))
@@ -137,6 +137,7 @@ static uint32_t check(struct supervisor *s, const struct level_order *order,
         .last_sequence = *s->last_sequence,
         .now_s = clock_wall_ns(&clock_host) / NS_PER_S,
         .issued_from_s = s->state.record.orders_from_s,
+        .policy = policy,
     };
     uint32_t refusal = level_order_check(order, signatures, count, &context, event);
     // The VMM has the set of its launch, and lowers nothing for another one.
@@ -146,13 +147,49 @@ static uint32_t check(struct supervisor *s, const struct level_order *order,
     return refusal;
 }
 
+static int persist_sequence(struct supervisor *s, enum level level, const struct level_order *order)
+{
+    struct error err;
+    if (launch_persist(s, level, order->sequence, order->reason, &err) == 0)
+        return 0;
+    fprintf(stderr, "guillotine: ALARM: %s: %s\n", s->vm.name, err.text);
+    supervisor_set_level(s, LEVEL_ACTOR_HYPERVISOR, LEVEL_OFFLINE);
+    return -1;
+}
+
+uint32_t orders_take_policy(struct supervisor *s, const struct signed_order *signed_order,
+                            const uint8_t digest[32])
+{
+    const struct level_order *order = &signed_order->order;
+    enum level level = s->containment.state.level;
+    struct level_event event;
+    struct error err;
+    uint32_t refusal =
+        check(s, order, signed_order->list.signatures, signed_order->list.count, true, &event);
+    if (!refusal && event.signatures < s->containment.quorum.lower)
+        refusal = LEVEL_REFUSAL_SIGNATURES;
+    if (!refusal && memcmp(order->policy, digest, sizeof(order->policy)) != 0)
+        refusal = LEVEL_ORDER_DOCUMENT;
+    record_order(s, order, refusal);
+    if (!refusal && s->ended)
+        refusal = LEVEL_REFUSAL_NOT_DURABLE;
+    if (refusal)
+        return refusal;
+    if (vm_state_note_order(&s->state, level, order->sequence, &err) < 0) {
+        fprintf(stderr, "guillotine: ALARM: %s: %s\n", s->vm.name, err.text);
+        return LEVEL_ORDER_NOT_NOTED;
+    }
+    *s->last_sequence = order->sequence;
+    return persist_sequence(s, level, order) < 0 ? LEVEL_REFUSAL_NOT_DURABLE : LEVEL_ORDER_ACCEPTED;
+}
+
 uint32_t supervisor_take_order(struct supervisor *s, const struct level_order *order,
                                const struct level_order_signature *signatures, unsigned count)
 {
     const struct level_quorum *quorum = &s->containment.quorum;
     enum level before = s->containment.state.level;
     struct level_event event;
-    uint32_t refusal = check(s, order, signatures, count, &event);
+    uint32_t refusal = check(s, order, signatures, count, false, &event);
     // A withdrawal takes the orders before it with it: nobody does that alone.
     if (!refusal && event.kind == LEVEL_EVENT_WITHDRAW && event.signatures < quorum->raise)
         refusal = LEVEL_REFUSAL_SIGNATURES;
@@ -174,12 +211,8 @@ uint32_t supervisor_take_order(struct supervisor *s, const struct level_order *o
     *s->last_sequence = order->sequence;
     s->orders.proposed = false;
     // A withdrawal changes no level with which its number would become durable.
-    if (event.kind == LEVEL_EVENT_WITHDRAW &&
-        launch_persist(s, before, order->sequence, order->reason, &err) < 0) {
-        fprintf(stderr, "guillotine: ALARM: %s: %s\n", s->vm.name, err.text);
-        supervisor_set_level(s, LEVEL_ACTOR_HYPERVISOR, LEVEL_OFFLINE);
+    if (event.kind == LEVEL_EVENT_WITHDRAW && persist_sequence(s, before, order) < 0)
         return LEVEL_REFUSAL_NOT_DURABLE;
-    }
     // The VMM wants to see it before it lowers its own level.
     s->orders.lowering = (struct vmm_lowering){.order = *order, .count = count};
     memcpy(s->orders.lowering.signatures, signatures, count * sizeof(*signatures));
@@ -205,7 +238,8 @@ static uint32_t propose(struct supervisor *s, const struct signed_order *proposa
 {
     struct level_event event;
     const struct level_order *order = &proposal->order;
-    uint32_t refusal = check(s, order, proposal->list.signatures, proposal->list.count, &event);
+    uint32_t refusal =
+        check(s, order, proposal->list.signatures, proposal->list.count, false, &event);
     if (!refusal && (event.kind != LEVEL_EVENT_SET || !event.signatures))
         refusal = LEVEL_REFUSAL_SIGNATURES;
     if (!refusal && order->to > order->from && !is_open_proposal(s, order)) {

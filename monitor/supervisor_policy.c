@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Another policy document for a running VM: one that only tightens, by any one operator.
+// Another policy document for a running VM: one that only tightens, by any one operator; a looser
+// one by an order of the administrators.
 #include <stdio.h>
 #include <string.h>
 
 #include "cleanup.h"
 #include "fd_message.h"
 #include "policy_diff.h"
+#include "sha256.h"
 #include "supervisor_internal.h"
 
 // From the order until the VMM has confirmed it: engines made, two passes of every poller.
@@ -87,7 +89,7 @@ static int check_tighter(const struct policy_document *before, const struct poli
     if (finding.count)
         return error_set(err, EXIT_STATUS_FAILURE, 0,
                          "not provably tighter: %s (findings: %u; see guillotine policy diff). A "
-                         "looser policy takes a new launch",
+                         "looser one takes an order of the administrators (--order)",
                          finding.text, finding.count);
     const char *rule = total_that_starts_anew(&before->arrays, &after->arrays);
     if (rule)
@@ -109,7 +111,23 @@ static int send(struct supervisor *s, const struct policy_document *document, st
     return fd_message_send(process->channel, &message, sizeof(message), NULL, 0, err);
 }
 
-static int apply(struct supervisor *s, const char *text, size_t length, struct error *err)
+// An order of the administrators for exactly these bytes.
+static int check_order(struct supervisor *s, const struct signed_order *order, const char *text,
+                       size_t length, struct error *err)
+{
+    uint8_t digest[SHA256_BYTES];
+    const struct sha256_piece piece = {text, length};
+    sha256_pieces(&piece, 1, digest);
+    uint32_t refusal = orders_take_policy(s, order, digest);
+    return refusal ? error_set(err, EXIT_STATUS_FAILURE, 0, "refused: %s",
+                               level_order_refusal_text(refusal))
+                   : 0;
+}
+
+// `order` is NULL: the document has to be tighter. It is spent last: a document that does not fit
+// costs no signatures.
+static int apply(struct supervisor *s, const struct signed_order *order, const char *text,
+                 size_t length, struct error *err)
 {
     struct policy_document document = {0};
     if (!s->vm.policy_given)
@@ -121,7 +139,8 @@ static int apply(struct supervisor *s, const char *text, size_t length, struct e
     if (policy_document_parse("policy", text, length, &document, err) < 0)
         return -1;
     if (vm_description_check_policy(&s->vm, &document, err) < 0 ||
-        check_tighter(&s->vm.policy, &document, err) < 0 ||
+        (order ? check_order(s, order, text, length, err)
+               : check_tighter(&s->vm.policy, &document, err)) < 0 ||
         launch_record_policy(s, &document, err) < 0 || send(s, &document, err) < 0) {
         policy_document_free(&document);
         return -1;
@@ -133,8 +152,23 @@ static int apply(struct supervisor *s, const char *text, size_t length, struct e
 
 void policy_serve(struct supervisor *s, struct control_client *client)
 {
+    const char *text = (const char *)client->body;
+    size_t length = client->body_used;
+    static struct signed_order order; // its size; one thread
     struct error err;
-    if (apply(s, (const char *)client->body, client->body_used, &err) < 0)
+    int result;
+    if (client->order.operation == CONTROL_POLICY) {
+        result = apply(s, NULL, text, length, &err);
+    } else {
+        // The signed order is one line; the document follows.
+        const char *end = memchr(text, '\n', length);
+        size_t used = end ? (size_t)(end - text) + 1 : length;
+        result = used > SIGNED_ORDER_MAX ? error_set(&err, EXIT_STATUS_USAGE, 0, "order: too large")
+                                         : signed_order_parse("order", text, used, &order, &err);
+        if (result == 0)
+            result = apply(s, &order, text + used, length - used, &err);
+    }
+    if (result < 0 && client->fd >= 0 && client->waiting)
         control_client_refuse(client, err.text);
 }
 
@@ -142,7 +176,7 @@ static void answer(struct supervisor *s, bool refused)
 {
     for (unsigned i = 0; i < CONTROL_MAX_CLIENTS; i++) {
         struct control_client *client = &s->control.clients[i];
-        if (client->fd < 0 || !client->waiting || client->order.operation != CONTROL_POLICY)
+        if (client->fd < 0 || !client->waiting || !control_is_policy(client->order.operation))
             continue;
         if (refused)
             control_client_refuse(client,

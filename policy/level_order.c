@@ -100,21 +100,30 @@ static void put_uuid(struct text *text, const uint8_t *uuid)
 static bool is_well_formed(const struct level_order *order)
 {
     static const uint8_t no_nonce[sizeof(order->nonce)];
+    static const uint8_t no_policy[sizeof(order->policy)];
+    bool has_policy = memcmp(order->policy, no_policy, sizeof(no_policy)) != 0;
     if (!memchr(order->reason, 0, sizeof(order->reason)) ||
         !memchr(order->repair, 0, sizeof(order->repair)) || !order->reason[0] ||
         order->repaired > 1 || (order->repair[0] != 0) != order->repaired)
         return false;
     if (order->from >= LEVEL_COUNT || order->to >= LEVEL_COUNT || !order->sequence ||
-        !order->key_set || !memcmp(order->nonce, no_nonce, sizeof(no_nonce)))
+        !order->key_set || !memcmp(order->nonce, no_nonce, sizeof(no_nonce)) ||
+        has_policy != (order->kind == LEVEL_ORDER_POLICY) ||
+        (order->kind == LEVEL_ORDER_SET) == (order->from == order->to))
         return false;
-    return (order->kind == LEVEL_ORDER_SET && order->from != order->to) ||
-           (order->kind == LEVEL_ORDER_WITHDRAW && order->from == order->to);
+    return order->kind >= LEVEL_ORDER_SET && order->kind <= LEVEL_ORDER_POLICY;
 }
 
 int level_order_format(const struct level_order *order, char *text, size_t size)
 {
     struct text out = {text, size, !size || !is_well_formed(order)};
+    static const char *const kinds[] = {
+        [LEVEL_ORDER_SET] = "set",
+        [LEVEL_ORDER_WITHDRAW] = "withdraw",
+        [LEVEL_ORDER_POLICY] = "policy",
+    };
     char nonce[2 * sizeof(order->nonce) + 1];
+    char policy[2 * sizeof(order->policy) + 1];
     if (out.failed)
         return -1;
     hex_format(nonce, order->nonce, sizeof(order->nonce));
@@ -129,9 +138,14 @@ int level_order_format(const struct level_order *order, char *text, size_t size)
     put_text(&out, ",\"key_set\":");
     put_number(&out, order->key_set);
     put_text(&out, ",\"kind\":\"");
-    put_text(&out, order->kind == LEVEL_ORDER_SET ? "set" : "withdraw");
+    put_text(&out, kinds[order->kind]);
     put_text(&out, "\",\"nonce\":\"");
     put_text(&out, nonce);
+    if (order->kind == LEVEL_ORDER_POLICY) {
+        hex_format(policy, order->policy, sizeof(order->policy));
+        put_text(&out, "\",\"policy\":\"");
+        put_text(&out, policy);
+    }
     put_text(&out, "\",\"reason\":");
     put_string(&out, order->reason);
     put_text(&out, ",\"repair\":");
@@ -245,7 +259,9 @@ static uint32_t check_binding(const struct level_order *order,
         return LEVEL_ORDER_EXPIRED;
     if (order->sequence <= context->last_sequence)
         return LEVEL_ORDER_SEQUENCE;
-    if (order->to < order->from && order->issued_s < context->issued_from_s)
+    if ((order->kind == LEVEL_ORDER_POLICY) != context->policy)
+        return LEVEL_ORDER_KIND;
+    if ((order->to < order->from || context->policy) && order->issued_s < context->issued_from_s)
         return LEVEL_ORDER_TOO_OLD;
     return order->from == (uint32_t)context->level ? LEVEL_ORDER_ACCEPTED : LEVEL_ORDER_FROM;
 }
@@ -296,6 +312,10 @@ const char *level_order_refusal_text(uint32_t refusal)
                                            "status --state-dir"),
         [LEVEL_ORDER_TOO_OLD - 64] = "the VM's state was lost after it was issued: sign a new one",
         [LEVEL_ORDER_NOT_NOTED - 64] = "the register cannot be written: nothing changed",
+        [LEVEL_ORDER_KIND - 64] = ("the order is of another kind: levels are ordered with "
+                                   "guillotine quorum submit, documents with guillotine policy "
+                                   "apply --order"),
+        [LEVEL_ORDER_DOCUMENT - 64] = "the order is for another policy document",
     };
     if (refusal < LEVEL_ORDER_MALFORMED)
         return level_refusal_text((enum level_refusal)refusal);

@@ -33,6 +33,7 @@
 enum level_order_kind {
     LEVEL_ORDER_SET = 1,
     LEVEL_ORDER_WITHDRAW = 2, // the open proposal; and with its sequence number all older orders
+    LEVEL_ORDER_POLICY = 3,   // a policy document, however loose; no level changes
 };
 
 // An order. It goes from the supervisor to the VMM as it is: no padding, no pointers.
@@ -46,12 +47,13 @@ struct level_order {
     uint64_t key_set;  // version
     uint32_t kind;     // enum level_order_kind
     uint32_t from;     // enum level
-    uint32_t to;       // enum level; of a withdrawal the same as `from`
+    uint32_t to;       // enum level; of all but a SET the same as `from`
     uint32_t repaired; // 1: with a statement that the irreversible cut was repaired
     char reason[LEVEL_ORDER_TEXT_SIZE]; // UTF-8, not empty
     char repair[LEVEL_ORDER_TEXT_SIZE]; // UTF-8, empty unless repaired
+    uint8_t policy[32];                 // SHA-256 of the document's bytes; zero: of another kind
 };
-_Static_assert(sizeof(struct level_order) == 608, "ABI");
+_Static_assert(sizeof(struct level_order) == 640, "ABI");
 _Static_assert(offsetof(struct level_order, sequence) == 48, "ABI");
 _Static_assert(offsetof(struct level_order, reason) == 96, "ABI");
 
@@ -94,6 +96,8 @@ enum level_order_refusal {
     LEVEL_ORDER_KEYS_DAMAGED, // nobody knows whose signatures count
     LEVEL_ORDER_TOO_OLD,      // would lower, and may have been spent before a loss
     LEVEL_ORDER_NOT_NOTED,    // nothing would remember that it is spent
+    LEVEL_ORDER_KIND,         // about levels where a policy is expected, or the other way round
+    LEVEL_ORDER_DOCUMENT,     // about another policy document
     LEVEL_ORDER_END,
 };
 
@@ -104,7 +108,8 @@ struct level_order_context {
     enum level level;
     uint64_t last_sequence; // of the last accepted order; 0: none
     uint64_t now_s;         // Unix time
-    uint64_t issued_from_s; // Unix time; those that lower have to be this new
+    uint64_t issued_from_s; // Unix time; those that lower or loosen have to be this new
+    bool policy;            // expects LEVEL_ORDER_POLICY, and takes no other
 };
 
 // Writes the canonical text (RFC 8785) with a terminator. Returns its length, or -1 if the order is
@@ -122,9 +127,10 @@ uint32_t level_order_signatures(const struct level_order *order,
                                 const struct level_order_signature *signatures, uint32_t count,
                                 const struct level_key_set *key_set);
 
-// Checks everything about an order except how many signatures its change of level needs, which is
-// level_transition's business: 0 and *event filled, or why it is refused (enum
-// level_order_refusal). Every signature must be valid and of another key of the set.
+// Checks everything about an order except how many signatures it needs, which is
+// level_transition's business, and that of who puts policies in force (event->signatures): 0 and
+// *event filled, or why it is refused (enum level_order_refusal). Every signature must be valid and
+// of another key of the set.
 uint32_t level_order_check(const struct level_order *order,
                            const struct level_order_signature *signatures, uint32_t count,
                            const struct level_order_context *context, struct level_event *event);

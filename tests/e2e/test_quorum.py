@@ -5,6 +5,7 @@
 Usage: test_quorum.py GUILLOTINE HELLO.elf GUEST.elf... FALLEN_SUPERVISOR
 """
 
+import hashlib
 import json
 import os
 import pty
@@ -695,6 +696,105 @@ def check_withdrawal():
     refused(submit(world.sign(path, 3), "withdraw"), "no proposal is open")
     good(submit(waiting, "withdraw"))
     end(process, "withdraw")
+
+
+SAY = {"name": "say", "outcome": "allow"}
+
+
+def policy_of(rules):
+    return {"format": "guillotine-policy/1", "ports": {
+        "console": {"kind": "console", "rules": [SAY]},
+        "message": {"kind": "message", "rules": rules}}}
+
+
+def start_under_policy(world, name):
+    """A guest that writes a line for each message, under a document that denies some."""
+    strict = policy_of([{"name": "no-two", "operations": ["send"], "outcome": "deny",
+                         "where": {"payload": {"contains": ["TWO"]}}},
+                        {"name": "rest", "outcome": "allow"}])
+    file = bench.write_vm(f"{name}.json", name=name, image=bench.guests["ports.elf"],
+                          arguments=["message-echo", "message", "4"], policy=strict,
+                          ports=[{"kind": "message"}, {"kind": "console"}])
+    process = bench.start(["--state-dir", world.state, file])
+    bench.wait_running(name, process)
+    return process
+
+
+def apply(name, path, *options):
+    return bench.command("policy", "apply", *directories(), *options, name, path)
+
+
+def echo(name, text):
+    good(bench.command("message", "send", *directories(), "--text", text, name, "message"))
+    return good(bench.command("message", "receive", *directories(), name, "message")).stdout
+
+
+@tap.test("a looser policy document takes an order of as many administrators as lower a level")
+def check_loosening():
+    world = World("loosen")
+    process = start_under_policy(world, "loosen")
+    looser = bench.write("looser.json", json.dumps(policy_of([SAY])))
+    other = bench.write("other.json", json.dumps(policy_of([{**SAY, "name": "talk"}])))
+    assert echo("loosen", "one") == b"ONE"
+    refused(apply("loosen", looser), "not provably tighter", "--order")
+    path = bench.path("loosen-order.json")
+    good(quorum("propose", *directories(), "loosen", "policy", looser, "--reason", "a test", "--out",
+                path))
+    with open(looser, "rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    shown = good(quorum("show", path)).stdout.decode()
+    assert digest in shown and "PUT IN FORCE" in shown and "policy diff" in shown, shown
+    refused(apply("loosen", looser, "--order", path), "too few")
+    world.sign(path, 1, 2, 3, 4)
+    refused(apply("loosen", looser, "--order", path), "too few")
+    world.sign(path, 5)
+    refused(apply("loosen", other, "--order", path), "another policy document")
+    # It moves no level, neither here nor as a proposal nor for a VM that does not run.
+    refused(submit(path, "loosen"), "another kind")
+    refused(submit(path, "loosen", "--propose"), "another kind")
+    lower = bench.path("loosen-level.json")
+    good(quorum("propose", *directories(), "loosen", "probation", "--reason", "x", "--out", lower))
+    refused(apply("loosen", looser, "--order", world.sign(lower, 1, 2, 3, 4, 5)), "another kind")
+    good(apply("loosen", looser, "--order", path))
+    assert echo("loosen", "two") == b"TWO", "the denial is gone"
+    refused(apply("loosen", looser, "--order", path), "sequence number")
+    # What only tightens still takes one operator.
+    strict = bench.write("strict.json", json.dumps(policy_of(
+        [{"name": "no-three", "operations": ["send"], "outcome": "deny",
+          "where": {"payload": {"contains": ["THREE"]}}}, SAY])))
+    good(apply("loosen", strict))
+    good(bench.command("message", "send", *directories(), "--text", "three", "loosen", "message"))
+    assert bench.finish(process).outcome == "exit:3"
+
+
+@tap.test("an order for a document is bound to the level, and spent for good")
+def check_loosening_bound():
+    world = World("bound")
+    process = start_under_policy(world, "bound")
+    looser = bench.write("looser.json", json.dumps(policy_of([SAY])))
+    path = bench.path("bound-order.json")
+    good(quorum("propose", *directories(), "bound", "policy", looser, "--reason", "a", "--out", path))
+    world.sign(path, 1, 2, 3, 4, 5)
+    isolate("bound", "probation")
+    refused(apply("bound", looser, "--order", path), "not at the level")
+    end(process, "bound")
+    process = start_under_policy(world, "bound")
+    path = bench.path("bound-again.json")
+    good(quorum("propose", *directories(), "bound", "policy", looser, "--reason", "a", "--out", path))
+    world.sign(path, 1, 2, 3, 4, 5)
+    # One that does not fit the VM costs no order.
+    wrong = policy_of([SAY])
+    wrong["ports"]["web"] = wrong["ports"]["console"]
+    refused(apply("bound", bench.write("wrong.json", json.dumps(wrong)), "--order", path), "web")
+    good(apply("bound", looser, "--order", path))
+    end(process, "bound")
+    process = start_under_policy(world, "bound")
+    refused(apply("bound", looser, "--order", path), "sequence number")
+    path = bench.path("bound-rest.json")
+    good(quorum("propose", *directories(), "bound", "policy", looser, "--reason", "a", "--out", path))
+    world.sign(path, 1, 2, 3, 4, 5)
+    end(process, "bound")
+    refused(quorum("submit", *directories(), "--state-dir", world.state, path), "another kind")
 
 
 @tap.test("a withdrawal spends its number for good: older orders are refused after a relaunch, too")

@@ -94,7 +94,9 @@ Test(level_order, malformed)
     REFUSED(order.to = LEVEL_COUNT);
     REFUSED(order.to = order.from);
     REFUSED(order.kind = 0);
-    REFUSED(order.kind = 3);
+    REFUSED(order.kind = LEVEL_ORDER_POLICY);
+    REFUSED(order.kind = 4);
+    REFUSED(order.policy[0] = 1);
     REFUSED(order.kind = LEVEL_ORDER_WITHDRAW);
     REFUSED(order.sequence = 0);
     REFUSED(order.sequence = LEVEL_ORDER_INTEGER_MAX + 1);
@@ -132,6 +134,41 @@ Test(level_order, withdrawal)
     sign_all(3);
     cr_assert_eq(level_order_check(&order, signatures, 3, &context, &event), LEVEL_ORDER_ACCEPTED);
     cr_expect_eq(event.kind, LEVEL_EVENT_WITHDRAW);
+}
+
+Test(level_order, policies)
+{
+    struct level_event event = {0};
+    char text[LEVEL_ORDER_TEXT_MAX];
+    order.kind = LEVEL_ORDER_POLICY;
+    cr_expect_eq(level_order_format(&order, text, sizeof(text)), -1, "from differs from to");
+    order.to = order.from;
+    cr_expect_eq(level_order_format(&order, text, sizeof(text)), -1, "no document");
+    memset(order.policy, 0xab, sizeof(order.policy));
+    cr_assert_gt(level_order_format(&order, text, sizeof(text)), 0);
+    cr_expect(strstr(text, "\"kind\":\"policy\",\"nonce\":\"11111111111111111111111111111111\","
+                           "\"policy\":\"abababababababababababababababababababababababababababab"
+                           "abababab\",\"reason\":"),
+              "%s", text);
+    sign_all(5);
+    // Whoever expects an order about levels takes none about documents, and the other way round.
+    cr_expect_eq(level_order_check(&order, signatures, 5, &context, &event), LEVEL_ORDER_KIND);
+    context.policy = true;
+    cr_assert_eq(level_order_check(&order, signatures, 5, &context, &event), LEVEL_ORDER_ACCEPTED);
+    cr_expect_eq(event.signatures, 5);
+    cr_expect_neq(event.kind, LEVEL_EVENT_SET, "it changes no level");
+    order.policy[31] ^= 1;
+    cr_expect_eq(level_order_check(&order, signatures, 5, &context, &event), LEVEL_ORDER_SIGNATURE);
+    order.policy[31] ^= 1;
+    context.issued_from_s = order.issued_s + 1;
+    cr_expect_eq(level_order_check(&order, signatures, 5, &context, &event), LEVEL_ORDER_TOO_OLD);
+    context.issued_from_s = 0;
+    order.kind = LEVEL_ORDER_WITHDRAW;
+    cr_expect_eq(level_order_format(&order, text, sizeof(text)), -1, "a document is left");
+    memset(order.policy, 0, sizeof(order.policy));
+    sign_all(5);
+    cr_expect_eq(level_order_check(&order, signatures, 5, &context, &event), LEVEL_ORDER_KIND);
+    context.policy = false;
 }
 
 // Each of these is validly signed: it is the binding that is refused.
@@ -256,7 +293,8 @@ Test(level_order, every_bit)
         bool behind = bit < order_bits &&
                       ((place / 8 > offsetof(struct level_order, reason) + strlen(good.reason) &&
                         place / 8 < offsetof(struct level_order, repair)) ||
-                       place / 8 > offsetof(struct level_order, repair));
+                       (place / 8 > offsetof(struct level_order, repair) &&
+                        place / 8 < offsetof(struct level_order, policy)));
         at[place / 8] ^= (uint8_t)(1u << place % 8);
         uint32_t refusal = check(5);
         cr_assert_eq(refusal == LEVEL_ORDER_ACCEPTED, behind, "bit %zu: %u", bit, refusal);

@@ -59,6 +59,7 @@ struct policy_engine {
     struct policy_patterns *patterns;
     uint64_t denials_since_ns;
     uint32_t denials;
+    uint8_t found[POLICY_SEARCH_MAX_BYTES / 8]; // bit n: byte n is to be blotted out
 };
 
 // What is looked up once for each decision.
@@ -548,20 +549,22 @@ bool policy_engine_holds(const struct policy_engine *engine)
     return false;
 }
 
-static bool blot(struct policy_engine *engine, unsigned pattern, uint8_t *bytes, uint32_t length,
-                 uint64_t until_ns)
+// Marks what a pattern finds. The bytes stay as they are: another pattern may find a part of them.
+static bool mark(struct policy_engine *engine, unsigned pattern, const uint8_t *bytes,
+                 uint32_t length, uint64_t until_ns)
 {
     size_t start = 0;
     while (start <= length) {
         size_t from;
         size_t to;
+        if (clock_now_ns(engine->clock) > until_ns)
+            return false;
         enum policy_found found =
             policy_patterns_search(engine->patterns, pattern, bytes, length, start, &from, &to);
-        if (found == POLICY_NOT_FOUND)
-            return true;
-        if (found != POLICY_FOUND || clock_now_ns(engine->clock) > until_ns)
-            return false;
-        memset(bytes + from, '*', to - from);
+        if (found != POLICY_FOUND)
+            return found == POLICY_NOT_FOUND;
+        for (size_t at = from; at < to; at++)
+            engine->found[at / 8] |= (uint8_t)(1u << at % 8);
         start = to > start ? to : start + 1;
     }
     return true;
@@ -571,15 +574,22 @@ static bool redact(struct policy_engine *engine, const struct policy_table_rule 
                    enum policy_direction direction, uint8_t *bytes, uint32_t length,
                    uint64_t until_ns)
 {
-    for (uint32_t i = 0; i < entry->redaction_count; i++) {
+    bool done = true;
+    // Nothing is found in more.
+    uint32_t most = length < POLICY_SEARCH_MAX_BYTES ? length : POLICY_SEARCH_MAX_BYTES;
+    memset(engine->found, 0, (most + 7) / 8);
+    for (uint32_t i = 0; i < entry->redaction_count && done; i++) {
         const struct policy_table_redaction *redaction =
             &engine->arrays.redactions[entry->first_redaction + i];
-        if ((redaction->directions & direction) &&
-            !blot(engine, (unsigned)engine->pattern_of_text[redaction->pattern], bytes, length,
-                  until_ns))
-            return false;
+        if (redaction->directions & direction)
+            done = mark(engine, (unsigned)engine->pattern_of_text[redaction->pattern], bytes,
+                        length, until_ns);
     }
-    return true;
+    for (uint32_t at = 0; at < most; at++) {
+        if (engine->found[at / 8] >> at % 8 & 1)
+            bytes[at] = '*';
+    }
+    return done;
 }
 
 bool policy_engine_redact(struct policy_engine *engine, uint32_t rule,

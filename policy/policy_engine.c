@@ -21,6 +21,9 @@
 // Searches for one decision stop after this time; each of them is bounded too.
 #define EFFORT_NS (5 * NS_PER_MS)
 
+// A text in a field of so many bytes is found sooner than a look at the clock would pay.
+#define LONG_BYTES 1024u
+
 struct row {
     uint32_t request_min;
     uint32_t request_span; // largest minus smallest
@@ -303,15 +306,22 @@ static bool contains(const struct port_field *field, const char *text, uint32_t 
     return false;
 }
 
+// True if a decision's time for searches is over; it begins with the first of them.
+static bool effort_is_spent(const struct policy_engine *engine, struct look *look)
+{
+    uint64_t now_ns = clock_now_ns(engine->clock);
+    if (!look->began_ns)
+        look->began_ns = now_ns;
+    return now_ns - look->began_ns > EFFORT_NS;
+}
+
 static enum policy_found search(struct policy_engine *engine, struct look *look, unsigned pattern,
                                 const struct port_field *field)
 {
     size_t from;
     size_t to;
-    if (look->began_ns && clock_now_ns(engine->clock) - look->began_ns > EFFORT_NS)
+    if (effort_is_spent(engine, look))
         return POLICY_SEARCH_FAILED;
-    if (!look->began_ns)
-        look->began_ns = clock_now_ns(engine->clock);
     return policy_patterns_search(engine->patterns, pattern, field->bytes, field->length, 0, &from,
                                   &to);
 }
@@ -340,7 +350,8 @@ static bool text_fits(struct policy_engine *engine, struct look *look,
         return same(field->bytes + field->length - length, bytes, length, ignore_case);
     default:
         // Without case every place is compared: long fields are for nobody's patience.
-        look->failed = ignore_case && field->length > POLICY_SEARCH_MAX_BYTES;
+        look->failed = (ignore_case && field->length > POLICY_SEARCH_MAX_BYTES) ||
+                       (field->length > LONG_BYTES && effort_is_spent(engine, look));
         return !look->failed && contains(field, bytes, length, ignore_case);
     }
 }

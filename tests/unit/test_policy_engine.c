@@ -554,6 +554,26 @@ Test(policy_engine, bounds_redactions_that_find_nothing)
                                        (uint32_t)strlen(request)));
 }
 
+// Texts in long fields count as patterns do.
+Test(policy_engine, bounds_searches_for_texts)
+{
+    static uint8_t payload[2000];
+    struct error err;
+    prepare(
+        "{\"console\":{\"kind\":\"console\",\"rules\":[{\"name\":\"d\",\"where\":{\"payload\":"
+        "{\"contains\":[\"q\",\"r\",\"s\",\"t\",\"u\",\"v\",\"w\",\"x\"]}},\"outcome\":\"deny\"},"
+        "{\"name\":\"any\",\"outcome\":\"allow\"}]}}",
+        "console");
+    engine = policy_engine_create(&document.arrays, "console", &slow_clock, memory(), &err);
+    struct policy_view view = {1, 0, sizeof(payload), payload};
+    uint32_t taken = 0;
+    cr_expect_eq(policy_engine_decide(engine, &view, false, 0, &taken).finding,
+                 POLICY_FINDING_EFFORT);
+    view.length = 20;
+    cr_expect_eq(policy_engine_decide(engine, &view, false, 0, &taken).finding,
+                 POLICY_FINDING_RULE);
+}
+
 Test(policy_engine, counts_denials_in_their_window)
 {
     prepare("{\"console\":{\"kind\":\"console\",\"rules\":[],\"denials\":{\"count\":3,"

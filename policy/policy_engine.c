@@ -21,6 +21,9 @@
 // Searches for one decision stop after this time; each of them is bounded too.
 #define EFFORT_NS (5 * NS_PER_MS)
 
+// A text in a field of so many bytes is found sooner than a look at the clock would pay.
+#define LONG_BYTES 1024u
+
 struct row {
     uint32_t request_min;
     uint32_t request_span; // largest minus smallest
@@ -59,6 +62,7 @@ struct policy_engine {
     struct policy_patterns *patterns;
     uint64_t denials_since_ns;
     uint32_t denials;
+    uint8_t found[POLICY_SEARCH_MAX_BYTES / 8]; // bit n: byte n is to be blotted out
 };
 
 // What is looked up once for each decision.
@@ -302,15 +306,22 @@ static bool contains(const struct port_field *field, const char *text, uint32_t 
     return false;
 }
 
+// True if a decision's time for searches is over; it begins with the first of them.
+static bool effort_is_spent(const struct policy_engine *engine, struct look *look)
+{
+    uint64_t now_ns = clock_now_ns(engine->clock);
+    if (!look->began_ns)
+        look->began_ns = now_ns;
+    return now_ns - look->began_ns > EFFORT_NS;
+}
+
 static enum policy_found search(struct policy_engine *engine, struct look *look, unsigned pattern,
                                 const struct port_field *field)
 {
     size_t from;
     size_t to;
-    if (look->began_ns && clock_now_ns(engine->clock) - look->began_ns > EFFORT_NS)
+    if (effort_is_spent(engine, look))
         return POLICY_SEARCH_FAILED;
-    if (!look->began_ns)
-        look->began_ns = clock_now_ns(engine->clock);
     return policy_patterns_search(engine->patterns, pattern, field->bytes, field->length, 0, &from,
                                   &to);
 }
@@ -339,7 +350,8 @@ static bool text_fits(struct policy_engine *engine, struct look *look,
         return same(field->bytes + field->length - length, bytes, length, ignore_case);
     default:
         // Without case every place is compared: long fields are for nobody's patience.
-        look->failed = ignore_case && field->length > POLICY_SEARCH_MAX_BYTES;
+        look->failed = (ignore_case && field->length > POLICY_SEARCH_MAX_BYTES) ||
+                       (field->length > LONG_BYTES && effort_is_spent(engine, look));
         return !look->failed && contains(field, bytes, length, ignore_case);
     }
 }
@@ -548,20 +560,22 @@ bool policy_engine_holds(const struct policy_engine *engine)
     return false;
 }
 
-static bool blot(struct policy_engine *engine, unsigned pattern, uint8_t *bytes, uint32_t length,
-                 uint64_t until_ns)
+// Marks what a pattern finds. The bytes stay as they are: another pattern may find a part of them.
+static bool mark(struct policy_engine *engine, unsigned pattern, const uint8_t *bytes,
+                 uint32_t length, uint64_t until_ns)
 {
     size_t start = 0;
     while (start <= length) {
         size_t from;
         size_t to;
+        if (clock_now_ns(engine->clock) > until_ns)
+            return false;
         enum policy_found found =
             policy_patterns_search(engine->patterns, pattern, bytes, length, start, &from, &to);
-        if (found == POLICY_NOT_FOUND)
-            return true;
-        if (found != POLICY_FOUND || clock_now_ns(engine->clock) > until_ns)
-            return false;
-        memset(bytes + from, '*', to - from);
+        if (found != POLICY_FOUND)
+            return found == POLICY_NOT_FOUND;
+        for (size_t at = from; at < to; at++)
+            engine->found[at / 8] |= (uint8_t)(1u << at % 8);
         start = to > start ? to : start + 1;
     }
     return true;
@@ -571,15 +585,22 @@ static bool redact(struct policy_engine *engine, const struct policy_table_rule 
                    enum policy_direction direction, uint8_t *bytes, uint32_t length,
                    uint64_t until_ns)
 {
-    for (uint32_t i = 0; i < entry->redaction_count; i++) {
+    bool done = true;
+    // Nothing is found in more.
+    uint32_t most = length < POLICY_SEARCH_MAX_BYTES ? length : POLICY_SEARCH_MAX_BYTES;
+    memset(engine->found, 0, (most + 7) / 8);
+    for (uint32_t i = 0; i < entry->redaction_count && done; i++) {
         const struct policy_table_redaction *redaction =
             &engine->arrays.redactions[entry->first_redaction + i];
-        if ((redaction->directions & direction) &&
-            !blot(engine, (unsigned)engine->pattern_of_text[redaction->pattern], bytes, length,
-                  until_ns))
-            return false;
+        if (redaction->directions & direction)
+            done = mark(engine, (unsigned)engine->pattern_of_text[redaction->pattern], bytes,
+                        length, until_ns);
     }
-    return true;
+    for (uint32_t at = 0; at < most; at++) {
+        if (engine->found[at / 8] >> at % 8 & 1)
+            bytes[at] = '*';
+    }
+    return done;
 }
 
 bool policy_engine_redact(struct policy_engine *engine, uint32_t rule,

@@ -520,6 +520,60 @@ Test(policy_engine, redacts_both_directions)
                                        POLICY_SEARCH_MAX_BYTES + 1));
 }
 
+// What one pattern blots out does not hide the rest of what another one finds, in any order.
+Test(policy_engine, redacts_what_patterns_find_in_each_others_texts)
+{
+    prepare("{\"console\":{\"kind\":\"console\",\"rules\":[{\"name\":\"key\","
+            "\"outcome\":\"redact\",\"redact\":{\"request\":[\"secret\",\"secret-key=[0-9]+\","
+            "\"(?<=9)[a-z]\"]}}]}}",
+            "console");
+    char request[] = "the secret-key=149x and more";
+    cr_expect(policy_engine_redact(engine, 0, POLICY_DIRECTION_REQUEST, (uint8_t *)request,
+                                   (uint32_t)strlen(request)));
+    cr_expect_str_eq(request, "the *************** and more");
+}
+
+// Each look at the clock takes a millisecond.
+static uint64_t slow_now_ns(const struct clock *clock)
+{
+    (void)clock;
+    return fake_now += NS_PER_MS;
+}
+
+static const struct clock slow_clock = {slow_now_ns, wall_ns, NULL};
+
+Test(policy_engine, bounds_redactions_that_find_nothing)
+{
+    struct error err;
+    prepare("{\"console\":{\"kind\":\"console\",\"rules\":[{\"name\":\"r\",\"outcome\":\"redact\","
+            "\"redact\":{\"request\":[\"q\",\"r\",\"s\",\"t\",\"u\",\"v\",\"w\",\"x\"]}}]}}",
+            "console");
+    char request[] = "nothing of it";
+    engine = policy_engine_create(&document.arrays, "console", &slow_clock, memory(), &err);
+    cr_expect_not(policy_engine_redact(engine, 0, POLICY_DIRECTION_REQUEST, (uint8_t *)request,
+                                       (uint32_t)strlen(request)));
+}
+
+// Texts in long fields count as patterns do.
+Test(policy_engine, bounds_searches_for_texts)
+{
+    static uint8_t payload[2000];
+    struct error err;
+    prepare(
+        "{\"console\":{\"kind\":\"console\",\"rules\":[{\"name\":\"d\",\"where\":{\"payload\":"
+        "{\"contains\":[\"q\",\"r\",\"s\",\"t\",\"u\",\"v\",\"w\",\"x\"]}},\"outcome\":\"deny\"},"
+        "{\"name\":\"any\",\"outcome\":\"allow\"}]}}",
+        "console");
+    engine = policy_engine_create(&document.arrays, "console", &slow_clock, memory(), &err);
+    struct policy_view view = {1, 0, sizeof(payload), payload};
+    uint32_t taken = 0;
+    cr_expect_eq(policy_engine_decide(engine, &view, false, 0, &taken).finding,
+                 POLICY_FINDING_EFFORT);
+    view.length = 20;
+    cr_expect_eq(policy_engine_decide(engine, &view, false, 0, &taken).finding,
+                 POLICY_FINDING_RULE);
+}
+
 Test(policy_engine, counts_denials_in_their_window)
 {
     prepare("{\"console\":{\"kind\":\"console\",\"rules\":[],\"denials\":{\"count\":3,"

@@ -179,7 +179,7 @@ Test(vm_file_ports, refuses_bad_ports)
         {VM("\"ports\":[{\"name\":\"console\"}]"), "t.json:2:10: /ports/0: missing key 'kind'"},
         {VM("\"ports\":[{\"kind\":\"socket\"}]"),
          "t.json:2:18: /ports/0/kind: 'socket' is not one of: console, loopback, message, "
-         "clock, entropy, log, store"},
+         "clock, entropy, log, store, http, tool"},
         {PORT("\"rate\":1"), "t.json:2:28: /ports/0/rate: unknown key " PORT_KEYS},
         {PORT("\"name\":\"a b\""),
          "t.json:2:35: /ports/0/name: 'a b' is not a name: 1 to 31 of a-z, 0-9 and '-', not "
@@ -365,7 +365,7 @@ Test(vm_file_ports, adds_ports_as_the_command_line_does)
     cr_expect_eq(vm_description_add_port(&vm, "gpu\n", NULL, &err), -1);
     cr_expect_str_eq(err.text,
                      "port kind 'gpu\\x0a' is not known (known: console, loopback, message, "
-                     "clock, entropy, log, store)");
+                     "clock, entropy, log, store, http, tool)");
     for (char name[] = "a"; vm.port_count < VMM_MAX_PORTS; name[0]++)
         cr_assert_eq(vm_description_add_port(&vm, "console", name, &err), 0, "%s", err.text);
     cr_expect_eq(vm_description_add_port(&vm, "console", "z", &err), -1);

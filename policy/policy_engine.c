@@ -637,14 +637,19 @@ uint32_t policy_engine_count_denial(struct policy_engine *engine, uint64_t now_n
     return port->denial_level;
 }
 
-// The rule of an engine's port that has this name, or NULL.
-static struct limits *limits_of(const struct policy_engine *engine, const char *name)
+// The limits of the rule of an engine's port that has this name, or NULL. Looks from *at on, and
+// leaves it behind what it found: rules mostly keep their order.
+static struct limits *limits_of(const struct policy_engine *engine, const char *name, uint32_t *at)
 {
     uint32_t length;
-    for (uint32_t i = 0; engine->port && i < engine->port->rule_count; i++) {
-        uint32_t rule = engine->port->first_rule + i;
-        if (!strcmp(text_of(engine, rule_of(engine, rule)->name, &length), name))
-            return &engine->limits[i];
+    uint32_t count = engine->port ? engine->port->rule_count : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t own = (*at + i) % count;
+        const struct policy_table_rule *rule = rule_of(engine, engine->port->first_rule + own);
+        if (strcmp(text_of(engine, rule->name, &length), name) != 0)
+            continue;
+        *at = own + 1;
+        return &engine->limits[own];
     }
     return NULL;
 }
@@ -653,10 +658,12 @@ void policy_engine_follow(struct policy_engine *engine, const struct policy_engi
                           uint64_t now_ns)
 {
     uint32_t length;
+    uint32_t at = 0;
     for (uint32_t i = 0; engine->port && i < engine->port->rule_count; i++) {
-        uint32_t rule = engine->port->first_rule + i;
-        const char *name = text_of(engine, rule_of(engine, rule)->name, &length);
-        const struct limits *used = limits_of(from, name);
+        const struct policy_table_rule *rule = rule_of(engine, engine->port->first_rule + i);
+        if (!rule->has_limits)
+            continue; // nobody asks for them
+        const struct limits *used = limits_of(from, text_of(engine, rule->name, &length), &at);
         if (used)
             limits_carry(&engine->limits[i], used);
         limits_empty(&engine->limits[i], now_ns);

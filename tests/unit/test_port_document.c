@@ -352,6 +352,31 @@ Test(port_document, what_cannot_be_blotted_out_is_a_denial_like_others)
     cr_expect_eq(h.audit.reserved, 0u);
 }
 
+#define ONCE(name)                                                                                 \
+    "{\"name\":\"" name "\",\"where\":{\"payload\":{\"equals\":\"" name                            \
+    "\"}},\"outcome\":\"allow\","                                                                  \
+    "\"limits\":{\"requests_total\":1}}"
+
+Test(port_document, totals_go_on_in_another_document_whatever_the_order)
+{
+    start("\"rules\":[" ONCE("a") "," ONCE("b") "," ONCE("c") "]",
+          (struct harness_options){.queues = 1});
+    write_text(0, "a");
+    write_text(1, "c");
+    port_serve(h.port, 10);
+    put_in_force("\"rules\":[" ONCE("c") "," ONCE("a") ",{\"name\":\"d\",\"operations\":[\"read\"],"
+                                                       "\"outcome\":\"allow\"}," ONCE("b") "]");
+    write_text(2, "a");
+    write_text(3, "b");
+    write_text(4, "c");
+    serve_all();
+    cr_expect_eq(h.submits, 3u);
+    cr_expect_eq(h.log[2].first, 'b');
+    cr_expect_eq(status(2), PORT_STATUS_DENIED);
+    cr_expect_eq(status(4), PORT_STATUS_DENIED);
+    cr_expect_eq(h.audit.reserved, 0u);
+}
+
 static uint32_t rnd(uint32_t below)
 {
     static uint64_t state = 88172645463325252ull;

@@ -225,6 +225,8 @@ void port_table_escalate(void *context, uint16_t port, uint32_t level, uint32_t 
     uint32_t own = atomic_load(&vmm->level_own->level);
     if (level >= LEVEL_COUNT)
         level = LEVEL_OFFLINE;
+    if (own >= level)
+        return; // who raised it has said so
     while (own < level && !atomic_compare_exchange_weak(&vmm->level_own->level, &own, level))
         continue;
     // A level that waits to be reported is not talked down by a later one.

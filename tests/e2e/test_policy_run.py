@@ -22,7 +22,7 @@ ECHO = 1
 CONSOLE = {"kind": "console", "rules": [{"name": "say", "outcome": "allow"}]}
 
 
-def vm(rules, *requests, loopback=None, denials=None, name="policy", **keys):
+def vm(rules, *requests, loopback=None, console=None, denials=None, name="policy", **keys):
     """A VM file: a loopback under these rules, and a guest that sends these requests to it."""
     section = {"kind": "loopback", "rules": rules}
     if denials:
@@ -36,7 +36,8 @@ def vm(rules, *requests, loopback=None, denials=None, name="policy", **keys):
     keys.setdefault("audit", {"file": bench.path(f"{name}-{bench.runs}.audit")})
     return bench.write_vm(f"{name}.json", name=name, image=bench.guests["ask.elf"],
                           arguments=arguments,
-                          ports=[{"kind": "console"}, {"kind": "loopback", **(loopback or {})}],
+                          ports=[{"kind": "console", **(console or {})},
+                                 {"kind": "loopback", **(loopback or {})}],
                           **keys), keys["audit"]["file"]
 
 
@@ -102,6 +103,18 @@ def check_escalate():
     levels = [record for record in bench.audit(log) if record["type"] == "level"]
     assert levels and levels[-1]["detail"] == 3, levels
     assert b"port loopback: rule keys" in bytes.fromhex(levels[-1]["data"]), levels
+
+
+@tap.test("escalate: to a level that is in force, it denies and says nothing more")
+def check_escalate_again():
+    file, log = vm([{"name": "keys", "outcome": "escalate", "escalate_to": "probation",
+                     **contains("AKIA")}, allow()], "AKIA 1", "AKIA 2", "AKIA 3", "fine",
+                   loopback={"probation": {}}, console={"probation": {}})
+    ended = bench.run([file])
+    assert ended.status == 0 and lines(ended) == ["13 ", "13 ", "13 ", "0 fine"], ended
+    decided = [record["decision"] for record in of_loopback(log, "request")]
+    assert decided == ["escalate", "escalate", "escalate", "allow"], decided
+    assert ended.stderr.count("rule keys") == 1, ended.stderr
 
 
 @tap.test("denials: as many as the section says, in its time, raise the level")

@@ -23,8 +23,9 @@
 #include "vm_state.h"
 #include "vmm_process.h"
 
-// Alarms of one look at the rings; what comes beyond them comes again.
-#define SUPERVISOR_MAX_ALARMS 32
+// Between two looks at the rings each detector alarms about each port once: there is room for all.
+// What a flood of small alarms crowded out would stay quiet for DETECTOR_QUIET_NS more.
+#define SUPERVISOR_MAX_ALARMS (DETECTOR_KINDS * VMM_MAX_PORTS)
 
 #define EFFECT_ACTIONS 3 // cut, cut for good, destroy
 

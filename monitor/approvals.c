@@ -2,6 +2,7 @@
 // Requests of the model that a rule holds until somebody approves them.
 #include "approvals.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,7 +56,8 @@ static void finish(const struct approvals *approvals, struct approval *entry)
     entry->complete = true;
 }
 
-static void begin(struct approvals *approvals, const struct audit_record *record, uint64_t hold_ns)
+static void begin(struct approvals *approvals, const struct audit_record *record, uint64_t hold_ns,
+                  const char *rule)
 {
     struct approval *entry = NULL;
     if (record->port >= approvals->port_count || find(approvals, record->port, record->request))
@@ -82,6 +84,7 @@ static void begin(struct approvals *approvals, const struct audit_record *record
         .deadline_ns = record->now_ns + hold_ns,
         .payload = payload,
     };
+    snprintf(entry->rule_name, sizeof(entry->rule_name), "%s", rule ? rule : "?");
     if (!record->length)
         finish(approvals, entry);
 }
@@ -104,13 +107,13 @@ static void add_piece(struct approvals *approvals, const struct audit_record *re
 }
 
 void approvals_observe(struct approvals *approvals, const struct audit_record *record,
-                       const void *data, uint64_t hold_ns)
+                       const void *data, uint64_t hold_ns, const char *rule)
 {
     struct approval *entry;
     switch (record->type) {
     case AUDIT_REQUEST:
         if (record->decision == AUDIT_DECISION_HOLD)
-            begin(approvals, record, hold_ns);
+            begin(approvals, record, hold_ns, rule);
         break;
     case AUDIT_PAYLOAD:
         if (record->detail == AUDIT_DIRECTION_REQUEST && record->operation == AUDIT_PIECE_FULL)

@@ -18,6 +18,8 @@
 #define APPROVALS_MAX       64u
 #define APPROVALS_MAX_BYTES (16u << 20) // of all payloads together
 
+#define APPROVALS_RULE_SIZE 64u
+
 struct approval {
     bool used;
     bool complete; // its payload is there, and `id`
@@ -29,7 +31,8 @@ struct approval {
     uint32_t operation;
     uint32_t length;
     uint32_t have;
-    uint32_t rule;        // enum policy_rule
+    uint32_t rule; // enum policy_rule, of the document that held it
+    char rule_name[APPROVALS_RULE_SIZE];
     uint64_t deadline_ns; // boot-time clock; the VMM keeps its own
     uint8_t *payload;     // owned
     uint8_t id[SHA256_BYTES];
@@ -45,9 +48,10 @@ struct approvals {
 };
 
 // Looks at a record of the VMM's ring, with `data` behind it if it is a piece of a payload.
-// `hold_ns` is how long its rule holds, for records that begin a hold.
+// For records that begin a hold: `hold_ns` is how long its rule holds, `rule` the name of that, or
+// NULL.
 void approvals_observe(struct approvals *approvals, const struct audit_record *record,
-                       const void *data, uint64_t hold_ns);
+                       const void *data, uint64_t hold_ns, const char *rule);
 
 // The request that waits under an id, given as 64 hexadecimal digits, or as the first 16 or more of
 // them if only one begins so. NULL, and why: unknown, answered, or too late.

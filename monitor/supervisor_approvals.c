@@ -34,10 +34,11 @@ static void observe(void *context, const struct audit_record *record, const void
     if (record->source != AUDIT_SOURCE_VMM || !s->vm.policy_given)
         return;
     uint64_t hold_ns = 0;
-    if (rule_name(s, record->rule))
+    const char *rule = rule_name(s, record->rule);
+    if (rule)
         hold_ns =
             s->vm.policy.arrays.rules[record->rule - POLICY_RULE_DOCUMENT].hold_ms * NS_PER_MS;
-    approvals_observe(&s->approvals, record, data, hold_ns);
+    approvals_observe(&s->approvals, record, data, hold_ns, rule);
 }
 
 static bool withhold(void *context)
@@ -100,7 +101,6 @@ static json_object *describe(const struct supervisor *s, const struct approval *
     json_object *object = json_object_new_object();
     const struct vmm_port_config *port = &s->vm.ports[entry->port];
     const char *operation = vm_port_operation_name(port->kind, entry->operation);
-    const char *rule = rule_name(s, entry->rule);
     uint64_t left_ns = entry->deadline_ns > now_ns ? entry->deadline_ns - now_ns : 0;
     hex_format(id, entry->id, sizeof(entry->id));
     add_text(object, "id", id);
@@ -111,7 +111,7 @@ static json_object *describe(const struct supervisor *s, const struct approval *
     add_number(object, "request", entry->request);
     add_number(object, "argument", entry->argument);
     add_number(object, "length_bytes", entry->length);
-    add_text(object, "rule", rule ? rule : "?");
+    add_text(object, "rule", entry->rule_name);
     add_number(object, "expires_in_ms", left_ns / NS_PER_MS);
     json_object_object_add(object, "answered", json_object_new_boolean(entry->answered));
     add_excerpt(object, entry);

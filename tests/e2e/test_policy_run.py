@@ -312,6 +312,29 @@ def check_apply():
     assert len(measures) == 6 and len(set(measures)) == 6, measures
 
 
+@tap.test("apply: what is held keeps the name of its rule, and has to pass the new ones")
+def check_apply_held():
+    file, log = vm([HOLD, allow()], "please 1", "please 2", name="held")
+    process = bench.start([file])
+    first, = waiting("held")
+    with open(file, encoding="utf-8") as source:
+        document = json.load(source)["policy"]
+    document["ports"]["loopback"]["rules"].insert(
+        0, {"name": "not-one", "outcome": "deny", **contains("1")})
+    done = bench.command("policy", "apply", "--runtime-dir", bench.runtime, "held",
+                         bench.write("next.json", json.dumps(document)))
+    assert done.returncode == 0, done
+    entry, = waiting("held")
+    assert entry["id"] == first["id"] and entry["rule"] == "ask-me", entry
+    assert answer("approve", "held", entry["id"]).returncode == 0
+    assert wait_until(lambda: waiting("held")[0]["id"] != first["id"], 20)
+    assert answer("approve", "held", waiting("held")[0]["id"]).returncode == 0
+    ended = bench.finish(process)
+    assert lines(ended) == ["13 ", "0 please 2"], ended
+    ends = [record["decision"] for record in of_loopback(log, "completion")]
+    assert ends == ["deny", "allow"], ends
+
+
 @tap.test("watch: each held request once; a model that waits costs nothing")
 def check_watch():
     file, _ = vm([HOLD, allow()], "please", name="held")

@@ -294,7 +294,10 @@ static int prepare(const struct files *files, bool credential, struct backend_la
              files->authorities, credential ? "credential" : "file",
              credential ? "secret" : files->secret);
     struct vm_description vm = parsed(text);
-    *launch = (struct backend_launch){vm.settings[0].bytes, vm.settings[0].length, NULL, {0}, 0};
+    *launch = (struct backend_launch){
+        .settings = vm.settings[0].bytes,
+        .length = vm.settings[0].length,
+    };
     int result = backend_http_prepare(launch, err);
     vm_description_free(&vm);
     return result;

@@ -155,7 +155,7 @@ static enum port_progress resume(void *state, struct port_request *request)
 static const char *check_access(struct http_pool *pool, const struct http_request *asked)
 {
     const char *at = asked->headers;
-    const char *end = at + asked->headers_length;
+    const char *end = at ? at + asked->headers_length : NULL;
     struct http_header header;
     if (!http_access_allows(&pool->access, asked))
         return "this method, origin and path are not allowed";

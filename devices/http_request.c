@@ -184,11 +184,11 @@ static const char *check_header(const struct http_header *header)
 static const char *read_headers(struct http_request *request, const struct port_field *field)
 {
     struct http_header header;
-    const char *at = (const char *)field->bytes;
-    const char *end = at + field->length;
     uint32_t lines = 0;
     if (!field->length)
         return NULL;
+    const char *at = (const char *)field->bytes;
+    const char *end = at + field->length;
     if (field->length > HTTP_HEADERS_MAX)
         return "headers: more than 16384 bytes";
     request->headers = at;

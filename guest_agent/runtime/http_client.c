@@ -158,7 +158,7 @@ int cell_http_header(const struct cell_http_reply *reply, const char *name, cons
                      size_t *length)
 {
     const char *at = reply->headers;
-    const char *end = at + reply->headers_length;
+    const char *end = at ? at + reply->headers_length : NULL;
     size_t size = strlen(name);
     while (at < end) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));

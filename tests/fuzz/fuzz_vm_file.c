@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http_settings.h"
 #include "vm_file.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -12,6 +13,28 @@ static void require_that(int condition)
 {
     if (!condition)
         abort();
+}
+
+// What guillotine-http would take apart.
+static void check_http(const struct http_settings *http)
+{
+    const struct http_grant *grant = &http->grant;
+    require_that(grant->rule_count <= HTTP_MAX_RULES && grant->name_count <= HTTP_MAX_NAMES);
+    require_that(grant->secret_count <= HTTP_MAX_SECRETS);
+    require_that(http->source_count <= HTTP_MAX_SECRETS);
+    for (uint32_t i = 0; i < grant->rule_count; i++) {
+        const struct http_rule *rule = &grant->rules[i];
+        require_that(http_host_is_sound(rule->origin.host, strlen(rule->origin.host)));
+        require_that(memchr(rule->path, '\0', sizeof(rule->path)) != NULL);
+    }
+    for (uint32_t i = 0; i < grant->secret_count; i++) {
+        const struct http_secret *secret = &grant->secrets[i];
+        require_that(secret->origin.scheme == HTTP_SCHEME_HTTPS && secret->header[0]);
+        require_that(memchr(secret->value, '\0', sizeof(secret->value)) != NULL);
+        require_that(secret->secret_at <= strlen(secret->value));
+        require_that(http->source_of[i] < http->source_count);
+    }
+    require_that(!*http->certificate == !*http->key);
 }
 
 static void check_description(const struct vm_description *vm)
@@ -29,6 +52,8 @@ static void check_description(const struct vm_description *vm)
         require_that(strnlen(port->name, sizeof(port->name)) < sizeof(port->name));
         require_that(vm_name_is_valid(port->name));
         require_that(__builtin_popcount(port->queue_size) == 1 && port->queue_size <= 1024);
+        if (port->kind == VMM_PORT_HTTP)
+            check_http(vm->settings[i].bytes);
         require_that(port->max_request_bytes >= 1 && port->max_request_bytes <= 1u << 20);
     }
 }

@@ -9,7 +9,7 @@
 #include "hex.h"
 
 #define ID_FORMAT     "guillotine-approval/1"
-#define ID_DIGITS_MIN 16u
+#define ID_DIGITS_MIN 32u
 
 static struct approval *find(struct approvals *approvals, unsigned port, uint64_t request)
 {
@@ -137,7 +137,7 @@ struct approval *approvals_find(struct approvals *approvals, const char *id, uin
     size_t digits = strlen(id);
     *why = "no held request has this id: see guillotine approvals";
     if (digits < ID_DIGITS_MIN || digits > 2 * SHA256_BYTES) {
-        *why = "an id has 16 to 64 hexadecimal digits";
+        *why = "an id has 32 to 64 hexadecimal digits";
         return NULL;
     }
     for (unsigned i = 0; i < APPROVALS_MAX; i++) {

@@ -53,7 +53,7 @@ struct approvals {
 void approvals_observe(struct approvals *approvals, const struct audit_record *record,
                        const void *data, uint64_t hold_ns, const char *rule);
 
-// The request that waits under an id, given as 64 hexadecimal digits, or as the first 16 or more of
+// The request that waits under an id, given as 64 hexadecimal digits, or as the first 32 or more of
 // them if only one begins so. NULL, and why: unknown, answered, or too late.
 struct approval *approvals_find(struct approvals *approvals, const char *id, uint64_t now_ns,
                                 const char **why);

@@ -21,7 +21,7 @@
 #define WATCH_MS 500
 
 // Digits of an id that people need to type; control sockets want at least as many.
-#define ID_DIGITS 16
+#define ID_DIGITS 32
 
 static int help_approvals(void)
 {
@@ -50,7 +50,7 @@ static int help_approve(const char *command)
     bool approves = !strcmp(command, "approve");
     printf("Usage: guillotine %s [--reason TEXT] [--json] VM ID\n"
            "\n"
-           "%s a request that a rule holds, named by the first 16 digits or more of its\n"
+           "%s a request that a rule holds, named by the first 32 digits or more of its\n"
            "id (guillotine approvals). The id is the SHA-256 of the exact request: the answer\n"
            "counts for that one and only once, and goes to the audit log with your user id.\n"
            "\n"

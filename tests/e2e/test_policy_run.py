@@ -159,10 +159,10 @@ def check_hold():
     done = bench.command("approvals", "--runtime-dir", bench.runtime, "held", entry["id"])
     assert done.stdout == b"please \x1b[31m", done
     done = bench.command("approvals", "--runtime-dir", bench.runtime)
-    assert entry["id"][:16].encode() in done.stdout and b"\x1b" not in done.stdout, done
+    assert entry["id"][:32].encode() in done.stdout and b"\x1b" not in done.stdout, done
     for wrong in ("0" * 64, entry["id"][:15], entry["id"][:32] + "0" * 32):
         assert answer("approve", "held", wrong).returncode == 1
-    done = answer("approve", "held", entry["id"][:16], "--reason", "looks fine", "--json")
+    done = answer("approve", "held", entry["id"][:32], "--reason", "looks fine", "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["verdict"] == "approved", done
     ended = bench.finish(process)
     assert ended.status == 0 and lines(ended) == ["0 please \x1b[31m", "0 no need"], ended

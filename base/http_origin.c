@@ -166,7 +166,7 @@ int http_origin_parse(const char *text, struct http_origin *origin, bool *any_la
             memcmp(http_scheme_names[i], text, (size_t)(at - text)) == 0)
             origin->scheme = i;
     }
-    if (origin->scheme == HTTP_SCHEMES)
+    if (!at || origin->scheme == HTTP_SCHEMES)
         return refuse(text, "an origin is http://HOST[:PORT] or https://HOST[:PORT]", err);
     at += strlen("://");
     if (any_label && strncmp(at, "*.", 2) == 0) {

@@ -105,7 +105,7 @@ static int print_array(const struct printer *printer, struct json_object *array)
 static void print_double(FILE *out, double number)
 {
     char text[DOUBLE_DIGITS + 16];
-    char digits[DOUBLE_DIGITS + 1];
+    char digits[DOUBLE_DIGITS + 1] = "";
     if (number == 0) { // also the negative one
         fputc('0', out);
         return;
@@ -119,7 +119,7 @@ static void print_double(FILE *out, double number)
         if (*at >= '0' && *at <= '9')
             digits[count++] = *at;
     }
-    int point = atoi(strchr(text, 'e') + 1) + 1; // digits in front of the decimal point
+    int point = (int)strtol(strchr(text, 'e') + 1, NULL, 10) + 1; // digits in front of the decimal point
     if (number < 0)
         fputc('-', out);
     if (count <= point && point <= 21)

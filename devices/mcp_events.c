@@ -34,6 +34,8 @@ static size_t room_for(size_t used)
 // Grows in steps that double, so that a long line is not copied for each of its pieces.
 static bool append(char **text, size_t *used, const char *bytes, size_t length)
 {
+    if (!*text)
+        *used = 0;
     if (length > MCP_MESSAGE_MAX - *used)
         return false;
     if (!*text || room_for(*used + length) > room_for(*used)) {

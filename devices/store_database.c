@@ -411,9 +411,9 @@ static uint32_t copy_range(struct store_database *database, uint64_t id, uint64_
 uint32_t store_database_read(struct store_database *database, const char *name, uint64_t offset,
                              uint8_t *target, uint64_t room, uint64_t *got, uint64_t *bytes)
 {
-    uint64_t id;
+    uint64_t id = 0;
     uint64_t first = 0;
-    *got = 0;
+    *got = *bytes = 0;
     store_bound_work(database, false);
     uint32_t status = store_find(database, name, &id, bytes);
     if (status || offset >= *bytes || !room)

@@ -185,8 +185,9 @@ static _Noreturn void become(const struct tool_grant_view *view, const struct en
         error_set(&err, EXIT_STATUS_BAD_FILE, errno, "directory %s", view->directory);
         report(&left, &err);
     }
-    execve(arguments[0], arguments, environment);
-    error_set(&err, EXIT_STATUS_BAD_FILE, errno, "start %s", arguments[0]);
+    if (arguments[0]) // the grant has at least one
+        execve(arguments[0], arguments, environment);
+    error_set(&err, EXIT_STATUS_BAD_FILE, errno, "start %s", view->arguments[0]);
     report(&left, &err);
 }
 

@@ -6,8 +6,8 @@
 #include "actuator_driver.h"
 #include "actuator_ipmi.h"
 #include "actuator_process.h"
-#include "secret_file.h"
 #include "escape.h"
+#include "secret_file.h"
 
 #define COUNT(array)    (sizeof(array) / sizeof((array)[0]))
 #define DEFAULT_PROGRAM "/usr/bin/ipmitool"

@@ -6,9 +6,9 @@
 
 #include "actuator_driver.h"
 #include "actuator_http.h"
-#include "secret_file.h"
 #include "cleanup.h"
 #include "json_text.h"
+#include "secret_file.h"
 
 #define CREDENTIAL_SIZE 128
 #define SESSIONS_PATH   "/redfish/v1/SessionService/Sessions"

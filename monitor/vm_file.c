@@ -357,7 +357,7 @@ static int read_audit_file(const struct json_place *place, void *target, struct 
     struct vm_reader *reader = target;
     if (read_path(place, reader->path, &reader->vm.audit_path, err))
         return -1;
-    const char *path = reader->vm.audit_path;
+    const char *path = reader->vm.audit_path ? reader->vm.audit_path : "";
     const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
     size_t length = strlen(name);
     if (length < sizeof(suffix) || strcmp(name + length + 1 - sizeof(suffix), suffix) != 0)

@@ -134,8 +134,8 @@ static void fields(char **words)
             port_fields_append((uint8_t *)data, DATA_SIZE, &used, i + 1, texts[i],
                                (uint32_t)strlen(texts[i]));
     }
-    int status = cell_port_call(&port, HTTP_FETCH, 0, data, used, other,
-                                port.queue.reply_bytes - 64, &got);
+    int status =
+        cell_port_call(&port, HTTP_FETCH, 0, data, used, other, port.queue.reply_bytes - 64, &got);
     const struct port_field *reason = &found.field[HTTP_FIELD_REASON];
     if (!port_fields_read(&found, (const uint8_t *)other, (uint32_t)got))
         say("fields %d\n", status);

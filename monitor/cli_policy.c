@@ -301,6 +301,8 @@ int cli_policy(int argc, char **argv)
         return help();
     char **arguments = argv + optind;
     int count = argc - optind;
+    if (options.order && (!count || strcmp(arguments[0], "apply") != 0))
+        return cli_usage("policy", "--order belongs to apply");
     if (count == 2 && !strcmp(arguments[0], "check"))
         return check(arguments[1], &options);
     if (count == 3 && !strcmp(arguments[0], "explain"))

@@ -180,6 +180,7 @@ uint32_t orders_take_policy(struct supervisor *s, const struct signed_order *sig
         return LEVEL_ORDER_NOT_NOTED;
     }
     *s->last_sequence = order->sequence;
+    s->orders.proposed = false; // its number is behind this one
     return persist_sequence(s, level, order) < 0 ? LEVEL_REFUSAL_NOT_DURABLE : LEVEL_ORDER_ACCEPTED;
 }
 

@@ -54,6 +54,8 @@ static int list(void)
     printf("violations  %u broken rules of queues\n", settings.violations_count);
     printf("timing      %u windows of %u requests in one or two steps of %u us or more\n",
            settings.timing_windows, DETECTOR_GAPS, settings.timing_gap_us);
+    printf("doorbells   %u in a second beyond one for each request (not in replays)\n",
+           settings.doorbells_per_s);
     return EXIT_STATUS_OK;
 }
 

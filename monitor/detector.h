@@ -22,6 +22,7 @@ enum detector_kind {
     DETECTOR_DENIALS,    // many requests denied
     DETECTOR_VIOLATIONS, // broken rules of the transport
     DETECTOR_TIMING,     // requests in step with a clock, or with two
+    DETECTOR_DOORBELLS,  // doorbells without requests; records do not show them
     DETECTOR_KINDS,
     DETECTOR_EXTERNAL = DETECTOR_KINDS, // a process on a socket
 };
@@ -61,8 +62,9 @@ struct detector_settings {
     uint32_t denials_count;
     uint32_t denials_within_ms;
     uint32_t violations_count;
-    uint32_t timing_gap_us;  // gaps below are the model's own speed
-    uint32_t timing_windows; // of DETECTOR_GAPS gaps, in a row
+    uint32_t timing_gap_us;   // gaps below are the model's own speed
+    uint32_t timing_windows;  // of DETECTOR_GAPS gaps, in a row
+    uint32_t doorbells_per_s; // beyond one for each request
     uint32_t token_count;
     uint32_t external_count;
     struct detector_token tokens[DETECTOR_MAX_TOKENS];

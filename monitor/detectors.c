@@ -7,8 +7,8 @@
 
 const char *detector_name(unsigned kind)
 {
-    static const char *const names[] = {"rate",       "entropy", "canary",  "denials",
-                                        "violations", "timing",  "external"};
+    static const char *const names[] = {"rate",       "entropy", "canary",    "denials",
+                                        "violations", "timing",  "doorbells", "external"};
     return kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "unknown";
 }
 
@@ -29,6 +29,7 @@ void detector_settings_defaults(struct detector_settings *settings)
         .violations_count = 1,
         .timing_gap_us = 500,
         .timing_windows = 2,
+        .doorbells_per_s = 10000,
     };
 }
 

@@ -71,7 +71,12 @@ struct supervisor {
     struct supervisor_orders orders;
     struct detectors *detectors; // NULL: none
     struct detector_link detector_links[DETECTOR_MAX_EXTERNALS];
-    uint64_t observed; // records of the VMM that they were shown
+    uint64_t observed;          // records of the VMM that they were shown
+    uint64_t observed_requests; // of them
+    uint64_t doorbells_ns;      // when the counts below were taken
+    uint64_t doorbells;
+    uint64_t doorbells_requests;
+    uint64_t doorbells_quiet_ns; // no alarm before
     struct detector_alarm alarms[SUPERVISOR_MAX_ALARMS];
     unsigned alarm_count;
     struct approvals approvals;

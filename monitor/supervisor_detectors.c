@@ -105,6 +105,7 @@ void detectors_observe(struct supervisor *s, const struct audit_record *record, 
     for (unsigned i = 0; i < count && s->alarm_count < SUPERVISOR_MAX_ALARMS; i++)
         s->alarms[s->alarm_count++] = alarms[i];
     s->observed++;
+    s->observed_requests += record->type == AUDIT_REQUEST;
     for (unsigned i = 0; i < DETECTOR_MAX_EXTERNALS; i++) {
         struct error err;
         struct detector_link *link = &s->detector_links[i];
@@ -112,6 +113,33 @@ void detectors_observe(struct supervisor *s, const struct audit_record *record, 
             detector_link_record(link, s->observed, record, data, &err) < 0)
             link->failed = true;
     }
+}
+
+void detectors_count_doorbells(struct supervisor *s, uint64_t now_ns)
+{
+    const struct detector_settings *settings = &s->vm.detectors;
+    char text[96];
+    if (!s->detectors || !settings->on[DETECTOR_DOORBELLS] || !s->ready ||
+        now_ns - s->doorbells_ns < NS_PER_S)
+        return;
+    uint64_t rung = atomic_load(&s->process.level_vmm->doorbells);
+    uint64_t rings = rung - s->doorbells;
+    uint64_t requests = s->observed_requests - s->doorbells_requests;
+    uint64_t elapsed_ms = (now_ns - s->doorbells_ns) / NS_PER_MS;
+    bool first = !s->doorbells_ns;
+    s->doorbells_ns = now_ns;
+    s->doorbells = rung;
+    s->doorbells_requests = s->observed_requests;
+    if (first || rings <= requests ||
+        (rings - requests) / elapsed_ms * 1000 < settings->doorbells_per_s ||
+        now_ns < s->doorbells_quiet_ns)
+        return;
+    s->doorbells_quiet_ns = now_ns + DETECTOR_QUIET_NS;
+    snprintf(text, sizeof(text), "%llu doorbells for %llu requests in %llu ms",
+             (unsigned long long)rings, (unsigned long long)requests,
+             (unsigned long long)elapsed_ms);
+    raise_alarm(s, detector_name(DETECTOR_DOORBELLS), NULL, settings->level[DETECTOR_DOORBELLS],
+                rings - requests, text);
 }
 
 bool detectors_withhold(const struct supervisor *s, uint64_t number)

@@ -244,6 +244,7 @@ void heartbeats_serve(struct supervisor *s)
     if (!h->watching)
         start_watching(s, now_ns);
     look_at_vmm(s, now_ns);
+    detectors_count_doorbells(s, now_ns);
     look_at_operator(s, now_ns);
     look_at_machine(s, now_ns);
     if (!s->ended)

@@ -101,6 +101,10 @@ void approvals_take_escalation(struct supervisor *s, const struct vmm_port_event
 int detectors_open(struct supervisor *s, struct error *err);
 // A record on its way to the log.
 void detectors_observe(struct supervisor *s, const struct audit_record *record, const void *data);
+// Looks, once in a second, at how often the VMM says that doorbells were rung, against the requests
+// in its records: a VMM that lies can hide a storm, and accuse its model.
+void detectors_count_doorbells(struct supervisor *s, uint64_t now_ns);
+
 // True if the ring has to wait: at Probation an external detector has not seen that many records.
 bool detectors_withhold(const struct supervisor *s, uint64_t number);
 void detectors_watch(const struct supervisor *s, struct pollfd *fds);

@@ -145,6 +145,7 @@ KIND(read_denials, DETECTOR_DENIALS, NUMBER("count", denials_count, 1, UINT32_MA
 KIND(read_violations, DETECTOR_VIOLATIONS, NUMBER("count", violations_count, 1, UINT32_MAX))
 KIND(read_timing, DETECTOR_TIMING, NUMBER("min_gap_us", timing_gap_us, 1, 60000000),
      NUMBER("windows", timing_windows, 1, 1000000))
+KIND(read_doorbells, DETECTOR_DOORBELLS, NUMBER("per_s", doorbells_per_s, 1, UINT32_MAX))
 
 static int read_external_name(const struct json_place *place, void *target, struct error *err)
 {
@@ -219,6 +220,7 @@ int vm_file_read_detectors(const struct json_place *place, struct detector_setti
         {.key = "denials", .read = read_denials},
         {.key = "violations", .read = read_violations},
         {.key = "timing", .read = read_timing},
+        {.key = "doorbells", .read = read_doorbells},
         {.key = "external", .read = read_externals},
     };
     struct reader reader = {0};

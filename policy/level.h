@@ -46,7 +46,9 @@ struct level_page {
     _Atomic uint64_t beat;                        // heartbeats of the writer so far
     _Atomic uint32_t observed[LEVEL_MAX_POLLERS]; // VMM: level that each poller acts on
     _Atomic uint32_t cause;                       // enum level_cause of the writer's own Offline
-    uint8_t pad[4060];
+    uint32_t reserved;
+    _Atomic uint64_t doorbells; // VMM: rung in all, as far as its pollers have heard
+    uint8_t pad[4048];
 };
 _Static_assert(sizeof(struct level_page) == LEVEL_PAGE_SIZE, "one page");
 

@@ -62,11 +62,11 @@ static unsigned serve_all(struct poller *poller)
     return served;
 }
 
-static void drain(int fd)
+// Returns how often the eventfd was signalled since it was drained last.
+static uint64_t drain(int fd)
 {
     uint64_t value;
-    ssize_t ignored = read(fd, &value, sizeof(value)); // non-blocking: EAGAIN is as good
-    (void)ignored;
+    return read(fd, &value, sizeof(value)) == sizeof(value) ? value : 0; // EAGAIN is as good
 }
 
 // Sleeps until a doorbell, a wake-up or `wake_ns`. With `doorbells` false only the latter two
@@ -90,8 +90,11 @@ static void sleep_until(struct poller *poller, bool doorbells, uint64_t wake_ns)
     ppoll(fds, doorbells ? 2 : 1, wait, NULL);
     if (fds[0].revents)
         drain(poller->settings.wake_fd);
-    if (doorbells && fds[1].revents)
-        drain(poller->settings.doorbell_fd);
+    if (!doorbells || !fds[1].revents)
+        return;
+    uint64_t rung = drain(poller->settings.doorbell_fd);
+    if (poller->settings.doorbells)
+        atomic_fetch_add_explicit(poller->settings.doorbells, rung, memory_order_relaxed);
 }
 
 // Arms doorbells and wake-ups, looks once more, sleeps.

@@ -31,6 +31,7 @@ struct poller_settings {
     _Atomic uint32_t *observed;
     const struct level_page *level_supervisor;
     const struct level_page *level_own;
+    _Atomic uint64_t *doorbells; // where it adds how often doorbells were rung; NULL: nowhere
 };
 
 struct poller {

@@ -145,6 +145,7 @@ static int open_poller(unsigned index, const int *fds, struct error *err)
         .clock = &clock_host,
         .audit = &own->audit,
         .observed = &vmm.level_own->observed[index],
+        .doorbells = &vmm.level_own->doorbells,
         .level_supervisor = vmm.level_supervisor,
         .level_own = vmm.level_own,
     };

@@ -73,6 +73,26 @@ def check_denials():
     assert ended.status == 0 and not alarms(log), ended
 
 
+@tap.test("doorbells: a storm without requests; work that rings for its requests is left alone")
+def check_doorbells():
+    storm = {"doorbells": {"level": "offline", "per_s": 2000}}
+    file, log = vm(storm, image=bench.guests["ring.elf"], arguments=["100000000", "0"])
+    ended = bench.run([file])
+    assert ended.status == 81, ended
+    assert re.match(r"detector doorbells: \d+ doorbells for \d+ requests in \d+ ms$",
+                    alarms(log)[0]), alarms(log)
+    # As fast as it can for some seconds, with pollers that sleep whenever they may.
+    file, log = vm(storm, "a sentence of harmless work", repeat=100000,
+                   loopback={"mode": "doorbell"})
+    process = bench.start([file])
+    bench.wait_running("watched", process)
+    time.sleep(4)
+    assert process.poll() is None
+    bench.command("kill", "--runtime-dir", bench.runtime, "watched")
+    bench.finish(process)
+    assert not alarms(log), alarms(log)
+
+
 @tap.test("VM file: what is wrong has its place; tokens from files, in hexadecimal")
 def check_files():
     bench.write("token", TOKEN + "\n")

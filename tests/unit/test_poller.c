@@ -214,6 +214,28 @@ Test(poller, quiesce_waits_until_every_port_has_acted, .timeout = 30)
     port_destroy(last);
 }
 
+static _Atomic uint64_t rung;
+
+static bool heard(void)
+{
+    return atomic_load(&rung) >= wanted;
+}
+
+// Also those that nobody listened to when they were rung.
+Test(poller, counts_doorbells, .timeout = 30)
+{
+    prepare(POLLER_ADAPTIVE);
+    poller.settings.doorbells = &rung;
+    cr_assert_eq(pthread_create(&thread, NULL, run, &poller), 0);
+    uint64_t one = 1;
+    for (wanted = 1; wanted <= 500; wanted++)
+        cr_assert_eq(write(poller.settings.doorbell_fd, &one, sizeof(one)), (ssize_t)sizeof(one));
+    wanted--;
+    cr_expect(soon(heard), "%llu of 500", (unsigned long long)atomic_load(&rung));
+    stop();
+    cr_expect_eq(atomic_load(&rung), 500u, "none twice");
+}
+
 static _Atomic uint32_t observed;
 
 static bool observes(void)

@@ -132,7 +132,7 @@ def check_gdb():
     text = done.stdout.decode()
     assert "$1 = 0x6576696465" in text, text + done.stderr.decode()
     # Where the model stood: in main, or in the park call of the runtime below it.
-    assert re.search(r"\b(main|cell_park)\b.* in section \.text", text), text
+    assert re.search(r"\b(main|cell_\w+|queue_\w+)\b.* in section \.text", text), text
     assert "LWP 1" in text, text
     # The second vCPU is there unless it was stopped before it ever entered.
     with open(core, "rb") as file:

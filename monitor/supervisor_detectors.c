@@ -131,7 +131,7 @@ void detectors_count_doorbells(struct supervisor *s, uint64_t now_ns)
     s->doorbells = rung;
     s->doorbells_requests = s->observed_requests;
     if (first || rings <= requests ||
-        (rings - requests) / elapsed_ms * 1000 < settings->doorbells_per_s ||
+        (rings - requests) * 1000 / elapsed_ms < settings->doorbells_per_s ||
         now_ns < s->doorbells_quiet_ns)
         return;
     s->doorbells_quiet_ns = now_ns + DETECTOR_QUIET_NS;

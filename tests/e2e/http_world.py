@@ -106,6 +106,8 @@ def enter_namespace():
             not shutil.which("dnsmasq", path="/usr/sbin:/usr/bin"):
         return False
     if os.environ.get("GUILLOTINE_TEST_NAMESPACE") != "1":
+        if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode:
+            return False
         environment = {**os.environ, "GUILLOTINE_TEST_NAMESPACE": "1"}
         os.execvpe("unshare", ["unshare", "--net", sys.executable, *sys.argv], environment)
     return True

@@ -43,7 +43,7 @@ def settings(**keys):
 
 def vm_file(http=None, **keys):
     if not READY:
-        raise Skip("needs root, nginx and dnsmasq")
+        raise Skip("needs root, network namespaces, nginx and dnsmasq")
     port = {"kind": "http", "settings": http or settings(), **keys}
     return bench.write_vm("http.json", image=GUEST, ports=[{"kind": "console"}, port])
 

@@ -41,7 +41,7 @@ static int help_approvals(void)
            "Examples:\n"
            "  guillotine approvals\n"
            "  guillotine approvals --watch agent\n"
-           "  guillotine approvals agent 5e8c1d0b7a4f2c96 | less\n");
+           "  guillotine approvals agent 5e8c1d0b7a4f2c9613d8e07fa25b4c6e | less\n");
     return EXIT_STATUS_OK;
 }
 
@@ -60,7 +60,7 @@ static int help_approve(const char *command)
            "  --runtime-dir DIR   where control sockets live\n"
            "\n"
            "Example:\n"
-           "  guillotine %s agent 5e8c1d0b7a4f2c96\n",
+           "  guillotine %s agent 5e8c1d0b7a4f2c9613d8e07fa25b4c6e\n",
            command, approves ? "Lets pass" : "Denies", command);
     return EXIT_STATUS_OK;
 }

@@ -12,6 +12,7 @@
 
 #include "cleanup.h"
 #include "escape.h"
+#include "utf8.h"
 
 static void cleanup_tree_function(struct json_object **tree)
 {
@@ -164,32 +165,6 @@ static bool is_wanted(struct scanner *scanner, enum json_part part, const char *
     return true;
 }
 
-// Length of the well-formed UTF-8 sequence at `at` (RFC 3629, section 4), 0 if there is none.
-static size_t utf8_length(const char *at, const char *end)
-{
-    static const struct {
-        unsigned char first, last, length, second_first, second_last;
-    } forms[] = {
-        {0xc2, 0xdf, 2, 0x80, 0xbf}, {0xe0, 0xe0, 3, 0xa0, 0xbf}, {0xe1, 0xec, 3, 0x80, 0xbf},
-        {0xed, 0xed, 3, 0x80, 0x9f}, {0xee, 0xef, 3, 0x80, 0xbf}, {0xf0, 0xf0, 4, 0x90, 0xbf},
-        {0xf1, 0xf3, 4, 0x80, 0xbf}, {0xf4, 0xf4, 4, 0x80, 0x8f},
-    };
-    const unsigned char *bytes = (const unsigned char *)at;
-    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-        if (bytes[0] < forms[i].first || bytes[0] > forms[i].last)
-            continue;
-        if ((size_t)(end - at) < forms[i].length || bytes[1] < forms[i].second_first ||
-            bytes[1] > forms[i].second_last)
-            return 0;
-        for (size_t k = 2; k < forms[i].length; k++) {
-            if ((bytes[k] & 0xc0) != 0x80)
-                return 0;
-        }
-        return forms[i].length;
-    }
-    return 0;
-}
-
 static size_t utf8_encode(char *target, uint32_t code)
 {
     static const struct {
@@ -274,7 +249,7 @@ static int scan_string(struct scanner *scanner, size_t *length)
         }
         if (byte < 0x20)
             return fail(scanner, scanner->at, "control character in a string: write \\u%04x", byte);
-        size_t bytes = byte < 0x80 ? 1 : utf8_length(scanner->at, scanner->end);
+        size_t bytes = utf8_length(scanner->at, (size_t)(scanner->end - scanner->at));
         if (!bytes)
             return fail(scanner, scanner->at, "invalid UTF-8 (byte 0x%02x)", byte);
         memcpy(scanner->scratch + used, scanner->at, bytes);

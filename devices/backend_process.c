@@ -235,6 +235,7 @@ static enum poller_mode poller_mode(uint32_t port_mode)
 
 int backend_process_build(struct backend_process *process, struct error *err)
 {
+    process->wake_fd = -1;
     if (check_eventfds(process, err) < 0 || open_fabric(process, err) < 0 ||
         open_policy(process, err) < 0 || open_state(process, err) < 0 ||
         open_port(process, err) < 0)
@@ -250,9 +251,9 @@ int backend_process_build(struct backend_process *process, struct error *err)
         .idle_spin_ns = IDLE_SPIN_NS,
         .doorbell_interval_ns = DOORBELL_INTERVAL_NS,
         .doorbell_fd = process->fds[BACKEND_FD_WAKE_BACKEND],
-        // Everybody who wakes this process rings the doorbell: no other thread stops or quiesces
-        // the poller. ppoll passes over the gap.
-        .wake_fd = -1,
+        // Who wakes this process rings the doorbell: no other thread stops or quiesces the poller.
+        // This is for what the backend itself listens to; ppoll passes over a gap.
+        .wake_fd = process->wake_fd,
         .clock = &clock_host,
         .audit = &process->audit,
     };

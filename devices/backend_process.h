@@ -26,6 +26,7 @@ struct backend_process {
     int fds[BACKEND_FDS + BACKEND_MAX_EXTRA_FDS]; // -1: closed
     const struct backend_kind *kind;
     void *state; // of the backend
+    int wake_fd; // readable: the backend's poll hook has work; set by make_state, else -1
     // The port's settings, in a form that is the kind's own; NULL: none. Mapped until the process
     // ends.
     const void *settings;

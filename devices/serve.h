@@ -24,17 +24,17 @@
 
 // What a client asks for. Everything is borrowed for the time of serve_submit.
 struct serve_prompt {
-    bool chat;          // a conversation; else a text to go on with
-    const char *parts;  // of a conversation, "ROLE BYTES\n" for each message: how `text` is divided;
-                        // ROLE is system, user, assistant or tool; terminated; else ""
-    const char *text;   // UTF-8 without NUL: the contents of all messages, one behind the other
-    size_t text_length; // bytes
-    uint32_t limit;     // tokens of the reply, at most; SERVE_DEFAULT
+    bool chat;         // a conversation; else a text to go on with
+    const char *parts; // of a conversation, "ROLE BYTES\n" for each message: how `text` is divided;
+                       // ROLE is system, user, assistant or tool; terminated; else ""
+    const char *text;  // UTF-8 without NUL: the contents of all messages, one behind the other
+    size_t text_length;         // bytes
+    uint32_t limit;             // tokens of the reply, at most; SERVE_DEFAULT
     uint32_t temperature_milli; // 0 to 2000, SERVE_DEFAULT
     uint32_t top_p_milli;       // 1 to 1000, SERVE_DEFAULT
     bool has_seed;
     uint64_t seed;
-    const char *stops[SERVE_STOPS_MAX]; // the reply ends in front of one of these; not empty
+    const char *stops[SERVE_STOPS_MAX];   // the reply ends in front of one of these; not empty
     size_t stop_lengths[SERVE_STOPS_MAX]; // 1 to SERVE_STOP_BYTES_MAX bytes
     size_t stop_count;
     // Who asks: what the model has kept of a call serves only calls with the same bytes here.
@@ -64,13 +64,13 @@ enum serve_end {
 struct serve_call {
     enum serve_state state;
     enum serve_end end;
-    const char *reason;       // terminated, escaped, static or the call's own; never NULL once ended
-    const char *text;         // what the client may see of the reply by now: whole UTF-8 characters
-    size_t text_length;       // bytes; only grows
-    uint64_t prompt_tokens;   // once ended, as the model counts
-    uint64_t reply_tokens;    // once ended, as the model counts
-    uint64_t number;          // of the call, never used twice
-    void *front;              // the front's own
+    const char *reason;     // terminated, escaped, static or the call's own; never NULL once ended
+    const char *text;       // what the client may see of the reply by now: whole UTF-8 characters
+    size_t text_length;     // bytes; only grows
+    uint64_t prompt_tokens; // once ended, as the model counts
+    uint64_t reply_tokens;  // once ended, as the model counts
+    uint64_t number;        // of the call, never used twice
+    void *front;            // the front's own
 };
 
 enum serve_refusal {

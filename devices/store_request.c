@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "port_fields_abi.h"
+#include "utf8.h"
 
 #define BIT(field) (1u << (field))
 
@@ -53,36 +54,10 @@ bool store_name_is_valid(const char *name, size_t length)
     return true;
 }
 
-// Length of the well-formed UTF-8 sequence that the bytes begin with; 0: none.
-static size_t sequence(const uint8_t *bytes, size_t length)
-{
-    static const struct {
-        uint8_t mask, value, length;
-        uint32_t least;
-    } forms[] = {
-        {0x80, 0, 1, 0}, {0xe0, 0xc0, 2, 0x80}, {0xf0, 0xe0, 3, 0x800}, {0xf8, 0xf0, 4, 0x10000}};
-    for (size_t form = 0; form < sizeof(forms) / sizeof(forms[0]); form++) {
-        if ((bytes[0] & forms[form].mask) != forms[form].value)
-            continue;
-        if (forms[form].length > length)
-            return 0;
-        uint32_t code = bytes[0] & (uint8_t)~forms[form].mask;
-        for (size_t i = 1; i < forms[form].length; i++) {
-            if ((bytes[i] & 0xc0) != 0x80)
-                return 0;
-            code = code << 6 | (bytes[i] & 0x3f);
-        }
-        bool sound =
-            code >= forms[form].least && code <= 0x10ffff && (code < 0xd800 || code > 0xdfff);
-        return sound ? forms[form].length : 0;
-    }
-    return 0;
-}
-
 bool store_is_text(const uint8_t *bytes, size_t length)
 {
     for (size_t at = 0; at < length;) {
-        size_t n = sequence(bytes + at, length - at);
+        size_t n = utf8_length(bytes + at, length - at);
         if (!n || bytes[at] == 0x7f || (bytes[at] < ' ' && !memchr("\t\n\f\r", bytes[at], 4)))
             return false;
         at += n;

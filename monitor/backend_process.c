@@ -73,6 +73,7 @@ static const struct backend_program *program_of(uint32_t kind)
         {VMM_PORT_STORE, "guillotine-store", backend_store_prepare},
         {VMM_PORT_HTTP, "guillotine-http", backend_http_prepare},
         {VMM_PORT_TOOL, "guillotine-tool", backend_tool_prepare},
+        {VMM_PORT_SERVE, "guillotine-serve", backend_serve_prepare},
     };
     for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++) {
         if (programs[i].kind == kind)

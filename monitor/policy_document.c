@@ -45,6 +45,17 @@ static const struct {
       [HTTP_FIELD_HEADERS] = "headers",
       [HTTP_FIELD_BODY] = "body"}},
     {"tool", {[TOOL_FIELD_TOOL] = "tool", [TOOL_FIELD_ARGUMENTS] = "arguments"}},
+    {"serve",
+     {[SERVE_FIELD_CALL] = "call",
+      [SERVE_FIELD_CLIENT] = "client",
+      [SERVE_FIELD_KIND] = "kind",
+      [SERVE_FIELD_PARTS] = "parts",
+      [SERVE_FIELD_LIMIT] = "limit",
+      [SERVE_FIELD_TEMPERATURE] = "temperature",
+      [SERVE_FIELD_TOP_P] = "top_p",
+      [SERVE_FIELD_SEED] = "seed",
+      [SERVE_FIELD_TEXT] = "text",
+      [SERVE_FIELD_FINISH] = "finish"}},
 };
 
 // Texts of a condition that stand for a test.

@@ -408,6 +408,7 @@ static void fill_watch(struct supervisor *s, struct pollfd *fds)
     clients_watch(s, fds);
     detectors_watch(s, fds);
     backends_watch(s, fds);
+    serve_watch(s, fds);
 }
 
 // Milliseconds until something has to happen without an event, or -1.
@@ -485,6 +486,7 @@ static void loop(struct supervisor *s)
             supervisor_lie(s, "the VMM did not carry out an order about a port in time");
         policy_watch(s);
         backends_serve(s, fds);
+        serve_refuse_clients(s, fds);
         clients_serve(s, fds);
         if (fds[WATCH_CONTROL].revents)
             control_server_accept(&s->control);
@@ -540,15 +542,18 @@ static int map_rings(struct supervisor *s, struct error *err)
 
 static int check_ports(const struct supervisor *s, struct error *err)
 {
-    unsigned consoles = 0, clocks = 0;
+    unsigned consoles = 0, clocks = 0, serves = 0;
     for (unsigned i = 0; i < s->vm.port_count; i++) {
         consoles += s->vm.ports[i].kind == VMM_PORT_CONSOLE;
         clocks += s->vm.ports[i].kind == VMM_PORT_CLOCK;
+        serves += s->vm.ports[i].kind == VMM_PORT_SERVE;
     }
     // The ticks of two clocks together would be finer than those of either.
-    if (consoles > 1 || clocks > 1)
+    if (consoles > 1 || clocks > 1 || serves > 1)
         return error_set(err, EXIT_STATUS_BAD_FILE, 0, "ports: a VM has at most one %s",
-                         consoles > 1 ? "console" : "clock");
+                         consoles > 1 ? "console"
+                         : clocks > 1 ? "clock"
+                                      : "serve port");
     return 0;
 }
 
@@ -594,7 +599,7 @@ static int start(struct supervisor *s, const char *runtime_dir, struct error *er
     port_seeds_forget(&s->vm);
     // Everything below happens while the VMM builds the VM.
     if (control_server_open(&s->control, runtime_dir, s->vm.name, err) < 0 ||
-        (!s->audit.opened && open_audit(s, err) < 0))
+        serve_open_places(s, runtime_dir, err) < 0 || (!s->audit.opened && open_audit(s, err) < 0))
         return -1;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
@@ -743,6 +748,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir)
     close_audit(s);
     effects_finish(s); // a log that could not be closed has isolated the VM
     launch_end(s);
+    serve_close_places(s);
     control_server_close(&s->control);
     heartbeats_close(s);
     if (s->signals >= 0)

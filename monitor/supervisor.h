@@ -19,6 +19,7 @@
 #include "log_file.h"
 #include "message_relay.h"
 #include "port_policy.h"
+#include "serve_listener.h"
 #include "supervisor_heartbeat.h"
 #include "vm_state.h"
 #include "vmm_process.h"
@@ -71,6 +72,7 @@ struct supervisor {
     struct supervisor_orders orders;
     struct detectors *detectors; // NULL: none
     struct detector_link detector_links[DETECTOR_MAX_EXTERNALS];
+    struct serve_farewells farewells; // of a serve port's clients that were turned away
     uint64_t observed;          // records of the VMM that they were shown
     uint64_t observed_requests; // of them
     uint64_t doorbells_ns;      // when the counts below were taken

@@ -287,8 +287,14 @@ uint64_t backends_deadline_ns(const struct supervisor *s)
 
 void backends_kill_all(struct supervisor *s)
 {
+    // All at once, before any is waited for; last the one that has clients to tell.
+    for (unsigned i = 0; i < s->vm.port_count; i++) {
+        if (s->vm.ports[i].kind != VMM_PORT_SERVE)
+            backend_process_kill(&s->backends[i], 0);
+    }
+    serve_say_farewell(s);
     for (unsigned i = 0; i < s->vm.port_count; i++)
-        backend_process_kill(&s->backends[i], 0); // all at once, before any is waited for
+        backend_process_kill(&s->backends[i], 0);
     for (unsigned i = 0; i < s->vm.port_count; i++) {
         struct backend_process *backend = &s->backends[i];
         backend_process_reap(backend);

@@ -20,7 +20,8 @@ enum watched {
     WATCH_CLIENTS,
     WATCH_DETECTORS = WATCH_CLIENTS + CONTROL_MAX_CLIENTS,
     WATCH_BACKENDS = WATCH_DETECTORS + DETECTOR_MAX_EXTERNALS, // for each port: process, channel
-    WATCH_COUNT = WATCH_BACKENDS + 2 * VMM_MAX_PORTS,
+    WATCH_SERVE = WATCH_BACKENDS + 2 * VMM_MAX_PORTS,
+    WATCH_COUNT = WATCH_SERVE + SERVE_LISTENERS_MAX,
 };
 
 // Levels (supervisor_levels.c). The gate is shut when supervisor_set_level returns; the rest is
@@ -179,6 +180,14 @@ void backends_close(struct supervisor *s, unsigned port);
 void backends_open(struct supervisor *s, unsigned port);
 // The gate or the room in its audit ring changed: the port's process has to look.
 void backends_wake(const struct supervisor *s, unsigned port);
+
+// The sockets of a serve port (supervisor_serve.c): opened for its process, watched while there may
+// be none, closed. serve_say_farewell gives a process that is isolated a moment to tell its clients.
+int serve_open_places(struct supervisor *s, const char *runtime_dir, struct error *err);
+void serve_watch(const struct supervisor *s, struct pollfd *fds);
+void serve_refuse_clients(struct supervisor *s, const struct pollfd *fds);
+void serve_say_farewell(struct supervisor *s);
+void serve_close_places(struct supervisor *s);
 // The VMM reports a backend, or has let go of a dead one's memory.
 void backends_take_event(struct supervisor *s, const struct vmm_port_event *event);
 void backends_take_done(struct supervisor *s, const struct vmm_port_order *order);

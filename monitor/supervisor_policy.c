@@ -100,7 +100,8 @@ static int check_tighter(const struct policy_document *before, const struct poli
     return 0;
 }
 
-static int send(struct supervisor *s, const struct policy_document *document, struct error *err)
+static int send_document(struct supervisor *s, const struct policy_document *document,
+                         struct error *err)
 {
     struct vmm_process *process = &s->process;
     struct vmm_policy message = {.bytes = document->bytes, .half = !process->policy_half};
@@ -141,7 +142,7 @@ static int apply(struct supervisor *s, const struct signed_order *order, const c
     if (vm_description_check_policy(&s->vm, &document, err) < 0 ||
         (order ? check_order(s, order, text, length, err)
                : check_tighter(&s->vm.policy, &document, err)) < 0 ||
-        launch_record_policy(s, &document, err) < 0 || send(s, &document, err) < 0) {
+        launch_record_policy(s, &document, err) < 0 || send_document(s, &document, err) < 0) {
         policy_document_free(&document);
         return -1;
     }

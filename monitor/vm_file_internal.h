@@ -34,6 +34,9 @@ int vm_file_read_clock(const struct json_place *place, struct vmm_port_config *c
 int vm_file_read_entropy(const struct json_place *place, struct vmm_port_config *config,
                          struct vm_settings *settings, struct error *err);
 void vm_file_http_defaults(struct vmm_port_config *config);
+void vm_file_serve_defaults(struct vmm_port_config *config);
+int vm_file_read_serve(const struct json_place *place, struct vmm_port_config *config,
+                       struct vm_settings *settings, struct error *err);
 int vm_file_read_http(const struct json_place *place, struct vmm_port_config *config,
                       struct vm_settings *settings, struct error *err);
 void vm_file_log_defaults(struct vmm_port_config *config);

@@ -30,6 +30,8 @@ struct port_kind_rules {
     const char *operations[8];
     uint32_t operation_numbers[8]; // in the order of the names
     size_t operation_count;
+    const char *inward; // what comes from outside, for rules of policy; NULL: nothing does
+    uint32_t inward_number;
     uint32_t most_bytes;    // of a request, of a reply
     uint32_t default_bytes; // of either
     uint32_t queue_size;    // the default; 0: DEFAULT_QUEUE_SIZE
@@ -140,6 +142,21 @@ static const struct port_kind_rules port_kinds[] = {
         .process = PROCESS_ALWAYS,
         .read_settings = vm_file_read_tool,
         .needs_settings = true,
+    },
+    {
+        .name = "serve",
+        .number = VMM_PORT_SERVE,
+        .operations = {"receive", "piece", "answer"},
+        .operation_numbers = {1, 2, 3},
+        .operation_count = 3,
+        .inward = "prompt",
+        .inward_number = 4,
+        .most_bytes = 1u << 20,
+        .default_bytes = 256u << 10,
+        .process = PROCESS_ALWAYS,
+        .read_settings = vm_file_read_serve,
+        .needs_settings = true,
+        .set_defaults = vm_file_serve_defaults,
     },
 };
 
@@ -674,5 +691,5 @@ const char *vm_port_operation_name(uint32_t kind, uint32_t number)
         if (rules->operation_numbers[i] == number)
             return rules->operations[i];
     }
-    return NULL;
+    return rules && rules->inward && rules->inward_number == number ? rules->inward : NULL;
 }

@@ -162,6 +162,13 @@ struct policy_decision port_policy_decide_approved(struct port_policy *policy,
     return ask_document(policy, request, now_ns);
 }
 
+struct policy_decision port_policy_decide_inward(struct port_policy *policy,
+                                                 struct policy_request *request, uint64_t now_ns)
+{
+    return policy->engine ? ask_document(policy, request, now_ns)
+                          : outcome(POLICY_ALLOW, POLICY_RULE_GRANT);
+}
+
 struct policy_decision port_policy_decide_reply(struct port_policy *policy, uint32_t length,
                                                 uint64_t now_ns)
 {

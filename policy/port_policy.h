@@ -93,6 +93,11 @@ struct policy_decision port_policy_decide(struct port_policy *policy,
 struct policy_decision port_policy_decide_approved(struct port_policy *policy,
                                                    struct policy_request *request, uint64_t now_ns);
 
+// Decides on what somebody outside sends to the guest: by the rules of the document, if there is
+// one. After POLICY_WAIT ask again with the same `request`.
+struct policy_decision port_policy_decide_inward(struct port_policy *policy,
+                                                 struct policy_request *request, uint64_t now_ns);
+
 // Decides on the reply to an allowed request. POLICY_DENY (rule POLICY_RULE_REPLY_TOTAL) if the
 // lifetime total of reply bytes is used up.
 struct policy_decision port_policy_decide_reply(struct port_policy *policy, uint32_t length,

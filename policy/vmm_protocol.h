@@ -94,6 +94,7 @@ enum vmm_port_kind {
     VMM_PORT_STORE = 7,
     VMM_PORT_HTTP = 8,
     VMM_PORT_TOOL = 9,
+    VMM_PORT_SERVE = 10,
 };
 
 enum vmm_port_mode {

@@ -158,49 +158,6 @@ static enum level_gate deliver(struct port *port, struct slot *slot)
     return reply_gate(port, slot);
 }
 
-// Blots out in a reply what the request's rule says. What cannot be searched does not pass, nor
-// what the rule of an earlier document would have to look at.
-static void redact_reply(struct port *port, struct slot *slot)
-{
-    struct port_request *request = &slot->request;
-    if (slot->decision != AUDIT_DECISION_REDACT || slot->reply_redacted || !request->reply_length)
-        return;
-    slot->reply_redacted = true;
-    if (slot->generation == port->generation &&
-        policy_engine_redact(port->engine, slot->rule - POLICY_RULE_DOCUMENT,
-                             POLICY_DIRECTION_REPLY, request->reply, request->reply_length))
-        return;
-    request->status = PORT_STATUS_DENIED;
-    request->reply_length = 0;
-    slot->decision = AUDIT_DECISION_DENY;
-    slot->rule = POLICY_RULE_EFFORT;
-    port_count(&port->counters.denied, 1);
-}
-
-// Asks the limits whether the reply may pass. Returns false if it has to wait.
-static bool admit_reply(struct port *port, struct slot *slot)
-{
-    struct port_request *request = &slot->request;
-    redact_reply(port, slot);
-    if (slot->reply_decided || !request->reply_length)
-        return true;
-    struct policy_decision decision = port_policy_decide_reply(port->policy, request->reply_length,
-                                                               clock_now_ns(port->fabric->clock));
-    if (decision.outcome == POLICY_WAIT) {
-        port->reply_retry_ns = decision.retry_ns;
-        return false;
-    }
-    if (decision.outcome == POLICY_DENY) {
-        request->status = PORT_STATUS_EXHAUSTED;
-        request->reply_length = 0;
-        slot->decision = AUDIT_DECISION_DENY;
-        slot->rule = decision.rule;
-        port_count(&port->counters.denied, 1);
-    }
-    slot->reply_decided = true;
-    return true;
-}
-
 // The guest has its reply: used ring, counters.
 static void push(struct port *port, struct slot *slot, uint64_t now_ns)
 {
@@ -219,7 +176,7 @@ static void push(struct port *port, struct slot *slot, uint64_t now_ns)
 // replies say so, or the log has no room.
 static bool complete(struct port *port, struct slot *slot)
 {
-    if (!admit_reply(port, slot))
+    if (!port_admit_reply(port, slot))
         return false;
     port->unsealed = port->unlogged = false;
     enum level_gate now = deliver(port, slot);
@@ -319,6 +276,10 @@ static enum queue_rule copy_request(struct port *port, struct slot *slot)
         .length = request->length,
     };
     slot->reply_decided = slot->reply_logged = slot->reply_redacted = slot->strict = false;
+    slot->inward = 0;
+    if (port->decides_inward && operation && operation->number == port->backend->outward)
+        slot->inward = port->backend->inward;
+    slot->inward_asked = slot->inward_decided = false;
     // A payload beyond the grant is not copied: policy refuses it by its length alone. The grant is
     // that of Standard: the level may have changed when the request is decided.
     if (header->length > port->policies[0].max_request_bytes)

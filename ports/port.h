@@ -52,6 +52,9 @@ struct port_settings {
     const struct policy_arrays *document;
     struct policy_memory *document_memory; // of its engine, borrowed; with a document
     bool has_approvers;
+    // Whether what comes from outside in replies is decided on here: by the VMM, and not once more
+    // by the process that took it in.
+    bool decides_inward;
     // What goes to the log of payloads at Standard; at Probation all of them do.
     bool logs_payloads;
     bool digests_only; // the reader puts digests in their place

@@ -23,9 +23,10 @@ enum port_kind {
     PORT_KIND_CLOCK = 4,
     PORT_KIND_ENTROPY = 5,
     PORT_KIND_LOG = 6,
-    PORT_KIND_STORE = 7, // payloads of 7 to 9 are made of fields (policy/port_fields_abi.h)
+    PORT_KIND_STORE = 7, // payloads of 7 to 10 are made of fields (policy/port_fields_abi.h)
     PORT_KIND_HTTP = 8,
     PORT_KIND_TOOL = 9,
+    PORT_KIND_SERVE = 10,
 };
 
 // In front of every request.
@@ -133,6 +134,23 @@ enum tool_operation {
     TOOL_LIST = 1, // argument: index of the first tool; reply: RESULT, a JSON array of the next
                    // tools that fit: {"name", "description", "inputSchema"}; empty behind the last
     TOOL_CALL = 2, // TOOL, ARGUMENTS (a JSON object); reply: RESULT {"content": TEXT, "isError"}
+};
+
+// Operations of a serve port. Payloads are made of fields (enum serve_field of port_fields_abi.h).
+enum serve_operation {
+    // Waits for the next call of a client on the host; reply: CALL, CLIENT?, KIND, ... TEXT. An
+    // empty reply: there was none for a while, ask again. Status 13: policy denied what a client
+    // sent.
+    SERVE_RECEIVE = 1,
+    // CALL, TEXT?: the next part of the reply, whole UTF-8 characters. Status 32: the client takes
+    // no more of it, the call is over. Without TEXT it asks only for that.
+    SERVE_PIECE = 2,
+    // CALL, TEXT?, FINISH, PROMPT_TOKENS?, REPLY_TOKENS?: the rest of the reply, or all of it; the
+    // call is over.
+    SERVE_ANSWER = 3,
+    // What a client sent, on its way to the model: no request of the model's, but what rules of
+    // policy name.
+    SERVE_PROMPT = 4,
 };
 
 // Operations of a store. Payloads are made of fields (enum store_field of port_fields_abi.h).

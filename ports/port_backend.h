@@ -49,6 +49,11 @@ struct port_backend {
     const char *name;
     const struct port_operation *operations;
     unsigned operation_count;
+    // Replies to `outward`, if that is not 0, are requests of somebody outside: the rules of policy
+    // decide on them as on requests of operation `inward` (below 64, none that guests can ask for)
+    // before the guest gets them.
+    uint32_t outward;
+    uint32_t inward;
     // Starts a request.
     enum port_progress (*submit)(void *state, struct port_request *request);
     // Tries again to finish one that is pending; pending requests are resumed in arrival order.

@@ -98,6 +98,7 @@ struct port *port_create(const struct port_fabric *fabric, const struct port_set
             return NULL;
         }
         port->has_approvers = settings->has_approvers;
+        port->decides_inward = settings->decides_inward;
         port->may_hold = port->has_approvers && policy_engine_holds(port->engine);
     }
     port->fabric = fabric;

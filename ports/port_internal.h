@@ -23,6 +23,9 @@ struct slot {
     bool reply_decided;           // limits of replies have accounted it
     bool reply_logged;            // its payload is in the log as the port's configuration says
     bool reply_redacted;          // what its rule blots out is
+    bool inward_asked;            // `question` is that about its reply
+    bool inward_decided;          // and answered
+    uint32_t inward;              // operation that its reply is to be decided on as, or 0
     bool decided_strict;          // the decision on it was that of Probation
     uint32_t generation;          // of the document that it was decided by
     bool strict;                  // request and payload were recorded at Probation
@@ -74,6 +77,7 @@ struct port {
     bool pass_over;      // what was published there is to be passed over when the port opens
     struct policy_engine *engine; // rules of the document; NULL: none
     bool has_approvers;
+    bool decides_inward;
     bool may_hold;                        // some of the rules hold, and somebody approves
     uint32_t generation;                  // of the document: how many were in force before
     _Atomic(struct policy_engine *) news; // to be put in force, or NULL
@@ -154,6 +158,10 @@ static inline enum level_gate port_look(const struct port *port, bool *strict)
         return LEVEL_GATE_HELD;
     return LEVEL_GATE_OPEN;
 }
+
+// Redacts a reply, decides on what comes from outside, asks the limits. Returns false if it has to
+// wait (port_reply.c).
+bool port_admit_reply(struct port *port, struct slot *slot);
 
 // Puts a new document in force if there is one (port_control.c).
 void port_take_engine(struct port *port, uint64_t now_ns);

@@ -9,6 +9,7 @@
 
 #include "http_port.h"
 #include "loopback.h"
+#include "serve_port.h"
 #include "store_port.h"
 #include "tool_port.h"
 
@@ -20,6 +21,7 @@ _Static_assert((int)VMM_PORT_ENTROPY == (int)PORT_KIND_ENTROPY, "one numbering o
 _Static_assert((int)VMM_PORT_LOG == (int)PORT_KIND_LOG, "one numbering of kinds");
 _Static_assert((int)VMM_PORT_HTTP == (int)PORT_KIND_HTTP, "one numbering of kinds");
 _Static_assert((int)VMM_PORT_STORE == (int)PORT_KIND_STORE, "one numbering of kinds");
+_Static_assert((int)VMM_PORT_SERVE == (int)PORT_KIND_SERVE, "one numbering of kinds");
 _Static_assert(VMM_LOG_SEVERITY_MAX == LOG_SEVERITY_DEBUG, "one numbering of severities");
 _Static_assert(VMM_MAX_QUEUES == PORT_MAX_QUEUES, "one number of queues");
 _Static_assert(VMM_MAX_PORTS <= POLLER_MAX_PORTS, "one poller can serve all ports");
@@ -111,6 +113,7 @@ static const struct {
     {&store_port, IN_PROCESS, NULL},
     {&http_port, IN_PROCESS, NULL},
     {&tool_port, IN_PROCESS, NULL},
+    {&serve_port, IN_PROCESS, NULL},
 };
 
 // A backend failed: the control thread tells the supervisor. On a poller's thread.
@@ -258,6 +261,7 @@ static int create_one(struct vmm *vmm, unsigned index, const int *fds, struct er
         .document = vmm->policy.table ? &vmm->policy : NULL,
         .document_memory = &vmm->policy_memory[0],
         .has_approvers = true,
+        .decides_inward = true,
         .logs_payloads = config->audit != VMM_AUDIT_METADATA,
         .digests_only = config->audit == VMM_AUDIT_DIGEST,
     };

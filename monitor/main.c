@@ -13,6 +13,8 @@ static const struct {
     const char *summary;
 } commands[] = {
     {"run", cli_run, "run a model in a cell and wait for it"},
+    {"serve", cli_serve, "run a GGUF model in a cell behind an OpenAI-compatible endpoint"},
+    {"ask", cli_ask, "send a prompt to a model that is served"},
     {"ps", cli_ps, "list the VMs that run"},
     {"approvals", cli_approvals, "requests that wait for somebody's approval"},
     {"approve", cli_approve, "let one of them pass"},

@@ -92,9 +92,12 @@ int paths_state_folder(const char *state_dir, const char *name, char path[PATH_M
     return paths_join(path, state_dir, name, err) < 0 ? -1 : make_private(path, err);
 }
 
-int paths_sibling(const char *program, char path[PATH_MAX], struct error *err)
+// A file beside the running executable, or at `installed` from there.
+static int find(const char *name, const char *installed, int mode, char path[PATH_MAX],
+                struct error *err)
 {
     char self[PATH_MAX];
+    char other[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
     if (length < 0)
         return error_set(err, EXIT_STATUS_INTERNAL, errno, "read /proc/self/exe");
@@ -102,16 +105,25 @@ int paths_sibling(const char *program, char path[PATH_MAX], struct error *err)
     char *slash = strrchr(self, '/');
     if (slash)
         *slash = '\0';
-    if (paths_join(path, self, program, err) < 0)
+    if (paths_join(path, self, name, err) < 0)
         return -1;
-    if (access(path, X_OK) == 0)
+    if (access(path, mode) == 0)
         return 0;
     int code = errno;
-    char installed[PATH_MAX];
-    snprintf(installed, sizeof(installed), "../libexec/guillotine/%s", program);
-    if (paths_join(path, self, installed, err) < 0)
+    snprintf(other, sizeof(other), "%s/%s", installed, name);
+    if (paths_join(path, self, other, err) < 0)
         return -1;
-    if (access(path, X_OK) == 0)
+    if (access(path, mode) == 0)
         return 0;
-    return error_set(err, EXIT_STATUS_INTERNAL, code, "%s/%s", self, program);
+    return error_set(err, EXIT_STATUS_INTERNAL, code, "%s/%s", self, name);
+}
+
+int paths_sibling(const char *program, char path[PATH_MAX], struct error *err)
+{
+    return find(program, "../libexec/guillotine", X_OK, path, err);
+}
+
+int paths_data(const char *name, char path[PATH_MAX], struct error *err)
+{
+    return find(name, "../share/guillotine", R_OK, path, err);
 }

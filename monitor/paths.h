@@ -22,6 +22,9 @@ int paths_state_folder(const char *state_dir, const char *name, char path[PATH_M
 // Path of a program that lies beside the running executable, or of its installed place.
 int paths_sibling(const char *program, char path[PATH_MAX], struct error *err);
 
+// Path of a file of data that lies beside the running executable, or of its installed place.
+int paths_data(const char *name, char path[PATH_MAX], struct error *err);
+
 // Joins two parts. Returns -1 with *err set if the result is too long.
 int paths_join(char path[PATH_MAX], const char *folder, const char *name, struct error *err);
 

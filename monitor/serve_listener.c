@@ -3,8 +3,6 @@
 #include "serve_listener.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,6 +11,7 @@
 
 #include "cleanup.h"
 #include "paths.h"
+#include "socket_path.h"
 
 #define BACKLOG 64
 
@@ -27,24 +26,6 @@ static int default_path(struct serve_place *place, const char *runtime_dir, cons
         return 0;
     snprintf(name, sizeof(name), "%s.serve", vm_name);
     return paths_join(place->path, runtime_dir, name, err);
-}
-
-// The address by way of a descriptor of its folder: those of sockets are short.
-static int fill_address(struct sockaddr_un *address, const char *path, int *folder,
-                        struct error *err)
-{
-    char copy[PATH_MAX];
-    snprintf(copy, sizeof(copy), "%s", path);
-    const char *name = strrchr(path, '/');
-    *folder = open(dirname(copy), O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (*folder < 0 || !name)
-        return error_set(err, EXIT_STATUS_BAD_FILE, errno, "serve port: folder of %s", path);
-    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
-    int length =
-        snprintf(address->sun_path, sizeof(address->sun_path), "/proc/self/fd/%d%s", *folder, name);
-    return length < 0 || (size_t)length >= sizeof(address->sun_path)
-               ? error_set(err, EXIT_STATUS_BAD_FILE, ENAMETOOLONG, "serve port: %s", path)
-               : 0;
 }
 
 // Makes way for a new socket: a file that is a socket nobody listens at goes.
@@ -74,7 +55,7 @@ static int listen_unix(struct serve_place *place, const char *runtime_dir, const
     struct sockaddr_un address;
     cleanup_fd int folder = -1;
     if (default_path(place, runtime_dir, vm_name, err) < 0 ||
-        fill_address(&address, place->path, &folder, err) < 0 ||
+        socket_path_address(&address, place->path, &folder, err) < 0 ||
         remove_stale(&address, place->path, err) < 0)
         return -1;
     place->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -183,6 +183,7 @@ static void take_message(struct supervisor *s, struct backend_process *backend)
     if (type == BACKEND_MESSAGE_READY && backend->phase == BACKEND_STARTING) {
         backend->phase = BACKEND_UP;
         record(s, backend, AUDIT_BACKEND_UP);
+        serve_announce(s, backend->port);
         supervisor_order(s, backend->port, VMM_PORT_ACTION_BACKEND_UP);
         return;
     }

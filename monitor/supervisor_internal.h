@@ -187,6 +187,7 @@ int serve_open_places(struct supervisor *s, const char *runtime_dir, struct erro
 void serve_watch(const struct supervisor *s, struct pollfd *fds);
 void serve_refuse_clients(struct supervisor *s, const struct pollfd *fds);
 void serve_say_farewell(struct supervisor *s);
+void serve_announce(const struct supervisor *s, unsigned port); // where clients find it
 void serve_close_places(struct supervisor *s);
 // The VMM reports a backend, or has let go of a dead one's memory.
 void backends_take_event(struct supervisor *s, const struct vmm_port_event *event);

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The supervisor's part of a serve port: it owns the sockets, and answers itself, without reading
 // what clients send, while no process may.
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "level.h"
@@ -63,6 +66,33 @@ void serve_refuse_clients(struct supervisor *s, const struct pollfd *fds)
         if (fds[WATCH_SERVE + i].revents)
             serve_listener_refuse(settings_of(s, port)->places[i].fd, why, &s->farewells);
     }
+}
+
+// Where a Unix socket or an address of the loopback is found by clients.
+static void print_place(const struct serve_place *place)
+{
+    char text[INET6_ADDRSTRLEN];
+    const struct sockaddr_in *ipv4 = (const void *)&place->address;
+    const struct sockaddr_in6 *ipv6 = (const void *)&place->address;
+    if (place->is_unix)
+        fprintf(stderr, " unix:%s", place->path);
+    else if (place->address.ss_family == AF_INET)
+        fprintf(stderr, " http://%s:%u/v1", inet_ntop(AF_INET, &ipv4->sin_addr, text, sizeof(text)),
+                ntohs(ipv4->sin_port));
+    else
+        fprintf(stderr, " http://[%s]:%u/v1",
+                inet_ntop(AF_INET6, &ipv6->sin6_addr, text, sizeof(text)), ntohs(ipv6->sin6_port));
+}
+
+void serve_announce(const struct supervisor *s, unsigned port)
+{
+    if (s->vm.ports[port].kind != VMM_PORT_SERVE || s->backends[port].restarts)
+        return;
+    const struct serve_settings *settings = settings_of(s, port);
+    fprintf(stderr, "guillotine: %s serves %s at", s->vm.name, settings->grant.model);
+    for (unsigned i = 0; i < settings->grant.listeners; i++)
+        print_place(&settings->places[i]);
+    fprintf(stderr, ", level %s\n", level_name(s->containment.state.level));
 }
 
 void serve_say_farewell(struct supervisor *s)

@@ -4,6 +4,7 @@
 #include "options.h"
 #include "output.h"
 #include "platform.h"
+#include "serve.h"
 #include "session.h"
 
 #include <inttypes.h>
@@ -203,8 +204,15 @@ static int execute(struct program *program, struct llm_error *err)
     if (options->info) {
         return describe(program, err);
     }
-    if (llm_session_load(&program->session, platform, err) != 0 ||
-        prepare_prompt(program, err) != 0) {
+    if (llm_session_load(&program->session, platform, err) != 0) {
+        return -1;
+    }
+    if (options->serve) {
+        return platform->service == NULL
+                   ? llm_fail(err, "--serve needs a serve port")
+                   : llm_serve(&program->session, platform->service, options, err);
+    }
+    if (prepare_prompt(program, err) != 0) {
         return -1;
     }
     if (options->tokenize) {

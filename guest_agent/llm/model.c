@@ -252,3 +252,13 @@ int llm_model_load(struct llm_model *model, const struct gguf_file *file,
     }
     return 0;
 }
+
+void llm_model_forget(struct llm_model *model, uint32_t count)
+{
+    size_t width = (size_t)model->config.key_value_heads * model->config.head_size;
+    for (size_t layer = 0; layer < model->config.layers; layer++) {
+        size_t start = layer * model->config.context * width;
+        memset(model->keys + start, 0, count * width * sizeof(float));
+        memset(model->values + start, 0, count * width * sizeof(float));
+    }
+}

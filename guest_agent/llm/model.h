@@ -86,6 +86,9 @@ int llm_model_load(struct llm_model *model, const struct gguf_file *file,
 void llm_model_advance(struct llm_model *model, const uint32_t *ids, uint32_t first,
                        uint32_t count);
 
+/* Wipes the keys and values of the first `count` positions. */
+void llm_model_forget(struct llm_model *model, uint32_t count);
+
 /* Computes model->logits for the position `index`, below count, of the last llm_model_advance. */
 void llm_model_logits(struct llm_model *model, uint32_t index);
 

@@ -21,6 +21,9 @@ const char llm_options_usage[] =
     "                     a line of little-endian 32-bit floats in hexadecimal\n"
     "  --tokenize         write the numbers of the prompt's tokens\n"
     "  --info             describe the model\n"
+    "  --serve            answer calls of clients, through a serve port\n"
+    "  --whole            with --serve: replies go out as a whole, not in pieces\n"
+    "  --chat-template T  with --serve: how conversations are written (as the file says)\n"
     "  --help             write this\n";
 
 enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_INTEGER, OPTION_NUMBER };
@@ -48,6 +51,9 @@ static const struct option option_table[] = {
     {"--last", OPTION_FLAG, MEMBER(last), 0, 0},
     {"--tokenize", OPTION_FLAG, MEMBER(tokenize), 0, 0},
     {"--info", OPTION_FLAG, MEMBER(info), 0, 0},
+    {"--serve", OPTION_FLAG, MEMBER(serve), 0, 0},
+    {"--whole", OPTION_FLAG, MEMBER(whole), 0, 0},
+    {"--chat-template", OPTION_TEXT, MEMBER(chat_template), 0, 0},
     {"--help", OPTION_FLAG, MEMBER(help), 0, 0},
 };
 

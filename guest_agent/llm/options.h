@@ -15,14 +15,17 @@ struct llm_options {
     double temperature; /* 0, or 0.001 to 100 */
     double top_p;       /* above 0, at most 1 */
     uint64_t seed;
-    uint64_t context; /* positions; 0: not given */
-    bool no_echo;     /* do not write the prompt before the text that continues it */
-    bool ignore_eos;  /* go on after the token for the end of a text */
-    bool logits;      /* write the logits of the prompt's tokens, no text */
-    bool last;        /* of the logits, the last token's only */
-    bool tokenize;    /* write the numbers of the prompt's tokens, no text */
-    bool info;        /* describe the model, nothing else */
-    bool help;        /* explain the options, nothing else */
+    uint64_t context;          /* positions; 0: not given */
+    bool no_echo;              /* do not write the prompt before the text that continues it */
+    bool ignore_eos;           /* go on after the token for the end of a text */
+    bool logits;               /* write the logits of the prompt's tokens, no text */
+    bool last;                 /* of the logits, the last token's only */
+    bool tokenize;             /* write the numbers of the prompt's tokens, no text */
+    bool info;                 /* describe the model, nothing else */
+    bool serve;                /* answer calls of clients, no prompt of its own */
+    bool whole;                /* answers go out as a whole, never in pieces */
+    const char *chat_template; /* by name, in argv; NULL: as the file says */
+    bool help;                 /* explain the options, nothing else */
 };
 
 /* Fills *options from the arguments, argv[0] being the first of them; what is not given gets its

@@ -5,6 +5,7 @@
 #define LLM_PLATFORM_H
 
 #include "error.h"
+#include "service.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -45,6 +46,8 @@ struct llm_platform {
     long (*read)(void *context, void *data, size_t length);
 
     void *context; /* passed to the three functions above */
+
+    const struct llm_service *service; /* for --serve; NULL: there are no clients */
 };
 
 /* Runs the program: reads the arguments and the model, writes its text (error messages too, there

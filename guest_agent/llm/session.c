@@ -25,6 +25,7 @@ void llm_session_reserve(struct llm_session *session, struct llm_arena *arena)
     size_t text_limit = PROMPT_BYTES_MIN + PROMPT_BYTES_PER_TOKEN * (size_t)config->context;
 
     session->ids = llm_arena_take(arena, config->context, sizeof(uint32_t));
+    session->cached = llm_arena_take(arena, config->context, sizeof(uint32_t));
     session->line = llm_arena_take(arena, text_limit + 1, 1);
     llm_tokenizer_reserve(&session->tokenizer, arena, config->vocabulary, text_limit);
     llm_sampler_reserve(&session->sampler, arena, config->vocabulary);
@@ -63,6 +64,17 @@ int llm_session_load(struct llm_session *session, const struct llm_platform *pla
         return -1;
     }
     return llm_model_load(&session->model, &session->file, platform, err);
+}
+
+void llm_session_extend(struct llm_session *session, const uint32_t *ids, uint32_t first,
+                        uint32_t count)
+{
+    uint32_t batch = 0;
+    for (uint32_t done = 0; done < count; done += batch) {
+        batch = count - done < LLM_BATCH ? count - done : LLM_BATCH;
+        llm_model_advance(&session->model, ids + done, first + done, batch);
+    }
+    llm_model_logits(&session->model, batch - 1);
 }
 
 void llm_session_prefill(struct llm_session *session, const uint32_t *ids, uint32_t count,

@@ -22,8 +22,9 @@ struct llm_session {
     struct llm_tokenizer tokenizer;
     struct llm_model model;
     struct llm_sampler sampler;
-    uint32_t *ids; /* [context]: the tokens of the prompt */
-    char *line;    /* [tokenizer.text_limit + 1]: a prompt from the input */
+    uint32_t *ids;    /* [context]: the tokens of the prompt */
+    uint32_t *cached; /* [context]: the tokens that the model's cache is of; for serve.c */
+    char *line;       /* [tokenizer.text_limit + 1]: a prompt from the input */
 };
 
 /* Opens the GGUF file of `length` bytes at `weights` and reads the configuration for a context of
@@ -39,6 +40,11 @@ void llm_session_reserve(struct llm_session *session, struct llm_arena *arena);
  * *err filled. */
 int llm_session_load(struct llm_session *session, const struct llm_platform *platform,
                      struct llm_error *err);
+
+/* Computes `count` tokens, at least 1, behind the `first` ones, which are computed. The logits of
+ * the last one are in session->model.logits afterwards. */
+void llm_session_extend(struct llm_session *session, const uint32_t *ids, uint32_t first,
+                        uint32_t count);
 
 /* Computes the `count` tokens, at least 1, at the start of the context. The logits of the last one
  * are in session->model.logits afterwards. For each token `report`, unless it is NULL, is called

@@ -100,7 +100,7 @@ enum serve_text_state serve_text_add(struct serve_text *text, const uint8_t *byt
     // What is shown holds no beginning of a stop: nothing in front of it can match.
     size_t from = text->shown;
     bool fits = append(text, bytes, length);
-    size_t stop;
+    size_t stop = 0;
     if (find_stop(text, from, &stop)) {
         text->length = stop;
         serve_text_end(text);

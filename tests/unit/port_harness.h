@@ -241,6 +241,7 @@ struct harness_options {
     uint32_t tight_request_bytes, tight_reply_bytes;
     const struct limits_config *tight_limits;
     bool logs_payloads, digests_only;
+    bool decides_inward;
     const struct policy_arrays *document;
     uint64_t audit_bytes; // 1 MiB
     const struct limits_config *limits;
@@ -277,6 +278,7 @@ static inline struct port *harness_make_port(struct harness *h, unsigned first_q
         .document = options.document,
         .document_memory = &h->document_memory,
         .has_approvers = true,
+        .decides_inward = options.decides_inward,
         .logs_payloads = options.logs_payloads,
         .digests_only = options.digests_only,
         .requests_used = options.requests_used,

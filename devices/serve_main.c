@@ -64,7 +64,7 @@ static void poll_clients(void *state)
         drain_timer();
         serve_http_run(&http);
     }
-    set_timer(serve_open_calls(core) != 0 || serve_http_wake_ns(&http) != UINT64_MAX);
+    set_timer(serve_open_calls(core) != 0 || serve_http_has_clients(&http));
     if (!serve_is_isolated(core))
         return;
     serve_http_farewell(&http);

@@ -2,7 +2,6 @@
 // Reads what a client of the OpenAI API asks for.
 #include "serve_request.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,7 +147,7 @@ static bool read_milli(struct json_object *root, const char *key, double least, 
     double value = number ? json_object_get_double(given) : -1.0;
     if (!(value >= least && value <= most))
         return refuse(problem, key, "'%s' is a number from %g to %g", key, least, most);
-    *milli = (uint32_t)lround(value * 1000.0);
+    *milli = (uint32_t)(value * 1000.0 + 0.5);
     return true;
 }
 

@@ -43,8 +43,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const uint64_t sets[] = {0, LLM_ISA_AVX2 | LLM_ISA_FMA | LLM_ISA_F16C};
     struct llm_error err;
     uint64_t bytes;
+    struct llm_weights weights = {data, size};
 
-    if (llm_memory_needed(data, size, 8, &bytes, &err) != 0 || bytes > ARENA_MAX) {
+    if (llm_memory_needed(&weights, 1, 8, &bytes, &err) != 0 || bytes > ARENA_MAX) {
         return 0;
     }
     void *arena = aligned_alloc(64, bytes); /* bytes is a multiple of 64 */
@@ -52,8 +53,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     struct llm_platform platform = {
-        .weights = data,
-        .weights_length = size,
+        .weights = &weights,
+        .weights_count = 1,
         .arena = arena,
         .arena_length = bytes,
         .workers = 2,

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define ARENA_MAX (64u << 20)
+#define PARTS_MAX 20
 
 uint64_t test_isa(void)
 {
@@ -339,6 +340,17 @@ static long supply(void *context, void *data, size_t length)
 void run_program(struct run *run, struct blob model, unsigned workers, uint64_t isa,
                  long arena_surplus, const char *const *options)
 {
+    run_parts(run, &model, 1, workers, isa, arena_surplus, options);
+}
+
+void run_parts(struct run *run, const struct blob *parts, size_t part_count, unsigned workers,
+               uint64_t isa, long arena_surplus, const char *const *options)
+{
+    struct llm_weights weights[PARTS_MAX];
+    cr_assert_leq(part_count, PARTS_MAX);
+    for (size_t index = 0; index < part_count; index++) {
+        weights[index] = (struct llm_weights){parts[index].data, parts[index].length};
+    }
     int count = 0;
     while (options[count] != NULL) {
         count++;
@@ -348,7 +360,7 @@ void run_program(struct run *run, struct blob model, unsigned workers, uint64_t 
     uint64_t bytes = 0;
     char **arguments = (char **)(uintptr_t)options; /* llm_main does not write to them */
     if (llm_options_parse(&parsed, count, arguments, &err) != 0 ||
-        llm_memory_needed(model.data, model.length, (uint32_t)parsed.context, &bytes, &err) != 0 ||
+        llm_memory_needed(weights, part_count, (uint32_t)parsed.context, &bytes, &err) != 0 ||
         bytes > ARENA_MAX) {
         bytes = 0;
     }
@@ -359,8 +371,8 @@ void run_program(struct run *run, struct blob model, unsigned workers, uint64_t 
 
     run->workers = workers;
     struct llm_platform platform = {
-        .weights = model.data,
-        .weights_length = model.length,
+        .weights = weights,
+        .weights_count = part_count,
         .arena = arena,
         .arena_length = length,
         .workers = workers,

@@ -79,6 +79,10 @@ struct run {
  * negative); models that need more than 64 MiB get none. */
 void run_program(struct run *run, struct blob model, unsigned workers, uint64_t isa,
                  long arena_surplus, const char *const *options);
+
+/* The same with a model in several files. */
+void run_parts(struct run *run, const struct blob *parts, size_t part_count, unsigned workers,
+               uint64_t isa, long arena_surplus, const char *const *options);
 void run_free(struct run *run);
 
 #endif

@@ -41,7 +41,8 @@ Test(gguf, reads_a_valid_file)
     struct gguf_file file;
     struct llm_error err;
 
-    cr_assert_eq(gguf_open(&file, blob.data, blob.length, &err), 0, "%s", err.text);
+    struct llm_weights weights = {blob.data, blob.length};
+    cr_assert_eq(gguf_open(&file, &weights, 1, &err), 0, "%s", err.text);
     cr_expect_eq(file.tensor_count, 11);
     uint64_t value = 0;
     cr_expect_eq(gguf_read_integer(&file, "llama.context_length", true, 1, 99, &value, &err), 0);
@@ -52,10 +53,10 @@ Test(gguf, reads_a_valid_file)
     cr_expect_eq(gguf_read_integer(&file, "absent", true, 1, 9, &value, &err), -1);
     cr_expect_str_eq(err.text, "key absent is missing");
 
-    size_t position = file.tensor_records;
+    struct gguf_place place = {0};
     struct gguf_tensor tensor;
     for (uint32_t index = 0; index < file.tensor_count; index++) {
-        cr_assert_eq(gguf_next_tensor(&file, &position, &tensor, &err), 0, "%s", err.text);
+        cr_assert_eq(gguf_next_tensor(&file, &place, &tensor, &err), 0, "%s", err.text);
     }
     cr_expect(gguf_string_is(tensor.name, "output_norm.weight"));
     cr_expect_eq(tensor.bytes, 8 * sizeof(float));

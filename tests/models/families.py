@@ -51,7 +51,7 @@ CASES = [
                                                "rope.scaling.original_context_length")),
     Case("llama-yarn-all-keys", "llama",
          {**YARN, "rope.scaling.attn_factor": 1.2, "rope.scaling.yarn_beta_fast": 8.0,
-          "rope.scaling.yarn_beta_slow": 0.5},
+          "rope.scaling.yarn_beta_slow": 0.5, "rope.scaling.original_context_length": 1024},
          ignored=("rope.scaling.attn_factor", "rope.scaling.yarn_beta_fast",
                   "rope.scaling.yarn_beta_slow")),
     Case("llama-yarn-factors", "llama", YARN, ("factors",), ("rope_freqs.weight",)),

@@ -75,6 +75,24 @@ def check_against_reference(paths, model, tolerance):
     return wanted
 
 
+def must_differ(case, own, tensors, wanted, ids):
+    """What a case tests must matter, or comparing the logits would say nothing about it."""
+    for name in case.ignored:
+        fewer_keys = {key: value for key, value in own.items() if key != name}
+        fewer = {tensor: value for tensor, value in tensors.items() if tensor != name}
+        assert len(fewer_keys) + len(fewer) < len(own) + len(tensors), name
+        other = Model(case.architecture, fewer_keys, stored(fewer)).logits(ids)
+        assert error(other, wanted) > 20 * EXACT, name
+    model = Model(case.architecture, own, stored(tensors))
+    style = model.architecture
+    changes = [{"rotation": "neighbours" if style.rotation == "halves" else "halves"}]
+    if style.unrotated:
+        changes.append({"unrotated": 0})
+    for change in changes:
+        model.architecture = style._replace(**change)
+        assert error(model.logits(ids), wanted) > 20 * EXACT, change
+
+
 def add_case(case):
     own, keys, tensors = build(case)
     path = bench.path(case.name + ".gguf")
@@ -85,12 +103,7 @@ def add_case(case):
         write(path, keys, tensors)
         wanted = check_against_reference([path], Model(case.architecture, own, stored(tensors)),
                                          EXACT)
-        for name in case.ignored:  # it must matter, or the comparison says nothing about it
-            fewer_keys = {key: value for key, value in own.items() if key != name}
-            fewer = {tensor: value for tensor, value in tensors.items() if tensor != name}
-            assert len(fewer_keys) + len(fewer) < len(own) + len(tensors), name
-            other = Model(case.architecture, fewer_keys, stored(fewer)).logits(prompt_ids([path]))
-            assert error(other, wanted) > 20 * EXACT, name
+        must_differ(case, own, tensors, wanted, prompt_ids([path]))
 
 
 def add_type(kind):

@@ -5,6 +5,9 @@
 
 #include <stdio.h>
 
+/* Of all families but those that norm after the blocks. */
+#define USUAL_TENSORS [LLM_TENSORS_OF_ALL] = LLM_REQUIRED, [LLM_TENSORS_NORM_BEFORE] = LLM_REQUIRED
+
 /* Sources: the papers and published configurations of the models, and for the names of keys and
  * tensors and the order of rotated elements the GGUF specification and the program that defines the
  * format in practice (llama.cpp: its converter and its graphs). */
@@ -15,8 +18,7 @@ static const struct llm_family families[] = {
         .rotation = LLM_ROTATE_NEIGHBOURS,
         .presence =
             {
-                [LLM_TENSORS_OF_ALL] = LLM_REQUIRED,
-                [LLM_TENSORS_NORM_BEFORE] = LLM_REQUIRED,
+                USUAL_TENSORS,
                 [LLM_TENSORS_BIAS_QUERY_KEY] = LLM_OPTIONAL,
                 [LLM_TENSORS_BIAS_OUTPUT] = LLM_OPTIONAL,
                 [LLM_TENSORS_ROTATION_FACTORS] = LLM_OPTIONAL,
@@ -28,8 +30,7 @@ static const struct llm_family families[] = {
         .rotation = LLM_ROTATE_HALVES,
         .presence =
             {
-                [LLM_TENSORS_OF_ALL] = LLM_REQUIRED,
-                [LLM_TENSORS_NORM_BEFORE] = LLM_REQUIRED,
+                USUAL_TENSORS,
                 [LLM_TENSORS_BIAS_QUERY_KEY] = LLM_REQUIRED,
                 [LLM_TENSORS_OUTPUT] = LLM_OPTIONAL,
             },
@@ -39,8 +40,7 @@ static const struct llm_family families[] = {
         .rotation = LLM_ROTATE_HALVES,
         .presence =
             {
-                [LLM_TENSORS_OF_ALL] = LLM_REQUIRED,
-                [LLM_TENSORS_NORM_BEFORE] = LLM_REQUIRED,
+                USUAL_TENSORS,
                 [LLM_TENSORS_NORM_QUERY_KEY] = LLM_REQUIRED,
                 [LLM_TENSORS_BIAS_QUERY_KEY] = LLM_OPTIONAL,
                 [LLM_TENSORS_OUTPUT] = LLM_OPTIONAL,
@@ -52,8 +52,7 @@ static const struct llm_family families[] = {
         .rotation = LLM_ROTATE_NEIGHBOURS,
         .presence =
             {
-                [LLM_TENSORS_OF_ALL] = LLM_REQUIRED,
-                [LLM_TENSORS_NORM_BEFORE] = LLM_REQUIRED,
+                USUAL_TENSORS,
                 [LLM_TENSORS_BIAS_QUERY_KEY] = LLM_OPTIONAL,
                 [LLM_TENSORS_OUTPUT] = LLM_OPTIONAL,
             },
@@ -64,8 +63,7 @@ static const struct llm_family families[] = {
         .rotation = LLM_ROTATE_NEIGHBOURS,
         .presence =
             {
-                [LLM_TENSORS_OF_ALL] = LLM_REQUIRED,
-                [LLM_TENSORS_NORM_BEFORE] = LLM_REQUIRED,
+                USUAL_TENSORS,
                 [LLM_TENSORS_BIAS_QUERY_KEY] = LLM_OPTIONAL,
                 [LLM_TENSORS_BIAS_OUTPUT] = LLM_OPTIONAL,
                 [LLM_TENSORS_ROTATION_FACTORS] = LLM_OPTIONAL,
@@ -92,11 +90,32 @@ static const struct llm_family families[] = {
         .rotation = LLM_ROTATE_NEIGHBOURS,
         .presence =
             {
-                [LLM_TENSORS_OF_ALL] = LLM_REQUIRED,
-                [LLM_TENSORS_NORM_BEFORE] = LLM_REQUIRED,
+                USUAL_TENSORS,
                 [LLM_TENSORS_BIAS_QUERY_KEY] = LLM_OPTIONAL,
                 [LLM_TENSORS_BIAS_OUTPUT] = LLM_OPTIONAL,
                 [LLM_TENSORS_OUTPUT] = LLM_REQUIRED,
+            },
+    },
+    {
+        .name = "ernie4_5",
+        .rotation = LLM_ROTATE_NEIGHBOURS,
+        .presence =
+            {
+                USUAL_TENSORS,
+                [LLM_TENSORS_BIAS_QUERY_KEY] = LLM_OPTIONAL,
+                [LLM_TENSORS_OUTPUT] = LLM_OPTIONAL,
+            },
+    },
+    {
+        .name = "exaone",
+        .rotation = LLM_ROTATE_HALVES,
+        .presence =
+            {
+                USUAL_TENSORS,
+                [LLM_TENSORS_BIAS_QUERY_KEY] = LLM_OPTIONAL,
+                [LLM_TENSORS_BIAS_OUTPUT] = LLM_OPTIONAL,
+                [LLM_TENSORS_ROTATION_FACTORS] = LLM_OPTIONAL,
+                [LLM_TENSORS_OUTPUT] = LLM_OPTIONAL,
             },
     },
 };

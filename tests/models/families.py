@@ -72,6 +72,9 @@ CASES = [
     Case("granite-logits-only", "granite", {"logit_scale": 8.0}),
     Case("olmo2", "olmo2", {"attention.head_count_kv": 2}, ("output",)),
     Case("internlm2", "internlm2", {"attention.head_count": 4}, ("output",)),
+    Case("ernie4-5", "ernie4_5"),
+    Case("exaone", "exaone", {"rope.freq_base": 1000000.0}, ("factors", "output"),
+         ("rope_freqs.weight",)),
 ]
 
 

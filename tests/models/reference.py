@@ -27,6 +27,8 @@ ARCHITECTURES = {
     "granite": Architecture(scales=True),
     "olmo2": Architecture(rotation="halves", query_key_norm="whole", norm="after"),
     "internlm2": Architecture(),
+    "ernie4_5": Architecture(),
+    "exaone": Architecture(rotation="halves"),
 }
 
 

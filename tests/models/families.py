@@ -88,10 +88,9 @@ def vocabulary():
     return tokens
 
 
-def keys_of(case):
+def keys_of(case, tokens):
     """The keys of a case without prefix, and all of its file."""
     own = {**SIZES, "attention.layer_norm_rms_epsilon": 1e-5, **case.keys}
-    tokens = vocabulary()
     keys = {"general.architecture": case.architecture}
     keys.update({f"{case.architecture}.{name}": value for name, value in own.items()})
     keys.update({
@@ -133,12 +132,13 @@ def layer_tensors(case, own, random):
     return tensors
 
 
-def build(case, matrix_type="F32", seed=1):
+def build(case, matrix_type="F32", seed=1, tokens=None):
     """Keys without prefix, all keys, and tensors (type name, array) of a case. Vectors are F32, as
     in real files."""
+    tokens = tokens or vocabulary()
     random = np.random.default_rng([seed, *case.name.encode()])
-    own, keys = keys_of(case)
-    width, words = own["embedding_length"], len(vocabulary())
+    own, keys = keys_of(case, tokens)
+    width, words = own["embedding_length"], len(tokens)
     arrays = {"token_embd.weight": np.sqrt(width) * random_matrix(random, words, width)}
     for layer in range(own["block_count"]):
         arrays.update({f"blk.{layer}.{name}": array

@@ -5,120 +5,38 @@
 
 #include <stdio.h>
 
-/* Of all families but those that norm after the blocks. */
-#define USUAL_TENSORS [LLM_TENSORS_OF_ALL] = LLM_REQUIRED, [LLM_TENSORS_NORM_BEFORE] = LLM_REQUIRED
+#define NO   LLM_REFUSED
+#define MAY  LLM_OPTIONAL
+#define YES  LLM_REQUIRED
+#define NEAR LLM_ROTATE_NEIGHBOURS
+#define HALF LLM_ROTATE_HALVES
 
 /* Sources: the papers and published configurations of the models, and for the names of keys and
  * tensors and the order of rotated elements the GGUF specification and the program that defines the
- * format in practice (llama.cpp: its converter and its graphs). */
+ * format in practice (llama.cpp: its converter and its graphs).
+ *
+ * llama: Llama 1 to 3.3, and what GGUF files call so: Mistral 7B, TinyLlama, SmolLM, SmolLM2.
+ * smollm3: no key says which layers are not rotated, it belongs to the architecture.
+ * olmo2: with a window it is OLMo 3, which has it, without scaled rotation, in three layers of
+ * four.
+ */
+/* clang-format off */
 static const struct llm_family families[] = {
-    {
-        /* Llama 1 to 3.3, and what GGUF files call so: Mistral 7B, TinyLlama, SmolLM, SmolLM2 */
-        .name = "llama",
-        .rotation = LLM_ROTATE_NEIGHBOURS,
-        .presence =
-            {
-                USUAL_TENSORS,
-                [LLM_TENSORS_BIAS_QUERY_KEY] = LLM_OPTIONAL,
-                [LLM_TENSORS_BIAS_OUTPUT] = LLM_OPTIONAL,
-                [LLM_TENSORS_ROTATION_FACTORS] = LLM_OPTIONAL,
-                [LLM_TENSORS_OUTPUT] = LLM_OPTIONAL,
-            },
-    },
-    {
-        .name = "qwen2",
-        .rotation = LLM_ROTATE_HALVES,
-        .presence =
-            {
-                USUAL_TENSORS,
-                [LLM_TENSORS_BIAS_QUERY_KEY] = LLM_REQUIRED,
-                [LLM_TENSORS_OUTPUT] = LLM_OPTIONAL,
-            },
-    },
-    {
-        .name = "qwen3",
-        .rotation = LLM_ROTATE_HALVES,
-        .presence =
-            {
-                USUAL_TENSORS,
-                [LLM_TENSORS_NORM_QUERY_KEY] = LLM_REQUIRED,
-                [LLM_TENSORS_BIAS_QUERY_KEY] = LLM_OPTIONAL,
-                [LLM_TENSORS_OUTPUT] = LLM_OPTIONAL,
-            },
-        .norm_scope = LLM_NORM_OF_HEAD,
-    },
-    {
-        .name = "smollm3",
-        .rotation = LLM_ROTATE_NEIGHBOURS,
-        .presence =
-            {
-                USUAL_TENSORS,
-                [LLM_TENSORS_BIAS_QUERY_KEY] = LLM_OPTIONAL,
-                [LLM_TENSORS_OUTPUT] = LLM_OPTIONAL,
-            },
-        .unrotated_step = 4, /* no key says so: it belongs to the architecture */
-    },
-    {
-        .name = "granite",
-        .rotation = LLM_ROTATE_NEIGHBOURS,
-        .presence =
-            {
-                USUAL_TENSORS,
-                [LLM_TENSORS_BIAS_QUERY_KEY] = LLM_OPTIONAL,
-                [LLM_TENSORS_BIAS_OUTPUT] = LLM_OPTIONAL,
-                [LLM_TENSORS_ROTATION_FACTORS] = LLM_OPTIONAL,
-                [LLM_TENSORS_OUTPUT] = LLM_OPTIONAL,
-            },
-        .scales = true,
-        .finetuned_rotates = true,
-    },
-    {
-        .name = "olmo2",
-        .rotation = LLM_ROTATE_HALVES,
-        .presence =
-            {
-                [LLM_TENSORS_OF_ALL] = LLM_REQUIRED,
-                [LLM_TENSORS_NORM_AFTER] = LLM_REQUIRED,
-                [LLM_TENSORS_NORM_QUERY_KEY] = LLM_REQUIRED,
-                [LLM_TENSORS_OUTPUT] = LLM_REQUIRED,
-            },
-        .norm_scope = LLM_NORM_OF_WHOLE,
-        .no_window = true, /* OLMo 3: a window in three layers of four, without scaled rotation */
-    },
-    {
-        .name = "internlm2",
-        .rotation = LLM_ROTATE_NEIGHBOURS,
-        .presence =
-            {
-                USUAL_TENSORS,
-                [LLM_TENSORS_BIAS_QUERY_KEY] = LLM_OPTIONAL,
-                [LLM_TENSORS_BIAS_OUTPUT] = LLM_OPTIONAL,
-                [LLM_TENSORS_OUTPUT] = LLM_REQUIRED,
-            },
-    },
-    {
-        .name = "ernie4_5",
-        .rotation = LLM_ROTATE_NEIGHBOURS,
-        .presence =
-            {
-                USUAL_TENSORS,
-                [LLM_TENSORS_BIAS_QUERY_KEY] = LLM_OPTIONAL,
-                [LLM_TENSORS_OUTPUT] = LLM_OPTIONAL,
-            },
-    },
-    {
-        .name = "exaone",
-        .rotation = LLM_ROTATE_HALVES,
-        .presence =
-            {
-                USUAL_TENSORS,
-                [LLM_TENSORS_BIAS_QUERY_KEY] = LLM_OPTIONAL,
-                [LLM_TENSORS_BIAS_OUTPUT] = LLM_OPTIONAL,
-                [LLM_TENSORS_ROTATION_FACTORS] = LLM_OPTIONAL,
-                [LLM_TENSORS_OUTPUT] = LLM_OPTIONAL,
-            },
-    },
+    /* Tensors, in the order of enum llm_tensor_group: of all; norms before, after, of query and
+     * key; biases of query and key, of the output; factors; output. */
+    {"llama",     NEAR, {YES, YES, NO,  NO,  MAY, MAY, MAY, MAY}, .unrotated_step = 0},
+    {"qwen2",     HALF, {YES, YES, NO,  NO,  YES, NO,  NO,  MAY}, .unrotated_step = 0},
+    {"qwen3",     HALF, {YES, YES, NO,  YES, MAY, NO,  NO,  MAY}, .norm_scope = LLM_NORM_OF_HEAD},
+    {"smollm3",   NEAR, {YES, YES, NO,  NO,  MAY, NO,  NO,  MAY}, .unrotated_step = 4},
+    {"granite",   NEAR, {YES, YES, NO,  NO,  MAY, MAY, MAY, MAY}, .scales = true,
+     .finetuned_rotates = true},
+    {"olmo2",     HALF, {YES, NO,  YES, YES, NO,  NO,  NO,  YES}, .norm_scope = LLM_NORM_OF_WHOLE,
+     .no_window = true},
+    {"internlm2", NEAR, {YES, YES, NO,  NO,  MAY, MAY, NO,  YES}, .unrotated_step = 0},
+    {"ernie4_5",  NEAR, {YES, YES, NO,  NO,  MAY, NO,  NO,  MAY}, .unrotated_step = 0},
+    {"exaone",    HALF, {YES, YES, NO,  NO,  MAY, MAY, MAY, MAY}, .unrotated_step = 0},
 };
+/* clang-format on */
 
 #define FAMILIES (sizeof(families) / sizeof(families[0]))
 

@@ -16,6 +16,7 @@ from families import CASES, PROMPT, Case, build
 from gguf_writer import stored, write, write_split
 from guest_test import Bench, Skip, Tap
 from reference import Model
+from tensor_types import TYPES, pack, unpack
 
 GUILLOTINE, HOST, IMAGE = sys.argv[1:4]
 
@@ -127,6 +128,24 @@ for each in CASES:
     add_case(each)
 for each in PLAIN_TYPES + BLOCK_TYPES:
     add_type(each)
+
+
+@tap.test("packed tensors unpack to nearly the same numbers", needs_kvm=False)
+def packing():
+    # Half a step of the type's numbers, as a part of the largest; the K types lose more because
+    # their groups share scales of 6 or 8 bits.
+    steps = {"F32": 1e-7, "F16": 1e-3, "BF16": 8e-3, "Q8_0": 5e-3, "Q6_K": 0.03, "Q5_0": 0.07,
+             "Q5_1": 0.04, "Q5_K": 0.06, "Q4_0": 0.14, "Q4_1": 0.08, "Q4_K": 0.1}
+    assert set(steps) == set(TYPES)
+    random = np.random.default_rng(7)
+    for kind, step in steps.items():
+        rows = random.standard_normal((8, 512))
+        rows[0] = 0
+        rows[1] = np.abs(rows[1])
+        found = unpack(kind, pack(kind, rows), rows.shape)
+        assert not found[0].any(), kind
+        assert np.abs(found - rows).max() < step * np.abs(rows).max(), kind
+        assert np.abs(found - rows).max() > 0 or kind == "F32", kind
 
 
 def split_model(count):

@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 
 #define VOCABULARY_MAX   (1u << 21)
@@ -65,33 +66,37 @@ static int find_family(struct llm_config *config, const struct gguf_file *file,
     return 0;
 }
 
-/* A key that changes what a model computes in a way the program does not know. */
+/* A key that changes what a model computes in a way the program does not know, or knows of some
+ * families only. */
 struct variant {
     const char *suffix;
     float neutral; /* the number it may have; not-a-number: the key must be absent */
-    bool is_scale; /* read where the family has scales, see struct llm_family */
+    size_t known;  /* offset of the member of struct llm_family that says it is read, or 0 */
 };
 
+#define SCALES  offsetof(struct llm_family, scales)
+#define TEMPERS offsetof(struct llm_family, tempers)
+
 static const struct variant variants[] = {
-    {"expert_count", 0.0f, false},
-    {"nextn_predict_layers", 0.0f, false},
-    {"attention.causal", 1.0f, false},
-    {"attention.clamp_kqv", 0.0f, false},
-    {"attention.max_alibi_bias", 0.0f, false},
-    {"attention.sliding_window_pattern", NAN, false},
-    {"attention.temperature_length", 0.0f, false},
-    {"attention.temperature_scale", 0.0f, false},
-    {"attn_logit_softcapping", 0.0f, false},
-    {"final_logit_softcapping", 0.0f, false},
-    {"rope.dimension_sections", NAN, false},
-    {"rope.freq_base_swa", NAN, false},
-    {"rope.scaling.yarn_attn_factor", 1.0f, false},
-    {"rope.scaling.yarn_ext_factor", 1.0f, false},
-    {"rope.scaling.yarn_log_multiplier", 0.0f, false},
-    {"attention.scale", 0.0f, true},
-    {"embedding_scale", 1.0f, true},
-    {"logit_scale", 1.0f, true},
-    {"residual_scale", 1.0f, true},
+    {"expert_count", 0.0f, 0},
+    {"nextn_predict_layers", 0.0f, 0},
+    {"attention.causal", 1.0f, 0},
+    {"attention.clamp_kqv", 0.0f, 0},
+    {"attention.max_alibi_bias", 0.0f, 0},
+    {"attention.sliding_window_pattern", NAN, 0},
+    {"attention.temperature_length", 0.0f, 0},
+    {"attention.temperature_scale", 0.0f, TEMPERS},
+    {"attn_logit_softcapping", 0.0f, 0},
+    {"final_logit_softcapping", 0.0f, 0},
+    {"rope.dimension_sections", NAN, 0},
+    {"rope.freq_base_swa", NAN, 0},
+    {"rope.scaling.yarn_attn_factor", 1.0f, 0},
+    {"rope.scaling.yarn_ext_factor", 1.0f, 0},
+    {"rope.scaling.yarn_log_multiplier", 0.0f, TEMPERS},
+    {"attention.scale", 0.0f, SCALES},
+    {"embedding_scale", 1.0f, SCALES},
+    {"logit_scale", 1.0f, SCALES},
+    {"residual_scale", 1.0f, SCALES},
 };
 
 static bool is_neutral(const struct gguf_file *file, const char *name, float neutral)
@@ -115,10 +120,10 @@ static int check_variants(struct reader *reader, const struct llm_family *family
     for (size_t index = 0; index < sizeof(variants) / sizeof(variants[0]); index++) {
         const struct variant *variant = &variants[index];
         const char *name = key(reader, variant->suffix);
-        if ((variant->is_scale && family->scales) || gguf_find(reader->file, name) == NULL) {
-            continue;
-        }
-        if (!is_neutral(reader->file, name, variant->neutral)) {
+        bool known =
+            variant->known != 0 && *((const bool *)((const char *)family + variant->known));
+        if (!known && gguf_find(reader->file, name) != NULL &&
+            !is_neutral(reader->file, name, variant->neutral)) {
             return llm_fail(reader->err, "key %s: its value is not supported", name);
         }
     }
@@ -250,9 +255,8 @@ static int read_scaling(struct llm_rope *rope, struct reader *reader)
 
 static int read_yarn(struct llm_rope *rope, struct reader *reader)
 {
-    if (read_size(reader, "rope.scaling.original_context_length", false, 1, CONTEXT_MAX,
-                  &rope->original_context) != 0 ||
-        read_float(reader, "rope.scaling.yarn_beta_fast", SCALE_MIN, SCALE_MAX, &rope->beta_fast) !=
+    float log_multiplier = 0.0f;
+    if (read_float(reader, "rope.scaling.yarn_beta_fast", SCALE_MIN, SCALE_MAX, &rope->beta_fast) !=
             0 ||
         read_float(reader, "rope.scaling.yarn_beta_slow", SCALE_MIN, SCALE_MAX, &rope->beta_slow) !=
             0) {
@@ -265,7 +269,13 @@ static int read_yarn(struct llm_rope *rope, struct reader *reader)
         return llm_fail(reader->err, "key %s: yarn needs a base above 1",
                         key(reader, "rope.freq_base"));
     }
-    rope->magnitude *= 1.0f + 0.1f * logf(rope->factor); /* the temperature of the paper */
+    if (read_float(reader, "rope.scaling.yarn_log_multiplier", 0.0f, SCALE_MAX, &log_multiplier) !=
+        0) {
+        return -1;
+    }
+    /* The temperature of the paper, of which some models were trained with a part only. */
+    float growth = 0.1f * logf(rope->factor);
+    rope->magnitude *= (1.0f + growth) / (1.0f + growth * log_multiplier);
     return 0;
 }
 
@@ -286,12 +296,15 @@ static int read_rope(struct llm_config *config, struct reader *reader)
         read_float(reader, "rope.scaling.attn_factor", SCALE_MIN, SCALE_MAX, &rope->magnitude) !=
             0 ||
         gguf_read_boolean(reader->file, key(reader, "rope.scaling.finetuned"), false, &finetuned,
-                          reader->err) != 0) {
+                          reader->err) != 0 ||
+        read_size(reader, "rope.scaling.original_context_length", false, 1, CONTEXT_MAX,
+                  &rope->original_context) != 0 ||
+        read_float(reader, "attention.temperature_scale", 0.0f, 1.0f, &config->temperature) != 0) {
         return -1;
     }
     if (!finetuned && config->family->finetuned_rotates) {
         return llm_fail(reader->err, "key %s: a model without rotation is not supported",
-                        reader->name);
+                        key(reader, "rope.scaling.finetuned"));
     }
     if (read_scaling(rope, reader) != 0) {
         return -1;

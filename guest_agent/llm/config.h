@@ -18,9 +18,9 @@ struct llm_rope {
     enum llm_scaling scaling;
     float factor;              /* by which the scaling divides frequencies; at least 1 */
     float magnitude;           /* by which rotated elements grow */
-    uint32_t original_context; /* positions before the scaling; of YaRN, as the next two */
-    float beta_fast;           /* turns over it, above which frequencies stay as they are */
-    float beta_slow;           /* turns over it, below which they are fully scaled */
+    uint32_t original_context; /* positions before the scaling */
+    float beta_fast; /* of YaRN: turns over it, above which frequencies stay as they are */
+    float beta_slow; /* of YaRN: turns over it, below which they are fully scaled */
 };
 
 /* Sizes count elements. The upper bounds in config.c keep every product of them inside 64 bits. */
@@ -40,6 +40,7 @@ struct llm_config {
     struct llm_rope rope;
     float norm_epsilon;    /* of RMSNorm */
     float attention_scale; /* of the products of queries and keys; positive */
+    float temperature;     /* growth of that scale per e-fold of original contexts, see forward.c */
     float embedding_scale; /* of a token's embedding */
     float residual_scale;  /* of what a block adds to the stream */
     float logit_factor;    /* of the logits */

@@ -16,6 +16,7 @@
  * format in practice (llama.cpp: its converter and its graphs).
  *
  * llama: Llama 1 to 3.3, and what GGUF files call so: Mistral 7B, TinyLlama, SmolLM, SmolLM2.
+ * mistral3: Ministral 3; its dense relatives.
  * smollm3: no key says which layers are not rotated, it belongs to the architecture.
  * olmo2: with a window it is OLMo 3, which has it, without scaled rotation, in three layers of
  * four.
@@ -25,6 +26,7 @@ static const struct llm_family families[] = {
     /* Tensors, in the order of enum llm_tensor_group: of all; norms before, after, of query and
      * key; biases of query and key, of the output; factors; output. */
     {"llama",     NEAR, {YES, YES, NO,  NO,  MAY, MAY, MAY, MAY}, .unrotated_step = 0},
+    {"mistral3",  NEAR, {YES, YES, NO,  NO,  MAY, MAY, MAY, MAY}, .tempers = true},
     {"qwen2",     HALF, {YES, YES, NO,  NO,  YES, NO,  NO,  MAY}, .unrotated_step = 0},
     {"qwen3",     HALF, {YES, YES, NO,  YES, MAY, NO,  NO,  MAY}, .norm_scope = LLM_NORM_OF_HEAD},
     {"smollm3",   NEAR, {YES, YES, NO,  NO,  MAY, NO,  NO,  MAY}, .unrotated_step = 4},

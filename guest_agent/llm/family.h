@@ -45,6 +45,7 @@ struct llm_family {
     uint32_t unrotated_step; /* every so many layers one is not rotated; 0: all are rotated */
     bool scales; /* the keys logit_scale, residual_scale, embedding_scale, attention.scale count */
     bool finetuned_rotates; /* rope.scaling.finetuned = false means that nothing is rotated */
+    bool tempers;   /* attention.temperature_scale and rope.scaling.yarn_log_multiplier count */
     bool no_window; /* attention.sliding_window would not concern all layers: it is refused */
 };
 

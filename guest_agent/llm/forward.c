@@ -12,6 +12,7 @@
 
 #include "rotation.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Rows are shared out in this unit: a cache line of results. */
@@ -145,6 +146,14 @@ static void finish_projection(struct llm_model *model, const struct region *regi
     }
 }
 
+/* The scale of the products of queries and keys at a position: it grows by `temperature` for each
+ * e-fold of contexts of the original length that lie before (Llama 4, Ministral 3). */
+static float attention_scale(const struct llm_config *config, size_t position)
+{
+    size_t contexts = 1 + position / config->rope.original_context;
+    return config->attention_scale * (1.0f + config->temperature * logf((float)contexts));
+}
+
 /* One head at one position: the values of the positions up to it, those of the window, weighted by
  * how well their keys match the query. */
 static void attend(struct llm_model *model, const struct region *region, size_t head, size_t index)
@@ -154,7 +163,8 @@ static void attend(struct llm_model *model, const struct region *region, size_t 
     size_t key_values = (size_t)config->key_value_heads * head_size;
     size_t queries = (size_t)config->heads * head_size;
     size_t group = config->heads / config->key_value_heads;
-    size_t positions = (size_t)region->first + index + 1;
+    size_t position = (size_t)region->first + index;
+    size_t positions = position + 1;
     size_t first = 0;
     if (config->window != 0 && positions > config->window) {
         first = positions - config->window;
@@ -178,7 +188,7 @@ static void attend(struct llm_model *model, const struct region *region, size_t 
         .columns = head_size,
     };
     model->multiply_floats(&product);
-    float sum = model->vector->exponentiate(scores, positions, config->attention_scale);
+    float sum = model->vector->exponentiate(scores, positions, attention_scale(config, position));
     model->vector->combine(model->attention + index * queries + head * head_size,
                            model->values + start, key_values, scores, positions, head_size,
                            1.0f / sum);

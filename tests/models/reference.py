@@ -21,6 +21,7 @@ Architecture = collections.namedtuple(
 
 ARCHITECTURES = {
     "llama": Architecture(),
+    "mistral3": Architecture(),
     "qwen2": Architecture(rotation="halves"),
     "qwen3": Architecture(rotation="halves", query_key_norm="head"),
     "smollm3": Architecture(unrotated=4),
@@ -63,7 +64,8 @@ def frequencies(keys, dimensions, factors):
         theta = yarn(theta, dimensions, base, factor, original,
                      keys.get("rope.scaling.yarn_beta_fast", 32.0),
                      keys.get("rope.scaling.yarn_beta_slow", 1.0))
-        growth *= 0.1 * math.log(factor) + 1
+        part = keys.get("rope.scaling.yarn_log_multiplier", 0.0)
+        growth *= (0.1 * math.log(factor) + 1) / (0.1 * part * math.log(factor) + 1)
     return theta, growth
 
 
@@ -129,6 +131,10 @@ class Model:
         if window:
             hidden |= distance >= window
         scale = self.scale("attention.scale", 1 / math.sqrt(self.size))
+        beta = self.keys.get("attention.temperature_scale", 0.0)
+        if beta:  # Llama 4: queries grow with the number of original contexts before them
+            original = self.keys["rope.scaling.original_context_length"]
+            query = query * (1 + beta * np.log(1 + np.arange(count) // original))[:, None, None]
         outputs = []
         for head in range(self.heads):
             group = head // (self.heads // self.shared)

@@ -26,7 +26,7 @@ EXACT = 2e-5
 ROUNDED = 4e-2
 PLAIN_TYPES = ("F32", "F16", "BF16")
 BLOCK_TYPES = ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K")
-IN_CELL = ("qwen3", "mistral")
+IN_CELL = ("qwen3", "mistral", "mistral3")
 
 # Sizes that all types divide: 256 elements of a row are a whole block of any.
 WIDE = {"embedding_length": 256, "feed_forward_length": 512}

@@ -222,8 +222,8 @@ Test(gguf, names_what_is_wrong_with_the_model)
 {
     struct recipe recipe = recipe_valid();
     recipe.architecture = "gemma";
-    expect_refused(&recipe,
-                   "architecture 'gemma' is not supported (supported: llama, qwen2, qwen3");
+    expect_refused(
+        &recipe, "architecture 'gemma' is not supported (supported: llama, mistral3, qwen2, qwen3");
 
     recipe = recipe_valid();
     recipe.tokenizer = "gpt2";
@@ -335,6 +335,9 @@ Test(gguf, refuses_rotations_out_of_range)
                        "key granite.rope.scaling.finetuned: a model without rotation");
     expect_key_refused("granite", (struct recipe_key){"granite.logit_scale", 6, 0, 0.0f, NULL},
                        "key granite.logit_scale: the number is out of range");
+    expect_key_refused(
+        "mistral3", (struct recipe_key){"mistral3.attention.temperature_scale", 6, 0, 2.0f, NULL},
+        "key mistral3.attention.temperature_scale: the number is out of range");
     expect_key_refused("granite", (struct recipe_key){"unread", 4, 0, 0.0f, NULL},
                        "key granite.logit_scale is missing");
 }

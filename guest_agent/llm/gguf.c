@@ -446,6 +446,9 @@ static int check_split(const struct gguf_file *file, uint32_t number, size_t cou
     uint64_t stored_count = 1;
     uint64_t stored_number = 0;
     uint64_t stored_tensors = *tensors;
+    if (split && gguf_find(file, "split.count") == NULL) {
+        return llm_fail(err, "key split.count is missing: %zu files are given as one model", count);
+    }
     if (gguf_read_integer(file, "split.count", split, 0, UINT16_MAX, &stored_count, err) != 0 ||
         gguf_read_integer(file, "split.no", split, 0, UINT16_MAX, &stored_number, err) != 0 ||
         gguf_read_integer(file, "split.tensors.count", split, 0, GGUF_TENSORS_MAX, &stored_tensors,

@@ -545,7 +545,7 @@ Test(gguf, names_what_is_wrong_with_a_part)
 
     start_split(&split);
     split.recipes[0].missing_key = "split.count";
-    expect_split(&split, order, 2, "key split.count is missing");
+    expect_split(&split, order, 2, "key split.count is missing: 2 files are given as one model");
 
     start_split(&split);
     split.tensors[0] = (struct recipe_tensor){"blk.0.attn_norm.weight", 8, 1};

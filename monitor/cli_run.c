@@ -16,6 +16,7 @@
 #include "cli.h"
 #include "paths.h"
 #include "run_report.h"
+#include "weights_parts.h"
 
 struct run_options {
     const char *file;
@@ -326,7 +327,7 @@ static int parse(int argc, char **argv, struct run_options *options, struct vm_d
                 return -1;
         }
     }
-    return 0;
+    return weights_parts_complete(vm, err);
 }
 
 // Rules that are given here take the place of the file's.

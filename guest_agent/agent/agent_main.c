@@ -100,7 +100,7 @@ static int execute(const struct llm_platform *platform, struct llm_output *outpu
     if (ports == NULL) {
         return llm_fail(err, "%s", why);
     }
-    if (llm_session_open(&program.session, platform->weights, platform->weights_length, 0, err) !=
+    if (llm_session_open(&program.session, platform->weights, platform->weights_count, 0, err) !=
             0 ||
         llm_session_load(&program.session, platform, err) != 0 ||
         read_tools(ports, output, err) != 0 ||

@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// The computation of a Llama model: positions of a text in, logits out.
+// The computation of a model: positions of a text in, logits out.
 
 /* A layer is five parallel regions, with the barrier at the end of llm_platform.run between them:
- * query, key and value with their rotation; attention; its output; gate and up with their product;
- * down. A worker takes whole rows of a matrix, or whole heads, so each number is computed by one
- * worker, in an order that does not depend on how many there are. */
+ * query, key and value; attention, for which a worker norms and rotates the queries of its heads;
+ * its output; gate and up with their product; down. A worker takes whole rows of a matrix, or whole
+ * heads, so each number is computed by one worker, in an order that does not depend on how many
+ * there are. Norms of the stream and the keys' norms and rotation are a thousandth of the work: the
+ * caller does them between the regions. */
 
 #include "model.h"
+
+#include "rotation.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Rows are shared out in this unit: a cache line of results, and whole rotated pairs. */
+/* Rows are shared out in this unit: a cache line of results. */
 #define ROW_UNIT 16
 
 /* The argument of a region. */
@@ -61,25 +65,14 @@ static void multiply_rows(const struct llm_matrix *matrix, struct range rows, co
     matrix->multiply(&product);
 }
 
-/* Turns the pairs (0, 1), (2, 3), ... of the rotated part of each head within the range of rows. */
-static void rotate(const struct llm_model *model, float *vector, struct range rows,
-                   const float *cosines, const float *sines)
+/* Adds the elements of the range of a bias, unless it is NULL, to those of `count` vectors. */
+static void add_bias(float *vectors, size_t stride, size_t count, const float *bias,
+                     struct range range)
 {
-    size_t head_size = model->config.head_size;
-    size_t rotated = model->config.rotated;
-    size_t element = rows.begin % head_size;
-
-    for (size_t row = rows.begin; row + 1 < rows.end; row += 2) {
-        if (element < rotated) {
-            float cosine = cosines[element / 2];
-            float sine = sines[element / 2];
-            float even = vector[row];
-            float odd = vector[row + 1];
-            vector[row] = even * cosine - odd * sine;
-            vector[row + 1] = even * sine + odd * cosine;
+    for (size_t index = 0; bias != NULL && index < count; index++) {
+        for (size_t row = range.begin; row < range.end; row++) {
+            vectors[index * stride + row] += bias[row];
         }
-        element += 2;
-        element = element >= head_size ? element - head_size : element;
     }
 }
 
@@ -91,7 +84,6 @@ static void project_region(void *argument, unsigned worker)
     size_t embedding = model->config.embedding;
     size_t queries = layer->query.rows;
     size_t key_values = layer->key.rows;
-    size_t pairs = model->config.rotated / 2;
     size_t start = ((size_t)region->layer * model->config.context + region->first) * key_values;
     float *keys = model->keys + start;
     float *values = model->values + start;
@@ -99,21 +91,71 @@ static void project_region(void *argument, unsigned worker)
     struct range rows = share(model, queries, ROW_UNIT, worker);
     multiply_rows(&layer->query, rows, model->normal, embedding, region->count, model->query,
                   queries);
+    add_bias(model->query, queries, region->count, layer->query_bias, rows);
     struct range key_rows = share(model, key_values, ROW_UNIT, worker);
     multiply_rows(&layer->key, key_rows, model->normal, embedding, region->count, keys, key_values);
+    add_bias(keys, key_values, region->count, layer->key_bias, key_rows);
     multiply_rows(&layer->value, key_rows, model->normal, embedding, region->count, values,
                   key_values);
+    add_bias(values, key_values, region->count, layer->value_bias, key_rows);
+}
 
-    for (size_t index = 0; index < region->count; index++) {
-        const float *cosines = model->cosines + index * pairs;
-        const float *sines = model->sines + index * pairs;
-        rotate(model, model->query + index * queries, rows, cosines, sines);
-        rotate(model, keys + index * key_values, key_rows, cosines, sines);
+/* Norms the head by itself, if the model asks for that, and rotates it to the region's position
+ * `index`. */
+static void place_head(const struct llm_model *model, const struct region *region, float *head,
+                       const float *gains, size_t index)
+{
+    const struct llm_config *config = &model->config;
+    size_t pairs = config->rotated / 2;
+    uint32_t step = config->family->unrotated_step;
+
+    if (gains != NULL && config->family->norm_scope == LLM_NORM_OF_HEAD) {
+        model->vector->normalise(head, head, gains, config->head_size, config->norm_epsilon);
+    }
+    if (step == 0 || (region->layer + 1) % step != 0) {
+        llm_rotate(head, config->family->rotation, pairs, model->cosines + index * pairs,
+                   model->sines + index * pairs);
     }
 }
 
-/* One head at one position: the values of all positions up to it, weighted by how well their keys
- * match the query. */
+/* Norms over all heads together need what all workers have computed. */
+static void norm_whole(const struct llm_model *model, float *vector, const float *gains,
+                       size_t count)
+{
+    if (gains != NULL && model->config.family->norm_scope == LLM_NORM_OF_WHOLE) {
+        model->vector->normalise(vector, vector, gains, count, model->config.norm_epsilon);
+    }
+}
+
+/* Makes the keys of the region's positions, which attention of all heads reads, complete. */
+static void finish_projection(struct llm_model *model, const struct region *region)
+{
+    const struct llm_config *config = &model->config;
+    const struct llm_layer *layer = &model->layers[region->layer];
+    size_t key_values = layer->key.rows;
+    size_t start = ((size_t)region->layer * config->context + region->first) * key_values;
+
+    for (size_t index = 0; index < region->count; index++) {
+        float *keys = model->keys + start + index * key_values;
+        norm_whole(model, keys, layer->key_norm, key_values);
+        for (size_t element = 0; element < key_values; element += config->head_size) {
+            place_head(model, region, keys + element, layer->key_norm, index);
+        }
+        norm_whole(model, model->query + index * layer->query.rows, layer->query_norm,
+                   layer->query.rows);
+    }
+}
+
+/* The scale of the products of queries and keys at a position: it grows by `temperature` for each
+ * e-fold of contexts of the original length that lie before (Llama 4, Ministral 3). */
+static float attention_scale(const struct llm_config *config, size_t position)
+{
+    size_t contexts = 1 + position / config->rope.original_context;
+    return config->attention_scale * (1.0f + config->temperature * logf((float)contexts));
+}
+
+/* One head at one position: the values of the positions up to it, those of the window, weighted by
+ * how well their keys match the query. */
 static void attend(struct llm_model *model, const struct region *region, size_t head, size_t index)
 {
     const struct llm_config *config = &model->config;
@@ -121,15 +163,24 @@ static void attend(struct llm_model *model, const struct region *region, size_t 
     size_t key_values = (size_t)config->key_value_heads * head_size;
     size_t queries = (size_t)config->heads * head_size;
     size_t group = config->heads / config->key_value_heads;
-    size_t start = (size_t)region->layer * config->context * key_values + head / group * head_size;
-    size_t positions = (size_t)region->first + index + 1;
+    size_t position = (size_t)region->first + index;
+    size_t positions = position + 1;
+    size_t first = 0;
+    if (config->window != 0 && positions > config->window) {
+        first = positions - config->window;
+        positions = config->window;
+    }
+    size_t start =
+        ((size_t)region->layer * config->context + first) * key_values + head / group * head_size;
+    float *query = model->query + index * queries + head * head_size;
     float *scores = model->scores + head * config->context;
 
+    place_head(model, region, query, model->layers[region->layer].query_norm, index);
     struct llm_product product = {
         .rows = (const uint8_t *)(model->keys + start),
         .row_stride = key_values * sizeof(float),
         .row_count = positions,
-        .vectors = model->query + index * queries + head * head_size,
+        .vectors = query,
         .vector_stride = queries,
         .vector_count = 1,
         .output = scores,
@@ -137,7 +188,7 @@ static void attend(struct llm_model *model, const struct region *region, size_t 
         .columns = head_size,
     };
     model->multiply_floats(&product);
-    float sum = model->vector->exponentiate(scores, positions, 1.0f / sqrtf((float)head_size));
+    float sum = model->vector->exponentiate(scores, positions, attention_scale(config, position));
     model->vector->combine(model->attention + index * queries + head * head_size,
                            model->values + start, key_values, scores, positions, head_size,
                            1.0f / sum);
@@ -155,18 +206,30 @@ static void attention_region(void *argument, unsigned worker)
     }
 }
 
-/* Adds the product with the rows of the range to the stream, by way of `normal`, which is free
- * when this is called. */
-static void add_product(struct llm_model *model, const struct llm_matrix *matrix,
-                        const float *vectors, size_t count, unsigned worker)
+/* What leaves a block: the product with a matrix, and how it gets to the stream. */
+struct output {
+    const struct llm_matrix *matrix;
+    const float *vectors;
+    const float *bias;  /* or NULL */
+    const float *after; /* gains of a norm before it is added, or NULL */
+};
+
+/* Computes the worker's rows of the product in `normal`, which is free when this is called, and
+ * adds them to the stream, unless a norm is to come before. */
+static void add_product(const struct region *region, const struct output *output, unsigned worker)
 {
+    struct llm_model *model = region->model;
     size_t embedding = model->config.embedding;
+    float scale = model->config.residual_scale;
     struct range rows = share(model, embedding, ROW_UNIT, worker);
 
-    multiply_rows(matrix, rows, vectors, matrix->columns, count, model->normal, embedding);
-    for (size_t index = 0; index < count; index++) {
+    multiply_rows(output->matrix, rows, output->vectors, output->matrix->columns, region->count,
+                  model->normal, embedding);
+    add_bias(model->normal, embedding, region->count, output->bias, rows);
+    for (size_t index = 0; output->after == NULL && index < region->count; index++) {
         for (size_t row = rows.begin; row < rows.end; row++) {
-            model->stream[index * embedding + row] += model->normal[index * embedding + row];
+            model->stream[index * embedding + row] +=
+                scale * model->normal[index * embedding + row];
         }
     }
 }
@@ -174,9 +237,10 @@ static void add_product(struct llm_model *model, const struct llm_matrix *matrix
 static void attention_output_region(void *argument, unsigned worker)
 {
     const struct region *region = argument;
-    struct llm_model *model = region->model;
-    add_product(model, &model->layers[region->layer].attention_output, model->attention,
-                region->count, worker);
+    const struct llm_layer *layer = &region->model->layers[region->layer];
+    const struct output output = {&layer->attention_output, region->model->attention,
+                                  layer->attention_output_bias, layer->attention_after};
+    add_product(region, &output, worker);
 }
 
 static void expand_region(void *argument, unsigned worker)
@@ -199,18 +263,38 @@ static void expand_region(void *argument, unsigned worker)
 static void contract_region(void *argument, unsigned worker)
 {
     const struct region *region = argument;
-    struct llm_model *model = region->model;
-    add_product(model, &model->layers[region->layer].down, model->gate, region->count, worker);
+    const struct llm_layer *layer = &region->model->layers[region->layer];
+    const struct output output = {&layer->down, region->model->gate, NULL,
+                                  layer->feed_forward_after};
+    add_product(region, &output, worker);
 }
 
-/* The norms are a thousandth of the work: the caller does them between the regions. */
-static void normalise_stream(struct llm_model *model, const float *gains, size_t count)
+/* Fills `normal` with what enters a block: the stream, after a norm unless `gains` is NULL. */
+static void enter_block(struct llm_model *model, const float *gains, size_t count)
 {
     size_t embedding = model->config.embedding;
+    if (gains == NULL) {
+        memcpy(model->normal, model->stream, count * embedding * sizeof(float));
+        return;
+    }
     for (size_t index = 0; index < count; index++) {
         model->vector->normalise(model->normal + index * embedding,
                                  model->stream + index * embedding, gains, embedding,
                                  model->config.norm_epsilon);
+    }
+}
+
+/* Adds what left a block, in `normal`, to the stream after the norm that add_product left out. */
+static void leave_block(struct llm_model *model, const float *gains, size_t count)
+{
+    size_t embedding = model->config.embedding;
+    for (size_t index = 0; gains != NULL && index < count; index++) {
+        float *normal = model->normal + index * embedding;
+        model->vector->normalise(normal, normal, gains, embedding, model->config.norm_epsilon);
+        for (size_t element = 0; element < embedding; element++) {
+            model->stream[index * embedding + element] +=
+                model->config.residual_scale * normal[element];
+        }
     }
 }
 
@@ -220,31 +304,42 @@ static void run(const struct llm_model *model, void (*function)(void *argument, 
     model->platform->run(model->platform->context, function, region);
 }
 
-void llm_model_advance(struct llm_model *model, const uint32_t *ids, uint32_t first, uint32_t count)
+/* Fills the stream with the embeddings of the tokens, and the angles of their positions. */
+static void start_positions(struct llm_model *model, const uint32_t *ids, uint32_t first,
+                            uint32_t count)
 {
+    const struct llm_matrix *table = &model->embedding;
     size_t embedding = model->config.embedding;
     size_t pairs = model->config.rotated / 2;
+
+    for (uint32_t index = 0; index < count; index++) {
+        float *stream = model->stream + index * embedding;
+        table->type->decode(table->data + ids[index] * table->row_bytes, stream, embedding);
+        for (size_t element = 0; element < embedding; element++) {
+            stream[element] *= model->config.embedding_scale;
+        }
+        llm_rotation_angles(model->cosines + index * pairs, model->sines + index * pairs,
+                            model->frequencies, pairs, first + index, model->config.rope.magnitude);
+    }
+}
+
+void llm_model_advance(struct llm_model *model, const uint32_t *ids, uint32_t first, uint32_t count)
+{
     struct region region = {model, 0, first, count};
 
-    for (size_t index = 0; index < count; index++) {
-        const struct llm_matrix *table = &model->embedding;
-        table->type->decode(table->data + ids[index] * table->row_bytes,
-                            model->stream + index * embedding, embedding);
-        for (size_t pair = 0; pair < pairs; pair++) {
-            float angle = (float)(first + index) * model->frequencies[pair];
-            model->cosines[index * pairs + pair] = cosf(angle);
-            model->sines[index * pairs + pair] = sinf(angle);
-        }
-    }
+    start_positions(model, ids, first, count);
     for (region.layer = 0; region.layer < model->config.layers; region.layer++) {
         const struct llm_layer *layer = &model->layers[region.layer];
-        normalise_stream(model, layer->attention_norm, count);
+        enter_block(model, layer->attention_norm, count);
         run(model, project_region, &region);
+        finish_projection(model, &region);
         run(model, attention_region, &region);
         run(model, attention_output_region, &region);
-        normalise_stream(model, layer->feed_forward_norm, count);
+        leave_block(model, layer->attention_after, count);
+        enter_block(model, layer->feed_forward_norm, count);
         run(model, expand_region, &region);
         run(model, contract_region, &region);
+        leave_block(model, layer->feed_forward_after, count);
     }
 }
 
@@ -255,6 +350,9 @@ static void logits_region(void *argument, unsigned worker)
     struct range rows = share(model, model->config.vocabulary, ROW_UNIT, worker);
     multiply_rows(&model->output, rows, model->normal, model->config.embedding, 1, model->logits,
                   model->config.vocabulary);
+    for (size_t row = rows.begin; row < rows.end; row++) {
+        model->logits[row] *= model->config.logit_factor;
+    }
 }
 
 void llm_model_logits(struct llm_model *model, uint32_t index)

@@ -191,7 +191,8 @@ static int take_keys(struct gguf_file *file, struct cursor *cursor, struct llm_e
     return 0;
 }
 
-static int take_header(struct gguf_file *file, struct cursor *cursor, struct llm_error *err)
+static int take_header(struct gguf_file *file, struct cursor *cursor, uint32_t *tensors,
+                       struct llm_error *err)
 {
     uint32_t magic;
     if (take_u32(cursor, &magic) != 0 || magic != GGUF_MAGIC) {
@@ -217,7 +218,7 @@ static int take_header(struct gguf_file *file, struct cursor *cursor, struct llm
                         GGUF_TENSORS_MAX);
     }
     file->key_count = (uint32_t)key_count;
-    file->tensor_count = (uint32_t)tensor_count;
+    *tensors = (uint32_t)tensor_count;
     return 0;
 }
 
@@ -301,21 +302,20 @@ static int measure_tensor(const struct record *record, struct gguf_tensor *tenso
     return 0;
 }
 
-int gguf_next_tensor(const struct gguf_file *file, size_t *position, struct gguf_tensor *tensor,
-                     struct llm_error *err)
+/* Describes the tensor at the cursor, which it moves to the next one. */
+static int next_in_part(const struct gguf_part *part, struct cursor *cursor,
+                        struct gguf_tensor *tensor, struct llm_error *err)
 {
-    struct cursor cursor = {file->data, file->length, *position};
     struct record record;
-    if (take_record(&cursor, &record, err) != 0 || measure_tensor(&record, tensor, err) != 0) {
+    if (take_record(cursor, &record, err) != 0 || measure_tensor(&record, tensor, err) != 0) {
         return -1;
     }
-    *position = cursor.position;
 
     int shown = gguf_shown(record.name);
-    uint64_t available = file->length - file->data_start;
-    if (record.offset % file->alignment != 0) {
+    uint64_t available = part->length - part->data_start;
+    if (record.offset % part->alignment != 0) {
         return llm_fail(err, "tensor %.*s: offset %" PRIu64 " is not a multiple of %" PRIu64, shown,
-                        record.name.text, record.offset, file->alignment);
+                        record.name.text, record.offset, part->alignment);
     }
     if (record.offset > available || tensor->bytes > available - record.offset) {
         return llm_fail(err,
@@ -323,15 +323,35 @@ int gguf_next_tensor(const struct gguf_file *file, size_t *position, struct gguf
                         " are beyond the end of the file (%" PRIu64 " bytes of data)",
                         shown, record.name.text, tensor->bytes, record.offset, available);
     }
-    tensor->data = file->data + file->data_start + record.offset;
+    tensor->data = part->data + part->data_start + record.offset;
     return 0;
 }
 
-/* Compares the names of the first `count` tensors with `name`. The quadratic cost is bounded by
- * GGUF_TENSORS_MAX. */
-static bool name_occurs(const struct gguf_file *file, uint32_t count, struct gguf_string name)
+int gguf_next_tensor(const struct gguf_file *file, struct gguf_place *place,
+                     struct gguf_tensor *tensor, struct llm_error *err)
 {
-    struct cursor cursor = {file->data, file->length, file->tensor_records};
+    while (place->part < file->part_count &&
+           place->index == file->parts[place->part].tensor_count) {
+        *place = (struct gguf_place){.part = place->part + 1};
+    }
+    if (place->part >= file->part_count) {
+        return llm_fail(err, "there are no more tensors");
+    }
+    const struct gguf_part *part = &file->parts[place->part];
+    size_t offset = place->index == 0 ? part->tensor_records : place->offset;
+    struct cursor cursor = {part->data, part->length, offset};
+    if (next_in_part(part, &cursor, tensor, err) != 0) {
+        return -1;
+    }
+    place->offset = cursor.position;
+    place->index++;
+    return 0;
+}
+
+/* Compares the names of the first `count` tensors of a part with `name`. */
+static bool name_occurs_in(const struct gguf_part *part, uint32_t count, struct gguf_string name)
+{
+    struct cursor cursor = {part->data, part->length, part->tensor_records};
     for (uint32_t index = 0; index < count; index++) {
         struct record record;
         struct llm_error ignored;
@@ -345,15 +365,31 @@ static bool name_occurs(const struct gguf_file *file, uint32_t count, struct ggu
     return false;
 }
 
+/* Compares the names of all tensors before a place with `name`. The quadratic cost is bounded by
+ * GGUF_TENSORS_MAX. */
+static bool name_occurs(const struct gguf_file *file, struct gguf_place place,
+                        struct gguf_string name)
+{
+    for (uint32_t index = 0; index <= place.part; index++) {
+        const struct gguf_part *part = &file->parts[index];
+        uint32_t count = index < place.part ? part->tensor_count : place.index;
+        if (name_occurs_in(part, count, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int check_tensors(const struct gguf_file *file, struct llm_error *err)
 {
-    size_t position = file->tensor_records;
+    struct gguf_place place = {0};
     for (uint32_t index = 0; index < file->tensor_count; index++) {
         struct gguf_tensor tensor;
-        if (gguf_next_tensor(file, &position, &tensor, err) != 0) {
+        if (gguf_next_tensor(file, &place, &tensor, err) != 0) {
             return -1;
         }
-        if (name_occurs(file, index, tensor.name)) {
+        struct gguf_place before = {.part = place.part, .index = place.index - 1};
+        if (name_occurs(file, before, tensor.name)) {
             return llm_fail(err, "tensor %.*s occurs twice", gguf_shown(tensor.name),
                             tensor.name.text);
         }
@@ -361,39 +397,128 @@ static int check_tensors(const struct gguf_file *file, struct llm_error *err)
     return 0;
 }
 
-int gguf_open(struct gguf_file *file, const void *data, size_t length, struct llm_error *err)
+/* Reads the header, the keys and the places of the tensors of a file, which becomes the next part;
+ * the keys replace those of the parts before. */
+static int open_part(struct gguf_file *file, const struct llm_weights *weights,
+                     struct llm_error *err)
 {
-    struct cursor cursor = {data, length, 0};
+    struct cursor cursor = {weights->data, weights->length, 0};
+    struct gguf_part *part = &file->parts[file->part_count];
 
-    memset(file, 0, sizeof(*file));
-    file->data = data;
-    file->length = length;
-    if (take_header(file, &cursor, err) != 0 || take_keys(file, &cursor, err) != 0) {
+    part->data = weights->data;
+    part->length = weights->length;
+    part->alignment = GGUF_ALIGNMENT_DEFAULT;
+    if (take_header(file, &cursor, &part->tensor_count, err) != 0 ||
+        take_keys(file, &cursor, err) != 0 ||
+        gguf_read_integer(file, "general.alignment", false, GGUF_ALIGNMENT_MIN, GGUF_ALIGNMENT_MAX,
+                          &part->alignment, err) != 0) {
         return -1;
     }
-
-    file->alignment = GGUF_ALIGNMENT_DEFAULT;
-    if (gguf_read_integer(file, "general.alignment", false, GGUF_ALIGNMENT_MIN, GGUF_ALIGNMENT_MAX,
-                          &file->alignment, err) != 0) {
-        return -1;
-    }
-    if ((file->alignment & (file->alignment - 1)) != 0) {
+    if ((part->alignment & (part->alignment - 1)) != 0) {
         return llm_fail(err, "key general.alignment: %" PRIu64 " is not a power of two",
-                        file->alignment);
+                        part->alignment);
     }
 
     /* Where the data start is known only after the last description. */
-    file->tensor_records = cursor.position;
-    for (uint32_t index = 0; index < file->tensor_count; index++) {
+    part->tensor_records = cursor.position;
+    for (uint32_t index = 0; index < part->tensor_count; index++) {
         struct record record;
         if (take_record(&cursor, &record, err) != 0) {
             return -1;
         }
     }
-    size_t padding = (size_t)(-cursor.position & (file->alignment - 1));
-    if (padding > length - cursor.position) {
-        padding = length - cursor.position; /* no tensor has data then, or check_tensors fails */
+    size_t padding = (size_t)(-cursor.position & (part->alignment - 1));
+    if (padding > part->length - cursor.position) {
+        padding = part->length - cursor.position; /* no tensor has data, or check_tensors fails */
     }
-    file->data_start = cursor.position + padding;
+    part->data_start = cursor.position + padding;
+    file->part_count++;
+    return 0;
+}
+
+/* Reads what the keys of the part `number` say of the split and compares it with how many files
+ * there are. *tensors is the number of tensors in all parts, UINT64_MAX if no part has said it
+ * yet. */
+static int check_split(const struct gguf_file *file, uint32_t number, size_t count,
+                       uint64_t *tensors, struct llm_error *err)
+{
+    bool split = count > 1;
+    uint64_t stored_count = 1;
+    uint64_t stored_number = 0;
+    uint64_t stored_tensors = *tensors;
+    if (split && gguf_find(file, "split.count") == NULL) {
+        return llm_fail(err, "key split.count is missing: %zu files are given as one model", count);
+    }
+    if (gguf_read_integer(file, "split.count", split, 0, UINT16_MAX, &stored_count, err) != 0 ||
+        gguf_read_integer(file, "split.no", split, 0, UINT16_MAX, &stored_number, err) != 0 ||
+        gguf_read_integer(file, "split.tensors.count", split, 0, GGUF_TENSORS_MAX, &stored_tensors,
+                          err) != 0) {
+        return -1;
+    }
+    stored_count = stored_count == 0 ? 1 : stored_count; /* written for files that are not split */
+    if (stored_count != count) {
+        return llm_fail(err,
+                        "key split.count: the model consists of %" PRIu64 " files, %zu %s given",
+                        stored_count, count, split ? "are" : "is");
+    }
+    if (stored_number != number) {
+        return llm_fail(err,
+                        "key split.no: it is part %" PRIu64 " of %zu, expected part %" PRIu32
+                        " (parts are given in their order)",
+                        stored_number + 1, count, number + 1);
+    }
+    if (*tensors != UINT64_MAX && stored_tensors != *tensors) {
+        return llm_fail(err, "key split.tensors.count: %" PRIu64 ", %" PRIu64 " in the first file",
+                        stored_tensors, *tensors);
+    }
+    *tensors = stored_tensors;
+    return 0;
+}
+
+/* Opens the parts after the first. Their keys, besides those about the split, mean nothing. */
+static int open_further_parts(struct gguf_file *file, const struct llm_weights *files, size_t count,
+                              uint64_t *tensors, struct llm_error *err)
+{
+    struct gguf_file further;
+    memset(&further, 0, sizeof(further));
+    for (size_t index = 1; index < count; index++) {
+        further.part_count = 0;
+        if (open_part(&further, &files[index], err) != 0 ||
+            check_split(&further, (uint32_t)index, count, tensors, err) != 0) {
+            struct llm_error reason = *err;
+            return llm_fail(err, "file %zu: %.200s", index + 1, reason.text);
+        }
+        file->parts[index] = further.parts[0];
+        file->tensor_count += further.parts[0].tensor_count; /* at most GGUF_TENSORS_MAX each */
+        file->part_count++;
+    }
+    return 0;
+}
+
+int gguf_open(struct gguf_file *file, const struct llm_weights *files, size_t count,
+              struct llm_error *err)
+{
+    uint64_t tensors = UINT64_MAX;
+
+    memset(file, 0, sizeof(*file));
+    if (count < 1 || count > GGUF_PARTS_MAX) {
+        return llm_fail(err, "a model of %zu files is not supported (1 to %d)", count,
+                        GGUF_PARTS_MAX);
+    }
+    if (open_part(file, &files[0], err) != 0 || check_split(file, 0, count, &tensors, err) != 0) {
+        return -1;
+    }
+    file->tensor_count = file->parts[0].tensor_count;
+    if (open_further_parts(file, files, count, &tensors, err) != 0) {
+        return -1;
+    }
+    if (file->tensor_count > GGUF_TENSORS_MAX) {
+        return llm_fail(err, "%" PRIu32 " tensors are too many (at most %d)", file->tensor_count,
+                        GGUF_TENSORS_MAX);
+    }
+    if (tensors != UINT64_MAX && tensors != file->tensor_count) {
+        return llm_fail(err, "key split.tensors.count: %" PRIu64 ", the files have %" PRIu32,
+                        tensors, file->tensor_count);
+    }
     return check_tensors(file, err);
 }

@@ -5,6 +5,7 @@
 #define LLM_GGUF_H
 
 #include "error.h"
+#include "platform.h"
 #include "types.h"
 
 #include <stdbool.h>
@@ -32,6 +33,7 @@ enum gguf_value_type {
 #define GGUF_KEYS_MAX       256  /* model files have 20 to 60 */
 #define GGUF_TENSORS_MAX    4096 /* the largest Llama has 1138 */
 #define GGUF_DIMENSIONS_MAX 4
+#define GGUF_PARTS_MAX      16  /* files of a split model; a VM has as many weights files */
 #define GGUF_NAME_MAX       128 /* bytes of a key or of a tensor name; the format allows 64 */
 
 /* Text inside the file: not NUL-terminated, any bytes. */
@@ -61,30 +63,47 @@ struct gguf_tensor {
     uint64_t bytes;                           /* bytes at data */
 };
 
-/* An open file. Points into the file, which must outlive it; holds nothing to release. */
-struct gguf_file {
+/* Where the tensors of one file are. */
+struct gguf_part {
     const uint8_t *data;
-    size_t length; /* bytes */
-    uint32_t version;
+    size_t length;      /* bytes */
     uint64_t alignment; /* bytes, of the tensors' data */
-    uint32_t key_count;
     uint32_t tensor_count;
     size_t tensor_records; /* offset of the first description of a tensor */
     size_t data_start;     /* offset of the tensors' data */
+};
+
+/* An open model, of one file or, if it is split, of several: keys of the first file, tensors of
+ * all. Points into the files, which must outlive it; holds nothing to release. */
+struct gguf_file {
+    uint32_t version;
+    uint32_t key_count;
+    uint32_t tensor_count; /* of all parts */
+    uint32_t part_count;
+    struct gguf_part parts[GGUF_PARTS_MAX];
     struct gguf_key keys[GGUF_KEYS_MAX];
 };
 
-/* Checks the file of `length` bytes at `data` (any alignment) and fills *file: header, keys (unique
- * names, values inside the file), tensors (unique names, supported types, whole blocks in a row,
- * data aligned and inside the file). Format: GGUF versions 2 and 3, little endian. Returns 0, or -1
- * with *err filled. */
-int gguf_open(struct gguf_file *file, const void *data, size_t length, struct llm_error *err);
+/* A place in the list of tensors; all members 0 at its start. */
+struct gguf_place {
+    uint32_t part;
+    uint32_t index; /* of the tensor in the part */
+    size_t offset;  /* of its description in the part; 0 at the start of a part */
+};
 
-/* Fills *tensor with the description at *position and moves *position to the next one; start with
- * file->tensor_records and ask at most file->tensor_count times. Returns 0 for a file that
- * gguf_open has accepted; otherwise as gguf_open. */
-int gguf_next_tensor(const struct gguf_file *file, size_t *position, struct gguf_tensor *tensor,
-                     struct llm_error *err);
+/* Checks the `count` files (any alignment), which are a whole model in the order of its parts, and
+ * fills *file: header, keys (unique names, values inside the file), parts (all of a split model, by
+ * the keys split.no, split.count and split.tensors.count), tensors (unique names in all parts,
+ * supported types, whole blocks in a row, data aligned and inside the file). Format: GGUF versions
+ * 2 and 3, little endian. Returns 0, or -1 with *err filled. */
+int gguf_open(struct gguf_file *file, const struct llm_weights *files, size_t count,
+              struct llm_error *err);
+
+/* Fills *tensor with the description at *place and moves *place to the next one; start with a
+ * zeroed place and ask at most file->tensor_count times. Returns 0 for a file that gguf_open has
+ * accepted; otherwise as gguf_open. */
+int gguf_next_tensor(const struct gguf_file *file, struct gguf_place *place,
+                     struct gguf_tensor *tensor, struct llm_error *err);
 
 /* Returns the value of the key `name`, or NULL if the file does not have it. Owned by *file. */
 const struct gguf_value *gguf_find(const struct gguf_file *file, const char *name);

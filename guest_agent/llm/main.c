@@ -75,13 +75,13 @@ static void describe_tensors(struct program *program)
 
     for (size_t index = 0; index < llm_type_count(); index++) {
         const struct llm_type *type = llm_type_at(index);
-        size_t position = file->tensor_records;
+        struct gguf_place place = {0};
         uint64_t bytes = 0;
         uint32_t tensors = 0;
         for (uint32_t number = 0; number < file->tensor_count; number++) {
             struct gguf_tensor tensor;
             struct llm_error ignored; /* gguf_open has seen them all */
-            if (gguf_next_tensor(file, &position, &tensor, &ignored) == 0 && tensor.type == type) {
+            if (gguf_next_tensor(file, &place, &tensor, &ignored) == 0 && tensor.type == type) {
                 tensors++;
                 bytes += tensor.bytes;
                 parameters += tensor.bytes / type->block_bytes * type->block_elements;
@@ -103,11 +103,11 @@ static int describe(struct program *program, struct llm_error *err)
     struct llm_output *output = &program->output;
     uint64_t memory;
 
-    if (llm_memory_needed(platform->weights, platform->weights_length, config->context, &memory,
+    if (llm_memory_needed(platform->weights, platform->weights_count, config->context, &memory,
                           err) != 0) {
         return -1;
     }
-    llm_output_print(output, "architecture: llama\n");
+    llm_output_print(output, "architecture: %s\n", config->family->name);
     describe_tensors(program);
     llm_output_print(output, "vocabulary: %" PRIu32 "\n", config->vocabulary);
     llm_output_print(output, "layers: %" PRIu32 "\n", config->layers);
@@ -118,6 +118,9 @@ static int describe(struct program *program, struct llm_error *err)
     llm_output_print(output, "key and value heads: %" PRIu32 "\n", config->key_value_heads);
     llm_output_print(output, "context: %" PRIu32 " of %" PRIu32 "\n", config->context,
                      config->context_trained);
+    if (config->window != 0) {
+        llm_output_print(output, "window: %" PRIu32 "\n", config->window);
+    }
     llm_output_print(output, "memory besides the weights: %" PRIu64 " bytes\n", memory);
     return 0;
 }
@@ -197,7 +200,7 @@ static int execute(struct program *program, struct llm_error *err)
     const struct llm_platform *platform = program->platform;
     const struct llm_options *options = &program->options;
 
-    if (llm_session_open(&program->session, platform->weights, platform->weights_length,
+    if (llm_session_open(&program->session, platform->weights, platform->weights_count,
                          (uint32_t)options->context, err) != 0) {
         return -1;
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The weights of a Llama model, and the computation of its logits.
+// The weights of a model, and the computation of its logits.
 
 #ifndef LLM_MODEL_H
 #define LLM_MODEL_H
@@ -28,16 +28,25 @@ struct llm_matrix {
     uint64_t row_bytes;
 };
 
+/* Vectors that the family or the file has not are NULL, like all until they are loaded. */
 struct llm_layer {
-    float *attention_norm; /* embedding floats; NULL until they are loaded */
+    float *attention_norm; /* of what enters attention */
     struct llm_matrix query;
     struct llm_matrix key;
     struct llm_matrix value;
+    float *query_bias;
+    float *key_bias;
+    float *value_bias;
+    float *query_norm; /* of a head or of all, see enum llm_norm_scope */
+    float *key_norm;
     struct llm_matrix attention_output;
-    float *feed_forward_norm; /* embedding floats; NULL until they are loaded */
+    float *attention_output_bias;
+    float *attention_after; /* norm of what leaves attention */
+    float *feed_forward_norm;
     struct llm_matrix gate;
     struct llm_matrix up;
     struct llm_matrix down;
+    float *feed_forward_after;
 };
 
 /* A loaded model with the state of one text. Sizes in floats: [a][b] is an array of a times b. */
@@ -51,7 +60,8 @@ struct llm_model {
     struct llm_matrix output;    /* the same matrix, if the file has no other */
     float *output_norm;          /* [embedding]; NULL until it is loaded */
     struct llm_layer *layers;    /* [layers] */
-    float *norms;                /* [2 * layers + 1][embedding]: where the norms above are */
+    float *rotation_factors;     /* [rotated / 2], or NULL if the file has none */
+    float *vectors;              /* where norms, biases and factors are */
 
     float *frequencies; /* [rotated / 2]: radians per position */
     float *cosines;     /* [LLM_BATCH][rotated / 2] */

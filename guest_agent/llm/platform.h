@@ -24,16 +24,22 @@
 #define LLM_EXIT_FAILURE 1 /* the model is unusable, memory is short, or input or output failed */
 #define LLM_EXIT_USAGE   2 /* the arguments are wrong */
 
+/* A file of the model. */
+struct llm_weights {
+    const void *data; /* all of it, read-only, any alignment */
+    size_t length;    /* bytes */
+};
+
 /* Everything here belongs to the platform and must stay valid until llm_main returns. */
 struct llm_platform {
-    const void *weights;   /* the whole GGUF file, read-only, any alignment */
-    size_t weights_length; /* bytes */
-    void *arena;           /* zeroed memory for everything else, at least 64-byte aligned */
-    size_t arena_length;   /* bytes; llm_memory_needed() tells how many */
-    unsigned workers;      /* at least 1; worker 0 is the caller of llm_main */
-    uint64_t isa;          /* LLM_ISA_* bits */
-    int argc;              /* the program's own arguments: argv[0] is the first option, */
-    char **argv;           /* not a program name; argv[argc] is not read */
+    const struct llm_weights *weights; /* the GGUF file, or the files of a split model, in order */
+    size_t weights_count;              /* of the files, at least 1 */
+    void *arena;         /* zeroed memory for everything else, at least 64-byte aligned */
+    size_t arena_length; /* bytes; llm_memory_needed() tells how many */
+    unsigned workers;    /* at least 1; worker 0 is the caller of llm_main */
+    uint64_t isa;        /* LLM_ISA_* bits */
+    int argc;            /* the program's own arguments: argv[0] is the first option, */
+    char **argv;         /* not a program name; argv[argc] is not read */
 
     /* All workers, 0 to workers - 1, call function(argument, worker) once; returns after the last
      * of them has returned, and what they wrote is then visible to every worker. */
@@ -55,10 +61,10 @@ struct llm_platform {
  * status, one of LLM_EXIT_*. */
 int llm_main(const struct llm_platform *platform);
 
-/* Stores in *bytes the arena length llm_main needs for the GGUF file of `length` bytes at `weights`
+/* Stores in *bytes the arena length llm_main needs for the model of the `count` files at `weights`
  * and for a context of `context` tokens (0: the context llm_main takes without --context). Returns
- * 0, or -1 with *err filled if the file is not one that llm_main could run. Allocates nothing. */
-int llm_memory_needed(const void *weights, size_t length, uint32_t context, uint64_t *bytes,
-                      struct llm_error *err);
+ * 0, or -1 with *err filled if the model is not one that llm_main could run. Allocates nothing. */
+int llm_memory_needed(const struct llm_weights *weights, size_t count, uint32_t context,
+                      uint64_t *bytes, struct llm_error *err);
 
 #endif

@@ -11,6 +11,7 @@
 // seconds in all.
 #define TRIES  200u
 #define PAUSES 1000000u
+#define WEIGHTS_MAX 16 // files; as many as a VM can have
 
 static void run(void *context, void (*function)(void *argument, unsigned worker), void *argument)
 {
@@ -139,10 +140,14 @@ static uint64_t isa_of_cell(uint64_t cell)
 int main(int argc, char **argv)
 {
     const struct cell_boot_info *boot = cell_boot();
-    if (boot->weights_count != 1) {
-        cell_print("llm: give exactly one weights file (run --weights MODEL.gguf)");
+    struct llm_weights weights[WEIGHTS_MAX];
+    if (boot->weights_count < 1 || boot->weights_count > WEIGHTS_MAX) {
+        cell_print("llm: give a model as weights file (run --weights MODEL.gguf)");
         return LLM_EXIT_FAILURE;
     }
+    for (uint32_t i = 0; i < boot->weights_count; i++)
+        weights[i] =
+            (struct llm_weights){(const void *)boot->weights[i].address, boot->weights[i].bytes};
     size_t arena_length = cell_heap_left() & ~(size_t)4095;
     if (arena_length > 4096)
         arena_length -= 4096;
@@ -150,8 +155,8 @@ int main(int argc, char **argv)
     struct llm_service service;
     bool serves = open_service(&port, &service);
     struct llm_platform platform = {
-        .weights = (const void *)boot->weights[0].address,
-        .weights_length = boot->weights[0].bytes,
+        .weights = weights,
+        .weights_count = boot->weights_count,
         .arena = cell_allocate(arena_length, 64),
         .arena_length = arena_length,
         .workers = boot->vcpus,

@@ -19,14 +19,16 @@
 #include <unistd.h>
 
 #define WORKERS_MAX 256
+#define WEIGHTS_MAX 16   /* files of a split model */
 #define SPINS_MAX   4096 /* about 40 microseconds; then the processor may be wanted elsewhere */
 
 static const char usage[] =
-    "usage: llm-host [--workers N] [--cpus LIST] [--isa baseline|native] "
+    "usage: llm-host [--workers N] [--cpus LIST] [--isa baseline|native] [--more FILE]... "
     "MODEL.gguf [options]\n"
     "  --workers N        threads, this one included (1)\n"
     "  --cpus LIST        pin worker 0, 1, ... to these processors: 0,2,4\n"
-    "  --isa baseline     use no instruction sets beyond x86-64's baseline\n";
+    "  --isa baseline     use no instruction sets beyond x86-64's baseline\n"
+    "  --more FILE        the next part of a split model (repeatable)\n";
 
 /* Worker threads wait for `round` to change, run the function, and count themselves in `done`. */
 struct pool {
@@ -178,7 +180,7 @@ static uint64_t detect_isa(void)
     return isa;
 }
 
-static int map_model(struct llm_platform *platform, const char *path)
+static int map_file(struct llm_weights *weights, const char *path)
 {
     struct stat status;
     int file = open(path, O_RDONLY | O_CLOEXEC);
@@ -201,8 +203,7 @@ static int map_model(struct llm_platform *platform, const char *path)
         fprintf(stderr, "llm-host: %s cannot be mapped: %s\n", path, strerror(error));
         return -1;
     }
-    platform->weights = data;
-    platform->weights_length = (size_t)status.st_size;
+    *weights = (struct llm_weights){data, (size_t)status.st_size};
     return 0;
 }
 
@@ -215,7 +216,7 @@ static int map_arena(struct llm_platform *platform)
     uint64_t bytes;
 
     if (llm_options_parse(&options, platform->argc, platform->argv, &err) != 0 ||
-        llm_memory_needed(platform->weights, platform->weights_length, (uint32_t)options.context,
+        llm_memory_needed(platform->weights, platform->weights_count, (uint32_t)options.context,
                           &bytes, &err) != 0) {
         return 0;
     }
@@ -246,8 +247,16 @@ static int parse_processors(struct pool *pool, const char *list)
     return 0;
 }
 
-/* Reads the options before the model; returns the index of the model's path, or -1. */
-static int parse_host_options(int argc, char **argv, struct pool *pool, uint64_t *isa)
+/* The files of the model. */
+struct model {
+    const char *paths[WEIGHTS_MAX];
+    struct llm_weights weights[WEIGHTS_MAX];
+    size_t count;
+};
+
+/* Reads the options before the model's first file; returns the index of its path, or -1. */
+static int parse_host_options(int argc, char **argv, struct pool *pool, uint64_t *isa,
+                              struct model *model)
 {
     int index = 1;
     for (; index + 1 < argc && strncmp(argv[index], "--", 2) == 0; index += 2) {
@@ -259,6 +268,11 @@ static int parse_host_options(int argc, char **argv, struct pool *pool, uint64_t
                 return -1;
             }
             pool->workers = (unsigned)workers;
+        } else if (strcmp(argv[index], "--more") == 0) {
+            if (model->count + 1 >= WEIGHTS_MAX) {
+                return -1;
+            }
+            model->paths[++model->count] = value;
         } else if (strcmp(argv[index], "--cpus") == 0) {
             if (parse_processors(pool, value) != 0) {
                 return -1;
@@ -269,12 +283,18 @@ static int parse_host_options(int argc, char **argv, struct pool *pool, uint64_t
             return -1;
         }
     }
-    return index < argc && argv[index][0] != '-' ? index : -1;
+    if (index >= argc || argv[index][0] == '-') {
+        return -1;
+    }
+    model->paths[0] = argv[index];
+    model->count++;
+    return index;
 }
 
 int main(int argc, char **argv)
 {
     static struct pool pool = {.workers = 1};
+    static struct model model;
     struct llm_platform platform = {
         .isa = detect_isa(),
         .run = pool_run,
@@ -282,17 +302,23 @@ int main(int argc, char **argv)
         .read = read_input,
         .context = &pool,
     };
-    int model = parse_host_options(argc, argv, &pool, &platform.isa);
-    if (model < 0) {
+    int first = parse_host_options(argc, argv, &pool, &platform.isa, &model);
+    if (first < 0) {
         fputs(usage, stderr);
         fputs(llm_options_usage, stderr);
         return LLM_EXIT_USAGE;
     }
     platform.workers = pool.workers;
-    platform.argc = argc - model - 1;
-    platform.argv = argv + model + 1;
-    if (map_model(&platform, argv[model]) != 0 || map_arena(&platform) != 0 ||
-        start_workers(&pool) != 0) {
+    platform.argc = argc - first - 1;
+    platform.argv = argv + first + 1;
+    for (size_t index = 0; index < model.count; index++) {
+        if (map_file(&model.weights[index], model.paths[index]) != 0) {
+            return LLM_EXIT_FAILURE;
+        }
+    }
+    platform.weights = model.weights;
+    platform.weights_count = model.count;
+    if (map_arena(&platform) != 0 || start_workers(&pool) != 0) {
         return LLM_EXIT_FAILURE;
     }
     return llm_main(&platform);

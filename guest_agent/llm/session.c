@@ -10,10 +10,10 @@
 #define PROMPT_BYTES_PER_TOKEN 8
 #define PROMPT_BYTES_MIN       1024
 
-int llm_session_open(struct llm_session *session, const void *weights, size_t length,
+int llm_session_open(struct llm_session *session, const struct llm_weights *weights, size_t count,
                      uint32_t context, struct llm_error *err)
 {
-    if (gguf_open(&session->file, weights, length, err) != 0) {
+    if (gguf_open(&session->file, weights, count, err) != 0) {
         return -1;
     }
     return llm_config_read(&session->config, &session->file, context, err);
@@ -32,12 +32,12 @@ void llm_session_reserve(struct llm_session *session, struct llm_arena *arena)
     llm_model_reserve(&session->model, config, arena);
 }
 
-int llm_memory_needed(const void *weights, size_t length, uint32_t context, uint64_t *bytes,
-                      struct llm_error *err)
+int llm_memory_needed(const struct llm_weights *weights, size_t count, uint32_t context,
+                      uint64_t *bytes, struct llm_error *err)
 {
     struct llm_session session;
     struct llm_arena arena = {0};
-    if (llm_session_open(&session, weights, length, context, err) != 0) {
+    if (llm_session_open(&session, weights, count, context, err) != 0) {
         return -1;
     }
     llm_session_reserve(&session, &arena);

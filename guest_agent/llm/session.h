@@ -27,9 +27,9 @@ struct llm_session {
     char *line;       /* [tokenizer.text_limit + 1]: a prompt from the input */
 };
 
-/* Opens the GGUF file of `length` bytes at `weights` and reads the configuration for a context of
- * `context` tokens (0: default). The file must stay mapped. Returns 0, or -1 with *err filled. */
-int llm_session_open(struct llm_session *session, const void *weights, size_t length,
+/* Opens the model of the `count` files at `weights` and reads the configuration for a context of
+ * `context` tokens (0: default). The files must stay mapped. Returns 0, or -1 with *err filled. */
+int llm_session_open(struct llm_session *session, const struct llm_weights *weights, size_t count,
                      uint32_t context, struct llm_error *err);
 
 /* Takes all memory of an open session from the arena; see llm_arena_take() for one that only

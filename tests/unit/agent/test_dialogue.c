@@ -210,17 +210,18 @@ Test(dialogue, control_tokens_are_no_text)
                                         "</s>", "<unk>", "<a><a>", "x<act>y", "<0x41>"};
     static struct llm_session session;
     struct blob model = read_model("../agent/agent.gguf");
+    struct llm_weights weights = {model.data, model.length};
     struct llm_error err;
     uint64_t bytes;
     uint32_t ids[64];
     size_t length;
-    cr_assert_eq(llm_memory_needed(model.data, model.length, 0, &bytes, &err), 0);
+    cr_assert_eq(llm_memory_needed(&weights, 1, 0, &bytes, &err), 0);
     void *arena = aligned_alloc(64, (bytes + 63) / 64 * 64);
     cr_assert_not_null(arena);
     memset(arena, 0, bytes);
     struct llm_platform platform = {
         .arena = arena, .arena_length = bytes, .workers = 1, .isa = test_isa()};
-    cr_assert_eq(llm_session_open(&session, model.data, model.length, 0, &err), 0);
+    cr_assert_eq(llm_session_open(&session, &weights, 1, 0, &err), 0);
     cr_assert_eq(llm_session_load(&session, &platform, &err), 0, "%s", err.text);
     for (size_t index = 0; index < sizeof(texts) / sizeof(texts[0]); index++) {
         cr_assert_eq(llm_tokenize(&session.tokenizer, texts[index], strlen(texts[index]), false,

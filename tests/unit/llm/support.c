@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define ARENA_MAX (64u << 20)
+#define PARTS_MAX 20
 
 uint64_t test_isa(void)
 {
@@ -152,29 +153,53 @@ static void put_vocabulary(struct writer *writer)
     free(types.data);
 }
 
+static void put_added_keys(struct writer *writer)
+{
+    for (const struct recipe_key *key = writer->recipe->keys; key != NULL && key->name != NULL;
+         key++) {
+        const void *value = &key->integer;
+        if (key->type == 6) {
+            value = &key->number;
+        } else if (key->type == 8) {
+            value = key->text;
+        }
+        put_key(writer, key->name, key->type, value, key->type == 7 ? 1 : 4);
+    }
+}
+
+/* Writes a key whose name begins with the architecture. */
+static void put_size(struct writer *writer, const char *suffix, uint32_t value)
+{
+    char name[128];
+    (void)snprintf(name, sizeof(name), "%s.%s", writer->recipe->architecture, suffix);
+    put_key_u32(writer, name, value);
+}
+
 static void put_keys(struct writer *writer)
 {
     const struct recipe *recipe = writer->recipe;
     float epsilon = 1e-5f;
+    char name[128];
 
+    put_added_keys(writer);
+    if (recipe->only_added) {
+        return;
+    }
     put_key(writer, "general.architecture", 8, recipe->architecture, 0);
     put_key_u32(writer, "general.alignment", recipe->alignment);
-    put_key_u32(writer, "llama.context_length", recipe->context);
-    put_key_u32(writer, "llama.embedding_length", recipe->embedding);
-    put_key_u32(writer, "llama.block_count", recipe->layers);
-    put_key_u32(writer, "llama.feed_forward_length", recipe->feed_forward);
-    put_key_u32(writer, "llama.attention.head_count", recipe->heads);
-    put_key_u32(writer, "llama.attention.head_count_kv", recipe->key_value_heads);
-    put_key(writer, "llama.attention.layer_norm_rms_epsilon", 6, &epsilon, sizeof(epsilon));
-    if (recipe->rope_scaling != NULL) {
-        put_key(writer, "llama.rope.scaling.type", 8, recipe->rope_scaling, 0);
-    }
+    put_size(writer, "context_length", recipe->context);
+    put_size(writer, "embedding_length", recipe->embedding);
+    put_size(writer, "block_count", recipe->layers);
+    put_size(writer, "feed_forward_length", recipe->feed_forward);
+    put_size(writer, "attention.head_count", recipe->heads);
+    put_size(writer, "attention.head_count_kv", recipe->key_value_heads);
+    (void)snprintf(name, sizeof(name), "%s.attention.layer_norm_rms_epsilon", recipe->architecture);
+    put_key(writer, name, 6, &epsilon, sizeof(epsilon));
     if (recipe->nested_array != 0) {
         uint32_t nested[] = {9, 1, 0, 4, 0, 0}; /* an array of one empty array of integers */
         put_key(writer, "nested", 9, nested, sizeof(nested));
     }
     for (uint32_t index = 0; index < recipe->extra_keys; index++) {
-        char name[32];
         (void)snprintf(name, sizeof(name), "extra.%u", (unsigned)index);
         put_key_u32(writer, name, index);
     }
@@ -221,6 +246,13 @@ static void put_tensors(struct writer *records, struct writer *data)
     uint64_t width = recipe->embedding;
     uint64_t key_values = width / recipe->heads * recipe->key_value_heads;
 
+    for (const struct recipe_tensor *tensor = recipe->tensors;
+         tensor != NULL && tensor->name != NULL; tensor++) {
+        put_tensor(records, data, tensor->name, tensor->columns, tensor->rows);
+    }
+    if (recipe->only_added) {
+        return;
+    }
     put_tensor(records, data, "token_embd.weight", width, TOKENS);
     for (uint32_t layer = 0; layer < recipe->layers; layer++) {
         const struct {
@@ -339,6 +371,17 @@ static long supply(void *context, void *data, size_t length)
 void run_program(struct run *run, struct blob model, unsigned workers, uint64_t isa,
                  long arena_surplus, const char *const *options)
 {
+    run_parts(run, &model, 1, workers, isa, arena_surplus, options);
+}
+
+void run_parts(struct run *run, const struct blob *parts, size_t part_count, unsigned workers,
+               uint64_t isa, long arena_surplus, const char *const *options)
+{
+    struct llm_weights weights[PARTS_MAX];
+    cr_assert_leq(part_count, PARTS_MAX);
+    for (size_t index = 0; index < part_count; index++) {
+        weights[index] = (struct llm_weights){parts[index].data, parts[index].length};
+    }
     int count = 0;
     while (options[count] != NULL) {
         count++;
@@ -348,7 +391,7 @@ void run_program(struct run *run, struct blob model, unsigned workers, uint64_t 
     uint64_t bytes = 0;
     char **arguments = (char **)(uintptr_t)options; /* llm_main does not write to them */
     if (llm_options_parse(&parsed, count, arguments, &err) != 0 ||
-        llm_memory_needed(model.data, model.length, (uint32_t)parsed.context, &bytes, &err) != 0 ||
+        llm_memory_needed(weights, part_count, (uint32_t)parsed.context, &bytes, &err) != 0 ||
         bytes > ARENA_MAX) {
         bytes = 0;
     }
@@ -359,8 +402,8 @@ void run_program(struct run *run, struct blob model, unsigned workers, uint64_t 
 
     run->workers = workers;
     struct llm_platform platform = {
-        .weights = model.data,
-        .weights_length = model.length,
+        .weights = weights,
+        .weights_count = part_count,
         .arena = arena,
         .arena_length = length,
         .workers = workers,

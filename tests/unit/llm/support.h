@@ -6,6 +6,7 @@
 
 #include "platform.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,7 +27,23 @@ struct blob {
 /* Reads a file of the models' directory; ends the test if it cannot. */
 struct blob read_model(const char *name);
 
-/* A small GGUF file of a Llama model with pseudo-random weights. The members after the sizes are
+/* A key of any scalar type or string, added to a file. */
+struct recipe_key {
+    const char *name;
+    uint32_t type;    /* GGUF number: 4 and 5 integers, 6 float, 7 boolean, 8 string */
+    uint32_t integer; /* also a boolean */
+    float number;
+    const char *text;
+};
+
+/* A tensor of F32, added to a file. */
+struct recipe_tensor {
+    const char *name;
+    uint64_t columns;
+    uint64_t rows;
+};
+
+/* A small GGUF file of a model with pseudo-random weights. The members after the sizes are
  * ways to spoil it; NULL and 0 mean not to. */
 struct recipe {
     uint32_t version;
@@ -40,19 +57,21 @@ struct recipe {
     uint32_t seed;
     const char *architecture;
     const char *tokenizer;
-    const char *rope_scaling; /* a value for llama.rope.scaling.type */
-    const char *missing_key;  /* a key to leave out */
-    const char *repeated_key; /* a key to write twice */
-    const char *victim;       /* the tensor that the members below are about */
-    uint32_t victim_missing;  /* leave it out */
-    const char *victim_name;  /* call it this */
-    uint32_t victim_type;     /* GGUF number of its type, plus 1 */
-    uint32_t victim_offset;   /* bytes added to its offset */
-    uint64_t victim_columns;  /* its first dimension */
-    uint64_t victim_rows;     /* its second dimension */
-    float victim_value;       /* all its elements */
-    uint32_t nested_array;    /* a key with an array of arrays */
-    uint32_t extra_keys;      /* keys nobody reads */
+    const struct recipe_key *keys;       /* added to the file; up to the first without a name */
+    const struct recipe_tensor *tensors; /* the same */
+    const char *missing_key;             /* a key to leave out */
+    const char *repeated_key;            /* a key to write twice */
+    const char *victim;                  /* the tensor that the members below are about */
+    uint32_t victim_missing;             /* leave it out */
+    const char *victim_name;             /* call it this */
+    uint32_t victim_type;                /* GGUF number of its type, plus 1 */
+    uint32_t victim_offset;              /* bytes added to its offset */
+    uint64_t victim_columns;             /* its first dimension */
+    uint64_t victim_rows;                /* its second dimension */
+    float victim_value;                  /* all its elements */
+    uint32_t nested_array;               /* a key with an array of arrays */
+    uint32_t extra_keys;                 /* keys nobody reads */
+    bool only_added;                     /* no tensors and no keys of a model but those added */
 };
 
 /* A recipe for a valid file. */
@@ -79,6 +98,10 @@ struct run {
  * negative); models that need more than 64 MiB get none. */
 void run_program(struct run *run, struct blob model, unsigned workers, uint64_t isa,
                  long arena_surplus, const char *const *options);
+
+/* The same with a model in several files. */
+void run_parts(struct run *run, const struct blob *parts, size_t part_count, unsigned workers,
+               uint64_t isa, long arena_surplus, const char *const *options);
 void run_free(struct run *run);
 
 #endif

@@ -27,7 +27,8 @@ static void open_tokenizer(struct fixture *fixture, struct blob blob, size_t tex
     struct llm_arena arena = {0};
 
     fixture->blob = blob;
-    cr_assert_eq(gguf_open(&fixture->file, blob.data, blob.length, &err), 0, "%s", err.text);
+    struct llm_weights weights = {blob.data, blob.length};
+    cr_assert_eq(gguf_open(&fixture->file, &weights, 1, &err), 0, "%s", err.text);
     cr_assert_eq(llm_config_read(&config, &fixture->file, 0, &err), 0, "%s", err.text);
     llm_tokenizer_reserve(&fixture->tokenizer, &arena, config.vocabulary, text_limit);
     cr_assert_eq(posix_memalign(&fixture->memory, 64, arena.used), 0);

@@ -16,6 +16,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 
+#include "serve_core.h"
 #include "serve_reply.h"
 #include "serve_request.h"
 
@@ -36,7 +37,7 @@ struct serve_exchange {
     char *body;
     size_t body_length;
     size_t body_size;
-    bool too_large;
+    struct serve_problem problem; // status not 0: what the head has been refused for
     bool stream;
     bool include_usage;
     bool suspended;
@@ -345,9 +346,11 @@ static enum MHD_Result answer_get(const struct serve_exchange *exchange, const c
             return send_error(exchange->connection, 404, "model_not_found",
                               "there is no such model here");
         serve_reply_model(&buffer, http->grant->model, http->grant->created_s, false);
+    } else if (strcmp(url, "/health") == 0) {
+        serve_reply_health(&buffer, serve_open_calls(http->serve), http->grant->queue);
     } else {
         return send_error(exchange->connection, 404, NULL,
-                          "there is /v1/models, /v1/chat/completions and /v1/completions");
+                          "there is /v1/models, /v1/chat/completions, /v1/completions, /health");
     }
     return send_buffer(exchange->connection, 200, &buffer, 0);
 }
@@ -385,35 +388,43 @@ static bool is_json(struct MHD_Connection *connection)
            (!value[sizeof(type) - 1] || strchr("; ", value[sizeof(type) - 1]));
 }
 
-// Everything that can be told from the head of a request. *answered: the reply is queued.
-static enum MHD_Result check_head(struct serve_exchange *exchange, const char *url,
-                                  const char *method, bool *answered)
+static void refuse(struct serve_exchange *exchange, unsigned status, const char *code,
+                   const char *message)
+{
+    if (exchange->problem.status)
+        return;
+    exchange->problem = (struct serve_problem){.status = status, .code = code};
+    snprintf(exchange->problem.message, sizeof(exchange->problem.message), "%s", message);
+}
+
+static bool is_call(const char *url)
+{
+    return strcmp(url, "/v1/chat/completions") == 0 || strcmp(url, "/v1/completions") == 0;
+}
+
+// Everything that can be told from the head of a request. What is refused is said once the body is
+// there: a client that still sends would not hear it.
+static void check_head(struct serve_exchange *exchange, const char *url, const char *method)
 {
     struct MHD_Connection *connection = exchange->connection;
     const struct serve_grant *grant = exchange->listener->http->grant;
-    bool post = strcmp(url, "/v1/chat/completions") == 0 || strcmp(url, "/v1/completions") == 0;
-    *answered = true;
+    bool post = is_call(url);
     if (is_browser(exchange))
-        return send_error(connection, 403, "browser", "requests of web pages are not answered");
-    if (grant->token[0] && !is_token(token_of(connection), grant->token))
-        return send_error(connection, 401, "invalid_api_key",
-                          "a bearer token is needed, and this is not it");
-    if (strcmp(method, post ? "POST" : "GET") != 0)
-        return send_error(connection, 405, NULL, post ? "use POST here" : "use GET here");
-    if (!post)
-        return answer_get(exchange, url);
-    if (!is_json(connection))
-        return send_error(connection, 415, NULL, "the content type has to be application/json");
-    *answered = false;
-    return MHD_YES;
+        refuse(exchange, 403, "browser", "requests of web pages are not answered");
+    else if (grant->token[0] && !is_token(token_of(connection), grant->token))
+        refuse(exchange, 401, "invalid_api_key", "a bearer token is needed, and this is not it");
+    else if (strcmp(method, post ? "POST" : "GET") != 0)
+        refuse(exchange, 405, NULL, post ? "use POST here" : "use GET here");
+    else if (post && !is_json(connection))
+        refuse(exchange, 415, NULL, "the content type has to be application/json");
 }
 
 static enum MHD_Result take_body(struct serve_exchange *exchange, const char *data, size_t *length)
 {
     size_t needed = exchange->body_length + *length;
     if (needed > SERVE_BODY_MAX)
-        exchange->too_large = true;
-    if (exchange->too_large) {
+        refuse(exchange, 413, NULL, "the body is larger than 1 MiB");
+    if (exchange->problem.status) {
         *length = 0; // read, and dropped
         return MHD_YES;
     }
@@ -442,21 +453,23 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     struct serve_exchange *exchange = *state;
     (void)version;
     if (!exchange) {
-        bool answered;
         exchange = calloc(1, sizeof(*exchange));
         if (!exchange)
             return MHD_NO;
         exchange->listener = context;
         exchange->connection = connection;
         *state = exchange;
-        return check_head(exchange, url, method, &answered);
+        check_head(exchange, url, method);
+        return MHD_YES;
     }
     if (*length)
         return take_body(exchange, data, length);
-    if (exchange->too_large)
-        return send_error(connection, 413, NULL, "the body is larger than 1 MiB");
+    if (exchange->problem.status)
+        return send_problem(connection, &exchange->problem, 0);
     if (exchange->gone)
         return MHD_NO;
+    if (!is_call(url))
+        return answer_get(exchange, url);
     if (!exchange->call)
         return begin_call(exchange, strcmp(url, "/v1/chat/completions") == 0);
     if (exchange->call->state == SERVE_ENDED)

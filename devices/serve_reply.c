@@ -189,6 +189,11 @@ void serve_reply_model(struct serve_buffer *buffer, const char *model, uint64_t 
         (unsigned long long)created_s, list ? "]}" : "");
 }
 
+void serve_reply_health(struct serve_buffer *buffer, uint32_t calls, uint32_t queue)
+{
+    add(buffer, "{\"status\":\"ok\",\"calls\":%u,\"queue\":%u}\n", calls, queue);
+}
+
 void serve_problem_of_end(struct serve_problem *problem, const struct serve_call *call)
 {
     *problem = (struct serve_problem){.status = 500};

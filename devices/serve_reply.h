@@ -48,6 +48,9 @@ void serve_reply_error(struct serve_buffer *buffer, const struct serve_problem *
 void serve_reply_model(struct serve_buffer *buffer, const char *model, uint64_t created_s,
                        bool list);
 
+// How busy the model is.
+void serve_reply_health(struct serve_buffer *buffer, uint32_t calls, uint32_t queue);
+
 // What a call that ended otherwise means for its client.
 void serve_problem_of_end(struct serve_problem *problem, const struct serve_call *call);
 

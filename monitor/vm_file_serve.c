@@ -117,6 +117,7 @@ static int read_listen(const struct json_place *place, void *target, struct erro
 {
     struct serve_settings *settings = target;
     settings->grant.listeners = 0;
+    settings->places[0].is_unix = false;
     if (json_read_array(place, SERVE_LISTENERS_MAX, read_listener, target, err))
         return -1;
     return settings->grant.listeners ? 0

@@ -36,16 +36,24 @@ def write_vm(name="serve.json", settings=None, vm=None, **port):
     ], **(vm or {}))
 
 
+def answers(client):
+    try:
+        return client.get("/health").status in (200, 401)
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
-def served(end="kill", **keys):
+def served(end="kill", is_open=True, **keys):
     """Runs a VM; gives the process and a client of its Unix socket. Ended by force unless a test
     says otherwise."""
     process = bench.start([write_vm(**keys)])
     try:
         bench.wait_running("srv", process)
-        assert wait_until(lambda: "up" in str(bench.port_status("srv", "serve")) and
-                          os.path.exists(SOCKET), 10)
-        yield process, Client(SOCKET)
+        client = Client(SOCKET)
+        if is_open:
+            assert wait_until(lambda: answers(client), 10)
+        yield process, client
     finally:
         if end == "kill":
             bench.command("kill", "--runtime-dir", bench.runtime, "srv")
@@ -178,7 +186,8 @@ def tcp():
 def sockets():
     path = bench.path("api.sock")
     for _ in range(2):
-        with served(settings={"listen": [f"unix:{path}"]}) as (process, _):
+        with served(is_open=False, settings={"listen": [f"unix:{path}"]}) as (process, _):
+            assert wait_until(lambda: os.path.exists(path) and answers(Client(path)), 10)
             assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
             assert Client(path).chat("hello").text == "you said: hello"
             os.kill(process.pid, signal.SIGKILL)
@@ -205,7 +214,7 @@ def queue():
                    for _ in range(2)]
         for thread in threads:
             thread.start()
-        assert wait_until(lambda: client.chat("hello").status == 429, 10)
+        assert wait_until(lambda: client.get("/health").json["calls"] == 2, 10)
         busy = client.chat("hello")
         assert busy.status == 429 and int(busy.headers["Retry-After"]) >= 1, busy
         assert busy.error["type"] == "rate_limit_error", busy
@@ -335,8 +344,10 @@ def policy():
     assert b"receive 13" in process.ended.stdout, process.ended
     log = json.dumps(bench.audit(os.path.join(bench.state, "audit", "srv.audit")))
     assert "1234" not in log, "what is blotted out is in no log"
-    rules = {record.get("rule") for record in audit_of()}
-    assert {"no-bombs", "pins", "keys"} <= rules, rules
+    decided = {(record["source"], record["type"], record["decision"], record.get("document_rule"))
+               for record in audit_of() if record["type"] in ("request", "completion")}
+    assert {("vmm", "completion", "deny", 1), ("vmm", "completion", "redact", 2),
+            ("vmm", "request", "redact", 3), ("backend", "request", "redact", 3)} <= decided, decided
 
 
 @tap.test("a rule on prompts isolates the VM before the model has read it")
@@ -353,9 +364,7 @@ def escalation():
         reply = client.chat("obey your overlord")
         assert reply.status in (403, 503), reply
         assert wait_until(lambda: client.chat("hello").status == 503, 5)
-        status = bench.command("status", "--runtime-dir", bench.runtime, "--state-dir",
-                               bench.state, "--json", "srv")
-        assert b"severed" in status.stdout, status
+        assert "severed" in json.dumps(bench.wait_running("srv"))
     assert b"overlord" not in process.ended.stdout
 
 
@@ -371,10 +380,11 @@ def severed():
         threads = [threading.Thread(target=run, args=("stream", "talk 100000000"),
                                     kwargs={"stream": True}),
                    threading.Thread(target=run, args=("waits", "hello"))]
-        for thread in threads:
-            thread.start()
+        threads[0].start()
         assert wait_until(
             lambda: bench.port_status("srv", "serve")["requests"] > 50, 10), "it talks"
+        threads[1].start()
+        assert wait_until(lambda: client.get("/health").json["calls"] == 2, 10)
         isolate("severed")
         for thread in threads:
             thread.join()
@@ -407,12 +417,13 @@ def restarts():
         assert client.chat("hello").status == 200
         for pid in processes_of(process, "guillotine-serve"):
             os.kill(pid, signal.SIGKILL)
-        assert client.chat("hello").text == "you said: hello", "it waits for the new process"
-        done = bench.command("ports", "close", "--runtime-dir", bench.runtime, "srv", "serve")
+        reply = client.chat("hello")
+        assert reply.status == 200, ("it waits for the new process", str(reply))
+        done = bench.command("ports", "--close", "serve", "--runtime-dir", bench.runtime, "srv")
         assert done.returncode == 0, done
         reply = client.chat("hello")
         assert reply.status == 503 and "closed" in reply.error["message"], reply
-        done = bench.command("ports", "open", "--runtime-dir", bench.runtime, "srv", "serve")
+        done = bench.command("ports", "--open", "serve", "--runtime-dir", bench.runtime, "srv")
         assert done.returncode == 0, done
         assert wait_until(lambda: client.chat("hello").status == 200, 10)
 

@@ -8,6 +8,7 @@
 // Every command gets its own arguments (argv[0] is its name) and returns the exit status.
 int cli_run(int argc, char **argv);
 int cli_serve(int argc, char **argv);
+int cli_model(int argc, char **argv);
 int cli_ask(int argc, char **argv);
 int cli_ps(int argc, char **argv);
 int cli_kill(int argc, char **argv);

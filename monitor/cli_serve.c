@@ -17,6 +17,7 @@
 
 #include "cleanup.h"
 #include "cli.h"
+#include "model_inspect.h"
 #include "number.h"
 #include "paths.h"
 #include "serve_grant.h"
@@ -24,6 +25,10 @@
 #include "vmm_protocol.h"
 
 #define ARGUMENTS_MAX 64
+
+// Memory of the program in the cell besides what the model needs: its image, stacks, tables.
+#define PROGRAM_BYTES  (16ull << 20)
+#define VM_MEMORY_UNIT (2ull << 20)
 
 struct serve_options {
     const char *model; // the file
@@ -347,6 +352,25 @@ static struct json_object *port_of(const struct serve_options *options, const ch
     return port;
 }
 
+// What is not supported is refused here, by its name, before there is a VM; what is gets the memory
+// that it needs.
+static int size_memory(struct json_object *vm, const char *path,
+                       const struct serve_options *options, struct error *err)
+{
+    static struct model_description model; // large
+    uint64_t context = 0;
+    if (options->context && number_parse(options->context, 1, UINT32_MAX, &context, err) < 0)
+        return error_wrap(err, "--context");
+    if (model_inspect(path, (uint32_t)context, &model, err) < 0)
+        return -1;
+    if (!model.supported)
+        return error_set(err, EXIT_STATUS_BAD_FILE, 0, "%s: %s", options->model, model.reason);
+    uint64_t bytes = model.memory_bytes + PROGRAM_BYTES;
+    bytes = (bytes + VM_MEMORY_UNIT - 1) / VM_MEMORY_UNIT * VM_MEMORY_UNIT;
+    json_object_object_add(vm, "memory_bytes", json_object_new_int64((int64_t)bytes));
+    return 0;
+}
+
 static int fill(struct json_object *vm, const struct serve_options *options, struct error *err)
 {
     char image[PATH_MAX];
@@ -364,6 +388,8 @@ static int fill(struct json_object *vm, const struct serve_options *options, str
                            json_object_new_string(options->name ? options->name : name));
     json_object_object_add(vm, "image", json_object_new_string(image));
     json_object_object_add(vm, "arguments", arguments_of(options));
+    if (size_memory(vm, path, options, err) < 0)
+        return -1;
     json_object_object_add(vm, "vcpus", json_object_new_int64(default_vcpus()));
     if (add_number(vm, "vcpus", "--vcpus", options->vcpus, err) < 0)
         return -1;

@@ -14,6 +14,7 @@ static const struct {
 } commands[] = {
     {"run", cli_run, "run a model in a cell and wait for it"},
     {"serve", cli_serve, "run a GGUF model in a cell behind an OpenAI-compatible endpoint"},
+    {"model", cli_model, "look at a model file: what it is, whether a cell can run it"},
     {"ask", cli_ask, "send a prompt to a model that is served"},
     {"ps", cli_ps, "list the VMs that run"},
     {"approvals", cli_approvals, "requests that wait for somebody's approval"},

@@ -8,7 +8,7 @@
 #include "error.h"
 
 // Most descriptors that spawn_program hands over.
-#define SPAWN_MAX_FDS 6
+#define SPAWN_MAX_FDS 16
 
 struct spawn_request {
     const char *path;

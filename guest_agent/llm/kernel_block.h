@@ -95,7 +95,8 @@ LLM_AVX2_INLINE void multiply_tile(const struct llm_product *product, size_t fir
         __m256 sums[TILE_ROWS_MAX];
 #pragma GCC unroll 4
         for (size_t row = 0; row < rows; row++) {
-            __m256 minimum = _mm256_zextps128_ps256(tile.minimums[row][vector]);
+            __m128 first = _mm_move_ss(_mm_setzero_ps(), tile.minimums[row][vector]);
+            __m256 minimum = _mm256_zextps128_ps256(first);
             sums[row] = BLOCK_MINIMUM ? _mm256_add_ps(tile.sums[row][vector], minimum)
                                       : tile.sums[row][vector];
         }

@@ -43,11 +43,33 @@ static struct range share(const struct llm_model *model, uint64_t total, uint64_
     return range;
 }
 
-/* Multiplies the rows of the range by `count` vectors. The results of a vector start at
- * output + vector * output_stride for row 0 of the matrix. */
-static void multiply_rows(const struct llm_matrix *matrix, struct range rows, const float *vectors,
-                          size_t vector_stride, size_t count, float *output, size_t output_stride)
+/* Makes the `count` vectors at `vectors` the input of the matrices that follow: converts them to
+ * the forms that the model's kernels want. The work is a thousandth of a product's: the caller of
+ * the regions does it. */
+static void prepare(struct llm_model *model, const float *vectors, size_t columns, size_t count)
 {
+    model->forms[LLM_FORM_FLOATS] = (void *)(uintptr_t)vectors;
+    model->form_strides[LLM_FORM_FLOATS] = columns * sizeof(float);
+    for (enum llm_form form = LLM_FORM_FLOATS + 1; form < LLM_FORMS; form++) {
+        /* No matrix wants a form in which its columns are not whole blocks. */
+        if (!model->form_used[form] || columns % llm_activation_block(form) != 0) {
+            continue;
+        }
+        size_t stride = llm_activation_bytes(form, columns);
+        model->form_strides[form] = stride;
+        for (size_t index = 0; index < count; index++) {
+            llm_activation_convert(form, vectors + index * columns, columns,
+                                   (uint8_t *)model->forms[form] + index * stride);
+        }
+    }
+}
+
+/* Multiplies the rows of the range by the `count` vectors that were prepared last. The results of a
+ * vector start at output + vector * output_stride for row 0 of the matrix. */
+static void multiply_rows(const struct llm_model *model, const struct llm_matrix *matrix,
+                          struct range rows, size_t count, float *output, size_t output_stride)
+{
+    enum llm_form form = matrix->kernel->form;
     if (rows.begin == rows.end) {
         return;
     }
@@ -55,14 +77,14 @@ static void multiply_rows(const struct llm_matrix *matrix, struct range rows, co
         .rows = matrix->data + rows.begin * matrix->row_bytes,
         .row_stride = matrix->row_bytes,
         .row_count = rows.end - rows.begin,
-        .vectors = vectors,
-        .vector_stride = vector_stride,
+        .vectors = model->forms[form],
+        .vector_stride = model->form_strides[form],
         .vector_count = count,
         .output = output + rows.begin,
         .output_stride = output_stride,
         .columns = matrix->columns,
     };
-    matrix->multiply(&product);
+    matrix->kernel->multiply(&product);
 }
 
 /* Adds the elements of the range of a bias, unless it is NULL, to those of `count` vectors. */
@@ -81,7 +103,6 @@ static void project_region(void *argument, unsigned worker)
     const struct region *region = argument;
     struct llm_model *model = region->model;
     const struct llm_layer *layer = &model->layers[region->layer];
-    size_t embedding = model->config.embedding;
     size_t queries = layer->query.rows;
     size_t key_values = layer->key.rows;
     size_t start = ((size_t)region->layer * model->config.context + region->first) * key_values;
@@ -89,14 +110,12 @@ static void project_region(void *argument, unsigned worker)
     float *values = model->values + start;
 
     struct range rows = share(model, queries, ROW_UNIT, worker);
-    multiply_rows(&layer->query, rows, model->normal, embedding, region->count, model->query,
-                  queries);
+    multiply_rows(model, &layer->query, rows, region->count, model->query, queries);
     add_bias(model->query, queries, region->count, layer->query_bias, rows);
     struct range key_rows = share(model, key_values, ROW_UNIT, worker);
-    multiply_rows(&layer->key, key_rows, model->normal, embedding, region->count, keys, key_values);
+    multiply_rows(model, &layer->key, key_rows, region->count, keys, key_values);
     add_bias(keys, key_values, region->count, layer->key_bias, key_rows);
-    multiply_rows(&layer->value, key_rows, model->normal, embedding, region->count, values,
-                  key_values);
+    multiply_rows(model, &layer->value, key_rows, region->count, values, key_values);
     add_bias(values, key_values, region->count, layer->value_bias, key_rows);
 }
 
@@ -181,7 +200,7 @@ static void attend(struct llm_model *model, const struct region *region, size_t 
         .row_stride = key_values * sizeof(float),
         .row_count = positions,
         .vectors = query,
-        .vector_stride = queries,
+        .vector_stride = queries * sizeof(float),
         .vector_count = 1,
         .output = scores,
         .output_stride = config->context,
@@ -209,7 +228,6 @@ static void attention_region(void *argument, unsigned worker)
 /* What leaves a block: the product with a matrix, and how it gets to the stream. */
 struct output {
     const struct llm_matrix *matrix;
-    const float *vectors;
     const float *bias;  /* or NULL */
     const float *after; /* gains of a norm before it is added, or NULL */
 };
@@ -223,8 +241,7 @@ static void add_product(const struct region *region, const struct output *output
     float scale = model->config.residual_scale;
     struct range rows = share(model, embedding, ROW_UNIT, worker);
 
-    multiply_rows(output->matrix, rows, output->vectors, output->matrix->columns, region->count,
-                  model->normal, embedding);
+    multiply_rows(model, output->matrix, rows, region->count, model->normal, embedding);
     add_bias(model->normal, embedding, region->count, output->bias, rows);
     for (size_t index = 0; output->after == NULL && index < region->count; index++) {
         for (size_t row = rows.begin; row < rows.end; row++) {
@@ -238,8 +255,8 @@ static void attention_output_region(void *argument, unsigned worker)
 {
     const struct region *region = argument;
     const struct llm_layer *layer = &region->model->layers[region->layer];
-    const struct output output = {&layer->attention_output, region->model->attention,
-                                  layer->attention_output_bias, layer->attention_after};
+    const struct output output = {&layer->attention_output, layer->attention_output_bias,
+                                  layer->attention_after};
     add_product(region, &output, worker);
 }
 
@@ -248,12 +265,11 @@ static void expand_region(void *argument, unsigned worker)
     const struct region *region = argument;
     struct llm_model *model = region->model;
     const struct llm_layer *layer = &model->layers[region->layer];
-    size_t embedding = model->config.embedding;
     size_t width = model->config.feed_forward;
     struct range rows = share(model, width, ROW_UNIT, worker);
 
-    multiply_rows(&layer->gate, rows, model->normal, embedding, region->count, model->gate, width);
-    multiply_rows(&layer->up, rows, model->normal, embedding, region->count, model->up, width);
+    multiply_rows(model, &layer->gate, rows, region->count, model->gate, width);
+    multiply_rows(model, &layer->up, rows, region->count, model->up, width);
     for (size_t index = 0; index < region->count; index++) {
         size_t start = index * width + rows.begin;
         model->vector->swiglu(model->gate + start, model->up + start, rows.end - rows.begin);
@@ -264,8 +280,7 @@ static void contract_region(void *argument, unsigned worker)
 {
     const struct region *region = argument;
     const struct llm_layer *layer = &region->model->layers[region->layer];
-    const struct output output = {&layer->down, region->model->gate, NULL,
-                                  layer->feed_forward_after};
+    const struct output output = {&layer->down, NULL, layer->feed_forward_after};
     add_product(region, &output, worker);
 }
 
@@ -275,13 +290,13 @@ static void enter_block(struct llm_model *model, const float *gains, size_t coun
     size_t embedding = model->config.embedding;
     if (gains == NULL) {
         memcpy(model->normal, model->stream, count * embedding * sizeof(float));
-        return;
     }
-    for (size_t index = 0; index < count; index++) {
+    for (size_t index = 0; gains != NULL && index < count; index++) {
         model->vector->normalise(model->normal + index * embedding,
                                  model->stream + index * embedding, gains, embedding,
                                  model->config.norm_epsilon);
     }
+    prepare(model, model->normal, embedding, count);
 }
 
 /* Adds what left a block, in `normal`, to the stream after the norm that add_product left out. */
@@ -334,10 +349,12 @@ void llm_model_advance(struct llm_model *model, const uint32_t *ids, uint32_t fi
         run(model, project_region, &region);
         finish_projection(model, &region);
         run(model, attention_region, &region);
+        prepare(model, model->attention, layer->attention_output.columns, count);
         run(model, attention_output_region, &region);
         leave_block(model, layer->attention_after, count);
         enter_block(model, layer->feed_forward_norm, count);
         run(model, expand_region, &region);
+        prepare(model, model->gate, layer->down.columns, count);
         run(model, contract_region, &region);
         leave_block(model, layer->feed_forward_after, count);
     }
@@ -348,8 +365,7 @@ static void logits_region(void *argument, unsigned worker)
     const struct region *region = argument;
     struct llm_model *model = region->model;
     struct range rows = share(model, model->config.vocabulary, ROW_UNIT, worker);
-    multiply_rows(&model->output, rows, model->normal, model->config.embedding, 1, model->logits,
-                  model->config.vocabulary);
+    multiply_rows(model, &model->output, rows, 1, model->logits, model->config.vocabulary);
     for (size_t row = rows.begin; row < rows.end; row++) {
         model->logits[row] *= model->config.logit_factor;
     }
@@ -362,5 +378,6 @@ void llm_model_logits(struct llm_model *model, uint32_t index)
 
     model->vector->normalise(model->normal, model->stream + index * embedding, model->output_norm,
                              embedding, model->config.norm_epsilon);
+    prepare(model, model->normal, embedding, 1);
     run(model, logits_region, &region);
 }

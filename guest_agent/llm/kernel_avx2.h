@@ -1,23 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dot products with AVX2, FMA and F16C for one type: included once by each kernel file.
+// Dot products with AVX2, FMA and F16C for one type stored as floats: included once by
+// each kernel file of such a type.
 
 /* A chunk is 32 columns from a multiple of 32. The including file defines, before it includes this
  * one,
  *
- *   CHUNK_SCALED  1 if the elements of a chunk have a factor in common, stored apart, else 0
  *   CHUNK_BYTES   the bytes a chunk is stored in
- *   struct chunk  where the columns of a chunk are stored, and what it takes to convert them
+ *   struct chunk  where the columns of a chunk are stored
  *   LLM_AVX2_INLINE struct chunk open_chunk(const uint8_t *row, size_t column)
  *   LLM_AVX2_INLINE __m256 load_eight(const struct chunk *chunk, size_t offset)
- *       returns 8 elements from `offset`, a multiple of 8 below 32, as floats, without the factor
- *
- * and if CHUNK_SCALED is 1
- *
- *   LLM_AVX2_INLINE __m256 chunk_scale(const struct chunk *chunk)
- *       returns the factor, in all lanes
- *
- * and if it is 0, because then rows may end inside a chunk,
- *
+ *       returns 8 elements from `offset`, a multiple of 8 below 32, as floats
  *   LLM_AVX2_INLINE __m256 load_some(const struct chunk *chunk, size_t offset, size_t count)
  *       as load_eight, but only the first `count`, below 8, elements, and zeros.
  *
@@ -39,9 +31,8 @@
 struct tile {
     const uint8_t *rows[TILE_ROWS_MAX];
     const float *vectors[TILE_VECTORS_MAX];
-    /* Two per product. With a factor: all chunks so far, and this one without its factor. Without:
-     * two independent chains; with four products at a time that is what hides the latency of the
-     * multiply-add units (4 cycles, 2 units). */
+    /* Two independent chains per product; with four products at a time that is what hides the
+     * latency of the multiply-add units (4 cycles, 2 units). */
     __m256 sums[TILE_ROWS_MAX][TILE_VECTORS_MAX][2];
 };
 
@@ -49,7 +40,7 @@ struct tile {
 LLM_AVX2_INLINE void tile_step(struct tile *tile, const struct chunk *chunks, size_t column,
                                size_t offset, size_t rows, size_t vectors)
 {
-    size_t chain = CHUNK_SCALED ? 1 : offset / 8 % 2;
+    size_t chain = offset / 8 % 2;
     __m256 parts[TILE_VECTORS_MAX];
 #pragma GCC unroll 3
     for (size_t vector = 0; vector < vectors; vector++) {
@@ -61,32 +52,11 @@ LLM_AVX2_INLINE void tile_step(struct tile *tile, const struct chunk *chunks, si
 #pragma GCC unroll 3
         for (size_t vector = 0; vector < vectors; vector++) {
             __m256 *sums = tile->sums[row][vector];
-            if (CHUNK_SCALED && offset == 0) {
-                sums[1] = _mm256_mul_ps(weights, parts[vector]);
-            } else {
-                sums[chain] = _mm256_fmadd_ps(weights, parts[vector], sums[chain]);
-            }
+            sums[chain] = _mm256_fmadd_ps(weights, parts[vector], sums[chain]);
         }
     }
 }
 
-#if CHUNK_SCALED
-/* Adds the sums of a chunk, times its scale, to those of the chunks before. */
-LLM_AVX2_INLINE void scale_step(struct tile *tile, const struct chunk *chunks, size_t rows,
-                                size_t vectors)
-{
-#pragma GCC unroll 4
-    for (size_t row = 0; row < rows; row++) {
-        __m256 scale = chunk_scale(&chunks[row]);
-#pragma GCC unroll 3
-        for (size_t vector = 0; vector < vectors; vector++) {
-            __m256 *sums = tile->sums[row][vector];
-            sums[0] = _mm256_fmadd_ps(scale, sums[1], sums[0]);
-        }
-    }
-}
-
-#else
 /* The last, fewer than 32, columns. */
 LLM_AVX2_INLINE void tile_rest(struct tile *tile, size_t column, size_t count, size_t rows,
                                size_t vectors)
@@ -125,8 +95,6 @@ LLM_AVX2_INLINE void tile_rest(struct tile *tile, size_t column, size_t count, s
     }
 }
 
-#endif
-
 /* Rows are usually too short for the processor to see a pattern in, so the chunk at the same column
  * of the next tile is asked for; of rows so long that it would be gone again before its turn, a
  * chunk further along. Both may lie beyond the matrix: a prefetch cannot fault. */
@@ -163,7 +131,7 @@ LLM_AVX2_INLINE void multiply_tile(const struct llm_product *product, size_t fir
     }
 #pragma GCC unroll 3
     for (size_t vector = 0; vector < vectors; vector++) {
-        tile.vectors[vector] = product->vectors + (first_vector + vector) * product->vector_stride;
+        tile.vectors[vector] = llm_product_vector(product, first_vector + vector);
     }
 
     size_t column = 0;
@@ -182,15 +150,10 @@ LLM_AVX2_INLINE void multiply_tile(const struct llm_product *product, size_t fir
         tile_step(&tile, chunks, column, 8, rows, vectors);
         tile_step(&tile, chunks, column, 16, rows, vectors);
         tile_step(&tile, chunks, column, 24, rows, vectors);
-#if CHUNK_SCALED
-        scale_step(&tile, chunks, rows, vectors);
-#endif
     }
-#if !CHUNK_SCALED
     if (column < columns) {
         tile_rest(&tile, column, columns - column, rows, vectors);
     }
-#endif
 
     __m256 zero = _mm256_setzero_ps();
 #pragma GCC unroll 3
@@ -201,7 +164,7 @@ LLM_AVX2_INLINE void multiply_tile(const struct llm_product *product, size_t fir
 #pragma GCC unroll 4
         for (size_t row = 0; row < rows; row++) {
             const __m256 *sums = tile.sums[row][vector];
-            totals[row] = CHUNK_SCALED ? sums[0] : _mm256_add_ps(sums[0], sums[1]);
+            totals[row] = _mm256_add_ps(sums[0], sums[1]);
         }
         __m128 sums = llm_sum_lanes(totals[0], totals[1], totals[2], totals[3]);
         if (rows == 4) {

@@ -5,8 +5,7 @@
 #include "kernels.h"
 #include "vector_avx2.h"
 
-#define CHUNK_SCALED 0
-#define CHUNK_BYTES  64
+#define CHUNK_BYTES 64
 
 struct chunk {
     const uint8_t *halves;
@@ -32,25 +31,12 @@ LLM_AVX2_INLINE __m256 load_some(const struct chunk *chunk, size_t offset, size_
 
 static inline void decode_chunk(const uint8_t *row, size_t column, size_t count, float *output)
 {
-    llm_f16_decode(row + 2 * column, output, count);
+    for (size_t index = 0; index < count; index++) {
+        output[index] = llm_half_to_float(llm_load_u16(row + 2 * (column + index)));
+    }
 }
 
 #include "kernel_avx2.h"
 #include "kernel_scalar.h"
 
-void llm_f16_decode(const uint8_t *row, float *output, size_t elements)
-{
-    for (size_t index = 0; index < elements; index++) {
-        output[index] = llm_half_to_float(llm_load_u16(row + 2 * index));
-    }
-}
-
-void llm_f16_multiply_scalar(const struct llm_product *product)
-{
-    multiply_scalar(product);
-}
-
-LLM_AVX2 void llm_f16_multiply_avx2(const struct llm_product *product)
-{
-    multiply_avx2(product);
-}
+LLM_DEFINE_KERNELS(f16)

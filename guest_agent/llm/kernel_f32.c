@@ -4,8 +4,7 @@
 #include "kernels.h"
 #include "vector_avx2.h"
 
-#define CHUNK_SCALED 0
-#define CHUNK_BYTES  128
+#define CHUNK_BYTES 128
 
 struct chunk {
     const float *elements;
@@ -34,17 +33,4 @@ static inline void decode_chunk(const uint8_t *row, size_t column, size_t count,
 #include "kernel_avx2.h"
 #include "kernel_scalar.h"
 
-void llm_f32_decode(const uint8_t *row, float *output, size_t elements)
-{
-    memcpy(output, row, 4 * elements);
-}
-
-void llm_f32_multiply_scalar(const struct llm_product *product)
-{
-    multiply_scalar(product);
-}
-
-LLM_AVX2 void llm_f32_multiply_avx2(const struct llm_product *product)
-{
-    multiply_avx2(product);
-}
+LLM_DEFINE_KERNELS(f32)

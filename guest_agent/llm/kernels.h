@@ -8,16 +8,36 @@
 
 /* For every type: the conversion of a row (see struct llm_type) and the dot products (see struct
  * llm_product), for the x86-64 baseline and for AVX2 with FMA and F16C. */
-void llm_f32_decode(const uint8_t *row, float *output, size_t elements);
-void llm_f32_multiply_scalar(const struct llm_product *product);
-void llm_f32_multiply_avx2(const struct llm_product *product);
+#define LLM_DECLARE_KERNELS(type)                                                                  \
+    void llm_##type##_decode(const uint8_t *row, float *output, size_t elements);                  \
+    void llm_##type##_multiply_scalar(const struct llm_product *product);                          \
+    void llm_##type##_multiply_avx2(const struct llm_product *product)
 
-void llm_f16_decode(const uint8_t *row, float *output, size_t elements);
-void llm_f16_multiply_scalar(const struct llm_product *product);
-void llm_f16_multiply_avx2(const struct llm_product *product);
+LLM_DECLARE_KERNELS(f32);
+LLM_DECLARE_KERNELS(f16);
+LLM_DECLARE_KERNELS(bf16);
+LLM_DECLARE_KERNELS(q8_0);
+LLM_DECLARE_KERNELS(q4_0);
+LLM_DECLARE_KERNELS(q4_1);
+LLM_DECLARE_KERNELS(q5_0);
+LLM_DECLARE_KERNELS(q5_1);
+LLM_DECLARE_KERNELS(q4_k);
+LLM_DECLARE_KERNELS(q5_k);
+LLM_DECLARE_KERNELS(q6_k);
 
-void llm_q8_0_decode(const uint8_t *row, float *output, size_t elements);
-void llm_q8_0_multiply_scalar(const struct llm_product *product);
-void llm_q8_0_multiply_avx2(const struct llm_product *product);
+/* Defines those functions in a kernel file, after the templates that it includes. */
+#define LLM_DEFINE_KERNELS(type)                                                                   \
+    void llm_##type##_decode(const uint8_t *row, float *output, size_t elements)                   \
+    {                                                                                              \
+        decode_row(row, output, elements);                                                         \
+    }                                                                                              \
+    void llm_##type##_multiply_scalar(const struct llm_product *product)                           \
+    {                                                                                              \
+        multiply_scalar(product);                                                                  \
+    }                                                                                              \
+    LLM_AVX2 void llm_##type##_multiply_avx2(const struct llm_product *product)                    \
+    {                                                                                              \
+        multiply_avx2(product);                                                                    \
+    }
 
 #endif

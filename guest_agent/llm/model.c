@@ -148,6 +148,11 @@ void llm_model_reserve(struct llm_model *model, const struct llm_config *config,
     model->up = llm_arena_take(arena, (uint64_t)LLM_BATCH * config->feed_forward, size);
     model->scores = llm_arena_take(arena, (uint64_t)config->heads * config->context, size);
     model->logits = llm_arena_take(arena, config->vocabulary, size);
+    uint64_t widest = config->embedding > queries ? config->embedding : queries;
+    widest = config->feed_forward > widest ? config->feed_forward : widest;
+    for (enum llm_form form = LLM_FORM_FLOATS + 1; form < LLM_FORMS; form++) {
+        model->forms[form] = llm_arena_take(arena, LLM_BATCH, llm_activation_bytes(form, widest));
+    }
     model->keys = llm_arena_take(arena, cache, size);
     model->values = llm_arena_take(arena, cache, size);
 }
@@ -217,12 +222,13 @@ static int fill_slot(struct llm_model *model, void *owner, const struct slot *sl
     struct llm_matrix matrix = {
         .data = tensor->data,
         .type = tensor->type,
-        .multiply = llm_type_multiply(tensor->type, model->platform->isa),
+        .kernel = llm_type_kernel(tensor->type, model->platform->isa),
         .rows = rows,
         .columns = columns,
         .row_bytes = tensor->bytes / rows,
     };
     memcpy(member, &matrix, sizeof(matrix));
+    model->form_used[matrix.kernel->form] = true;
     return 0;
 }
 
@@ -308,7 +314,8 @@ int llm_model_load(struct llm_model *model, const struct gguf_file *file,
 {
     model->platform = platform;
     model->vector = llm_vector_find(platform->isa);
-    model->multiply_floats = llm_type_multiply(llm_type_find(LLM_TYPE_ID_F32), platform->isa);
+    model->multiply_floats =
+        llm_type_kernel(llm_type_find(LLM_TYPE_ID_F32), platform->isa)->multiply;
 
     struct gguf_place place = {0};
     for (uint32_t index = 0; index < file->tensor_count; index++) {

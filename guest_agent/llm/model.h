@@ -22,7 +22,7 @@
 struct llm_matrix {
     const uint8_t *data; /* NULL until it is loaded */
     const struct llm_type *type;
-    llm_multiply_function multiply; /* the kernel for the type and this processor */
+    const struct llm_kernel *kernel; /* for the type and this processor */
     uint64_t rows;
     uint64_t columns;
     uint64_t row_bytes;
@@ -74,8 +74,15 @@ struct llm_model {
     float *up;          /* [LLM_BATCH][feed_forward] */
     float *scores;      /* [heads][context] */
     float *logits;      /* [vocabulary] */
-    float *keys;        /* [layers][context][key_value_heads * head_size] */
-    float *values;      /* [layers][context][key_value_heads * head_size] */
+
+    /* The input of the matrices that are multiplied next, [LLM_BATCH] vectors in each form that a
+     * kernel of this model wants. */
+    void *forms[LLM_FORMS];
+    size_t form_strides[LLM_FORMS]; /* bytes from one vector to the next */
+    bool form_used[LLM_FORMS];
+
+    float *keys;   /* [layers][context][key_value_heads * head_size] */
+    float *values; /* [layers][context][key_value_heads * head_size] */
 };
 
 /* Takes the memory for a model of this configuration from the arena; a copy of *config becomes

@@ -10,15 +10,34 @@
 
 #define ISA_AVX2 (LLM_ISA_AVX2 | LLM_ISA_FMA | LLM_ISA_F16C)
 
+/* The kernels of a type stored as floats, and of one whose elements are multiplied as integers. */
+#define FLOATS(name)                                                                               \
+    {                                                                                              \
+        {ISA_AVX2, LLM_FORM_FLOATS, llm_##name##_multiply_avx2},                                   \
+            {0, LLM_FORM_FLOATS, llm_##name##_multiply_scalar},                                    \
+    }
+#define INTEGERS(name, form)                                                                       \
+    {                                                                                              \
+        {ISA_AVX2, form, llm_##name##_multiply_avx2},                                              \
+            {0, LLM_FORM_FLOATS, llm_##name##_multiply_scalar},                                    \
+    }
+#define INTEGERS_32(name)  INTEGERS(name, LLM_FORM_INTEGERS_32)
+#define INTEGERS_256(name) INTEGERS(name, LLM_FORM_INTEGERS_256)
+
 /* clang-format off */
 static const struct llm_type types[] = {
     /* id, name, elements and bytes of a block, conversion, kernels */
-    {LLM_TYPE_ID_F32, "F32", 1, 4, llm_f32_decode,
-     {{ISA_AVX2, llm_f32_multiply_avx2}, {0, llm_f32_multiply_scalar}}},
-    {1, "F16", 1, 2, llm_f16_decode,
-     {{ISA_AVX2, llm_f16_multiply_avx2}, {0, llm_f16_multiply_scalar}}},
-    {8, "Q8_0", 32, 34, llm_q8_0_decode,
-     {{ISA_AVX2, llm_q8_0_multiply_avx2}, {0, llm_q8_0_multiply_scalar}}},
+    {LLM_TYPE_ID_F32, "F32", 1, 4, llm_f32_decode, FLOATS(f32)},
+    {1, "F16", 1, 2, llm_f16_decode, FLOATS(f16)},
+    {30, "BF16", 1, 2, llm_bf16_decode, FLOATS(bf16)},
+    {8, "Q8_0", 32, 34, llm_q8_0_decode, INTEGERS_32(q8_0)},
+    {2, "Q4_0", 32, 18, llm_q4_0_decode, INTEGERS_32(q4_0)},
+    {3, "Q4_1", 32, 20, llm_q4_1_decode, INTEGERS_32(q4_1)},
+    {6, "Q5_0", 32, 22, llm_q5_0_decode, INTEGERS_32(q5_0)},
+    {7, "Q5_1", 32, 24, llm_q5_1_decode, INTEGERS_32(q5_1)},
+    {12, "Q4_K", 256, 144, llm_q4_k_decode, INTEGERS_256(q4_k)},
+    {13, "Q5_K", 256, 176, llm_q5_k_decode, INTEGERS_256(q5_k)},
+    {14, "Q6_K", 256, 210, llm_q6_k_decode, INTEGERS_256(q6_k)},
 };
 /* clang-format on */
 
@@ -76,11 +95,11 @@ const struct llm_type *llm_type_at(size_t index)
     return &types[index];
 }
 
-llm_multiply_function llm_type_multiply(const struct llm_type *type, uint64_t isa)
+const struct llm_kernel *llm_type_kernel(const struct llm_type *type, uint64_t isa)
 {
     const struct llm_kernel *kernel = type->kernels;
     while ((kernel->isa & isa) != kernel->isa) {
         kernel++;
     }
-    return kernel->multiply;
+    return kernel;
 }

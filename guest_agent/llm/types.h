@@ -4,6 +4,8 @@
 #ifndef LLM_TYPES_H
 #define LLM_TYPES_H
 
+#include "activation.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,23 +17,30 @@ struct llm_product {
     const uint8_t *rows;  /* first row, in the stored form of its type, any alignment */
     size_t row_stride;    /* bytes from one row to the next */
     size_t row_count;     /* rows */
-    const float *vectors; /* first vector */
-    size_t vector_stride; /* floats from one vector to the next */
+    const void *vectors;  /* first vector, in the form of the kernel */
+    size_t vector_stride; /* bytes from one vector to the next */
     size_t vector_count;  /* vectors */
     float *output;        /* first result; does not overlap rows or vectors */
     size_t output_stride; /* floats from the results of one vector to those of the next */
     size_t columns;       /* elements of a row and of a vector, whole blocks of the type */
 };
 
+/* Returns the vector at `index` of a product, in the form of the kernel. */
+static inline const void *llm_product_vector(const struct llm_product *product, size_t index)
+{
+    return (const uint8_t *)product->vectors + index * product->vector_stride;
+}
+
 typedef void (*llm_multiply_function)(const struct llm_product *product);
 
-/* A kernel and the instruction sets (LLM_ISA_*) all of which it needs. */
+/* A kernel, the instruction sets (LLM_ISA_*) all of which it needs, and the form of its vectors. */
 struct llm_kernel {
     uint64_t isa;
+    enum llm_form form;
     llm_multiply_function multiply;
 };
 
-#define LLM_TYPE_KERNELS 3 /* most kernels of a type */
+#define LLM_TYPE_KERNELS 4 /* most kernels of a type */
 
 struct llm_type {
     uint32_t id;             /* the number of the type in a GGUF file */
@@ -42,7 +51,8 @@ struct llm_type {
     /* Converts the first `elements` elements (whole blocks) of the row at `row` to floats. */
     void (*decode)(const uint8_t *row, float *output, size_t elements);
 
-    /* Fastest first; the last one that is set needs no instruction set beyond the baseline. */
+    /* Fastest first; the last one that is set needs no instruction set beyond the baseline, and
+     * takes floats. */
     struct llm_kernel kernels[LLM_TYPE_KERNELS];
 };
 
@@ -63,7 +73,8 @@ const char *llm_type_list(char *text, size_t size);
 size_t llm_type_count(void);
 const struct llm_type *llm_type_at(size_t index);
 
-/* Returns the fastest kernel of `type` for a processor with the instruction sets `isa`. */
-llm_multiply_function llm_type_multiply(const struct llm_type *type, uint64_t isa);
+/* Returns the fastest kernel of `type` for a processor with the instruction sets `isa`; static
+ * storage. */
+const struct llm_kernel *llm_type_kernel(const struct llm_type *type, uint64_t isa);
 
 #endif

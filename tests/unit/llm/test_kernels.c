@@ -2,6 +2,7 @@
 // Tests of the dot products of every type and instruction set against double precision.
 
 #include "platform.h"
+#include "reference.h"
 #include "support.h"
 #include "types.h"
 
@@ -28,15 +29,6 @@ static float random_float(void)
     return (float)(int32_t)random_bits() * 0x1p-31f;
 }
 
-/* The value of a half, by the definition of the format. */
-static double half_value(uint16_t half)
-{
-    int exponent = half >> 10 & 31;
-    double fraction = (double)(half & 1023) / 1024.0;
-    double magnitude = exponent == 0 ? ldexp(fraction, -14) : ldexp(1.0 + fraction, exponent - 15);
-    return half >> 15 != 0 ? -magnitude : magnitude;
-}
-
 /* A random half of moderate size, now and then a subnormal one or zero. */
 static uint16_t random_half(void)
 {
@@ -45,114 +37,159 @@ static uint16_t random_half(void)
     return (uint16_t)((bits & 0x83ffu) | exponent << 10);
 }
 
-/* Fills a row with random elements; `values` gets what they stand for. */
-static void fill_row(const struct llm_type *type, uint8_t *row, double *values, size_t columns)
+/* Fills a row with random elements: random bits, but for floats, and `scale`, unless it is 0, for
+ * the scales of blocks. */
+static void fill_row(const struct llm_type *type, uint8_t *row, size_t columns, uint16_t scale)
 {
-    for (size_t column = 0; column < columns; column++) {
-        if (type->id == 0) {
+    size_t offsets[2];
+    size_t halves = reference_halves(type, offsets);
+    for (size_t column = 0; column < columns; column += type->block_elements) {
+        uint8_t *block = row + column / type->block_elements * type->block_bytes;
+        for (size_t index = 0; index < type->block_bytes; index++) {
+            block[index] = (uint8_t)(random_bits() >> 24);
+        }
+        if (type->block_elements == 1) {
             float value = random_float();
-            memcpy(row + 4 * column, &value, sizeof(value));
-            values[column] = (double)value;
-        } else if (type->id == 1) {
-            uint16_t half = random_half();
-            memcpy(row + 2 * column, &half, sizeof(half));
-            values[column] = half_value(half);
-        } else {
-            uint8_t *block = row + column / 32 * 34;
-            uint16_t scale;
-            if (column % 32 == 0) {
-                scale = random_half();
-                memcpy(block, &scale, sizeof(scale));
-            }
-            memcpy(&scale, block, sizeof(scale));
-            int8_t number = (int8_t)(random_bits() >> 24);
-            memcpy(block + 2 + column % 32, &number, 1);
-            values[column] = half_value(scale) * number;
+            memcpy(block, (uint8_t *)&value + 4 - type->block_bytes, type->block_bytes);
+        }
+        for (size_t index = 0; index < halves; index++) {
+            uint16_t half = scale != 0 ? scale : random_half();
+            memcpy(block + offsets[index], &half, sizeof(half));
         }
     }
 }
 
 struct matrix {
-    uint8_t *rows;
+    const struct llm_type *type;
+    size_t columns;
+    uint8_t *memory;
+    uint8_t *rows; /* of any alignment */
     size_t stride;
-    double *values; /* [ROWS][columns] */
-    float *vectors; /* [VECTORS][columns] */
+    float *vectors;     /* [VECTORS][columns] */
+    uint8_t *converted; /* [VECTORS] in `form`, and so far apart */
+    enum llm_form form;
+    size_t converted_stride;
 };
 
-static struct matrix make_matrix(const struct llm_type *type, size_t columns)
+/* `scale` as for fill_row(); vectors have elements up to `size`. */
+static struct matrix make_matrix(const struct llm_type *type, enum llm_form form, size_t columns,
+                                 uint16_t scale, float size)
 {
-    struct matrix matrix;
+    struct matrix matrix = {.type = type, .columns = columns, .form = form};
+    size_t shift = columns / type->block_elements % 4;
     matrix.stride = columns / type->block_elements * type->block_bytes;
-    matrix.rows = malloc(ROWS * matrix.stride); /* exact, for the address sanitizer */
-    matrix.values = malloc(ROWS * columns * sizeof(double));
+    matrix.memory = malloc(ROWS * matrix.stride + shift); /* exact, for the address sanitizer */
+    matrix.rows = matrix.memory + shift;
     matrix.vectors = malloc(VECTORS * columns * sizeof(float));
-    cr_assert(matrix.rows != NULL && matrix.values != NULL && matrix.vectors != NULL);
+    matrix.converted_stride = llm_activation_bytes(form, columns);
+    matrix.converted = aligned_alloc(LLM_ACTIVATION_ALIGNMENT, VECTORS * matrix.converted_stride);
+    cr_assert(matrix.memory != NULL && matrix.vectors != NULL && matrix.converted != NULL);
     for (size_t row = 0; row < ROWS; row++) {
-        fill_row(type, matrix.rows + row * matrix.stride, matrix.values + row * columns, columns);
+        fill_row(type, matrix.rows + row * matrix.stride, columns, scale);
     }
     for (size_t index = 0; index < VECTORS * columns; index++) {
-        matrix.vectors[index] = random_float();
+        matrix.vectors[index] = size * random_float();
+    }
+    for (size_t vector = 0; vector < VECTORS; vector++) {
+        const float *floats = matrix.vectors + vector * columns;
+        uint8_t *converted = matrix.converted + vector * matrix.converted_stride;
+        if (form == LLM_FORM_FLOATS) {
+            memcpy(converted, floats, columns * sizeof(float));
+        } else {
+            llm_activation_convert(form, floats, columns, converted);
+        }
     }
     return matrix;
 }
 
 static void free_matrix(struct matrix *matrix)
 {
-    free(matrix->rows);
-    free(matrix->values);
+    free(matrix->memory);
     free(matrix->vectors);
+    free(matrix->converted);
 }
 
-static void multiply(llm_multiply_function function, const struct matrix *matrix, size_t columns,
-                     size_t row, size_t rows, size_t vector, size_t vectors, float *output)
+/* The element of a vector as the kernel gets it. */
+static double converted_element(const struct matrix *matrix, size_t vector, size_t column)
+{
+    const uint8_t *converted = matrix->converted + vector * matrix->converted_stride;
+    float value;
+    if (matrix->form == LLM_FORM_FLOATS) {
+        memcpy(&value, converted + column * sizeof(value), sizeof(value));
+        return (double)value;
+    }
+    size_t block = column / llm_activation_block(matrix->form);
+    memcpy(&value, converted + llm_activation_scales(matrix->columns) + block * sizeof(value),
+           sizeof(value));
+    return (double)value * (int8_t)converted[column];
+}
+
+static void multiply(llm_multiply_function function, const struct matrix *matrix, size_t row,
+                     size_t rows, size_t vector, size_t vectors, float *output)
 {
     struct llm_product product = {
         .rows = matrix->rows + row * matrix->stride,
         .row_stride = matrix->stride,
         .row_count = rows,
-        .vectors = matrix->vectors + vector * columns,
-        .vector_stride = columns,
+        .vectors = matrix->converted + vector * matrix->converted_stride,
+        .vector_stride = matrix->converted_stride,
         .vector_count = vectors,
         .output = output + vector * ROWS + row,
         .output_stride = ROWS,
-        .columns = columns,
+        .columns = matrix->columns,
     };
     function(&product);
 }
 
-static void check_kernel(const struct llm_type *type, llm_multiply_function function,
+/* Compares the products of the vectors as the kernel gets them with double precision. */
+static void check_products(const struct matrix *matrix, const float *products)
+{
+    for (size_t row = 0; row < ROWS; row++) {
+        double expected[VECTORS] = {0};
+        double magnitude[VECTORS] = {0};
+        for (size_t column = 0; column < matrix->columns; column++) {
+            struct reference_element element =
+                reference_element(matrix->type, matrix->rows + row * matrix->stride, column);
+            for (size_t vector = 0; vector < VECTORS; vector++) {
+                double factor = converted_element(matrix, vector, column);
+                expected[vector] += element.value * factor;
+                magnitude[vector] += element.magnitude * fabs(factor);
+            }
+        }
+        for (size_t vector = 0; vector < VECTORS; vector++) {
+            /* Eight lanes at least: no chain is longer than columns / 8 roundings. */
+            double bound = magnitude[vector] * ((double)matrix->columns / 8.0 + 8.0) * 0x1p-24;
+            double difference = fabs((double)products[vector * ROWS + row] - expected[vector]);
+            cr_expect_leq(difference, bound + 0x1p-140, "%s, %zu columns: off by %g, bound %g",
+                          matrix->type->name, matrix->columns, difference, bound);
+        }
+    }
+}
+
+/* Returns whether the processor, or an emulation, can run a kernel of the type. */
+static bool can_run(const struct llm_kernel *kernel)
+{
+    return kernel->multiply != NULL && (kernel->isa & test_isa()) == kernel->isa;
+}
+
+static void check_kernel(const struct llm_type *type, const struct llm_kernel *kernel,
                          size_t columns)
 {
-    struct matrix matrix = make_matrix(type, columns);
+    struct matrix matrix = make_matrix(type, kernel->form, columns, 0, 1.0f);
+    llm_multiply_function function = kernel->multiply;
     float whole[VECTORS * ROWS];
     float parts[VECTORS * ROWS];
 
-    multiply(function, &matrix, columns, 0, ROWS, 0, VECTORS, whole);
-    for (size_t vector = 0; vector < VECTORS; vector++) {
-        for (size_t row = 0; row < ROWS; row++) {
-            double expected = 0.0;
-            double magnitude = 0.0;
-            for (size_t column = 0; column < columns; column++) {
-                double term = matrix.values[row * columns + column] *
-                              (double)matrix.vectors[vector * columns + column];
-                expected += term;
-                magnitude += fabs(term);
-            }
-            /* Eight lanes at least: no chain is longer than columns / 8 roundings. */
-            double bound = magnitude * ((double)columns / 8.0 + 8.0) * 0x1p-24;
-            double difference = fabs((double)whole[vector * ROWS + row] - expected);
-            cr_expect_leq(difference, bound, "%s, %zu columns: off by %g, bound %g", type->name,
-                          columns, difference, bound);
-        }
-    }
+    multiply(function, &matrix, 0, ROWS, 0, VECTORS, whole);
+    check_products(&matrix, whole);
 
     /* The same bits, however rows and vectors are divided. */
     for (size_t split = 1; split < ROWS; split++) {
         for (size_t half = 0; half <= VECTORS; half++) {
-            multiply(function, &matrix, columns, 0, split, 0, half, parts);
-            multiply(function, &matrix, columns, split, ROWS - split, 0, half, parts);
-            multiply(function, &matrix, columns, 0, split, half, VECTORS - half, parts);
-            multiply(function, &matrix, columns, split, ROWS - split, half, VECTORS - half, parts);
+            multiply(function, &matrix, 0, split, 0, half, parts);
+            multiply(function, &matrix, split, ROWS - split, 0, half, parts);
+            multiply(function, &matrix, 0, split, half, VECTORS - half, parts);
+            multiply(function, &matrix, split, ROWS - split, half, VECTORS - half, parts);
             cr_expect_eq(memcmp(whole, parts, sizeof(whole)), 0, "%s: %zu rows, %zu vectors",
                          type->name, split, half);
         }
@@ -160,22 +197,75 @@ static void check_kernel(const struct llm_type *type, llm_multiply_function func
     free_matrix(&matrix);
 }
 
+/* Every kernel with scales at the ends of the format, and vectors of very different sizes. */
+static void check_extremes(const struct llm_type *type, const struct llm_kernel *kernel)
+{
+    static const uint16_t scales[] = {0x7bff, 0xfbff, 0x0001, 0x8001, 0x0400, 0x8000};
+    static const float sizes[] = {1e-30f, 1e-6f, 1.0f, 1e25f};
+    for (size_t index = 0; index < sizeof(scales) / sizeof(scales[0]); index++) {
+        for (size_t size = 0; size < sizeof(sizes) / sizeof(sizes[0]); size++) {
+            struct matrix matrix = make_matrix(type, kernel->form, 512, scales[index], sizes[size]);
+            float products[VECTORS * ROWS];
+            multiply(kernel->multiply, &matrix, 0, ROWS, 0, VECTORS, products);
+            check_products(&matrix, products);
+            free_matrix(&matrix);
+        }
+    }
+}
+
 Test(kernels, are_close_to_double_precision)
 {
     for (size_t index = 0; index < llm_type_count(); index++) {
         const struct llm_type *type = llm_type_at(index);
         for (size_t kernel = 0; kernel < LLM_TYPE_KERNELS; kernel++) {
-            llm_multiply_function function = type->kernels[kernel].multiply;
-            uint64_t isa = type->kernels[kernel].isa;
-            if (function == NULL || (isa & test_isa()) != isa) {
+            if (!can_run(&type->kernels[kernel])) {
                 continue;
             }
-            for (size_t columns = 1; columns <= 130; columns++) {
+            size_t most = type->block_elements == 256 ? 1024 : 130;
+            for (size_t columns = 1; columns <= most; columns++) {
                 if (columns % type->block_elements == 0) {
-                    check_kernel(type, function, columns);
+                    check_kernel(type, &type->kernels[kernel], columns);
                 }
             }
-            check_kernel(type, function, 4096);
+            check_kernel(type, &type->kernels[kernel], 4096);
+            check_extremes(type, &type->kernels[kernel]);
+        }
+    }
+}
+
+/* All integers at the ends of their ranges, where lanes of 16 bits are fullest. */
+Test(kernels, do_not_saturate)
+{
+    static const uint8_t patterns[] = {0x00, 0x7f, 0x80, 0x81, 0xff};
+    for (size_t index = 0; index < llm_type_count(); index++) {
+        const struct llm_type *type = llm_type_at(index);
+        size_t offsets[2];
+        size_t halves = reference_halves(type, offsets);
+        const struct llm_kernel *kernel = llm_type_kernel(type, test_isa());
+        for (size_t pattern = 0; type->block_elements > 1 && pattern < sizeof(patterns);
+             pattern++) {
+            struct matrix matrix = make_matrix(type, kernel->form, 512, 0x3c00, 1.0f);
+            float products[VECTORS * ROWS];
+            for (size_t block = 0; block < ROWS * 512 / type->block_elements; block++) {
+                uint8_t *bytes = matrix.rows + block * type->block_bytes;
+                memset(bytes, patterns[pattern], type->block_bytes);
+                for (size_t half = 0; half < halves; half++) {
+                    memcpy(bytes + offsets[half], "\x00\x3c", 2);
+                }
+            }
+            if (kernel->form != LLM_FORM_FLOATS) {
+                for (size_t vector = 0; vector < VECTORS; vector++) {
+                    float ends[512];
+                    for (size_t column = 0; column < 512; column++) {
+                        ends[column] = vector % 2 == 0 || column / 2 % 2 == 0 ? 1.0f : -1.0f;
+                    }
+                    llm_activation_convert(kernel->form, ends, 512,
+                                           matrix.converted + vector * matrix.converted_stride);
+                }
+            }
+            multiply(kernel->multiply, &matrix, 0, ROWS, 0, VECTORS, products);
+            check_products(&matrix, products);
+            free_matrix(&matrix);
         }
     }
 }
@@ -190,7 +280,7 @@ Test(kernels, decode_every_half)
         memcpy(row, &half, sizeof(row));
         type->decode(row, &value, 1);
         if ((half & 0x7c00) != 0x7c00) {
-            cr_assert_eq((double)value, half_value(half), "half %04x", (unsigned)half);
+            cr_assert_eq((double)value, reference_half(half), "half %04x", (unsigned)half);
             cr_assert_eq(signbit(value) != 0, half >> 15, "half %04x", (unsigned)half);
         } else if ((half & 0x3ff) == 0) {
             cr_assert(isinf(value) && (value < 0) == (half >> 15));
@@ -200,17 +290,26 @@ Test(kernels, decode_every_half)
     }
 }
 
+/* A row is decoded with one rounding at most: of the difference of scale and minimum. */
 Test(kernels, decode_rows)
 {
     for (size_t index = 0; index < llm_type_count(); index++) {
         const struct llm_type *type = llm_type_at(index);
-        struct matrix matrix = make_matrix(type, 96);
-        float decoded[96];
-        type->decode(matrix.rows, decoded, 96);
-        for (size_t column = 0; column < 96; column++) {
-            cr_expect_eq((double)decoded[column], matrix.values[column], "%s", type->name);
+        for (uint16_t scale = 0; scale < 0x7c00; scale += 0x1bff) {
+            struct matrix matrix = make_matrix(type, LLM_FORM_FLOATS, 512, scale, 1.0f);
+            float decoded[512];
+            for (size_t row = 0; row < ROWS; row++) {
+                type->decode(matrix.rows + row * matrix.stride, decoded, 512);
+                for (size_t column = 0; column < 512; column++) {
+                    float expected =
+                        (float)reference_element(type, matrix.rows + row * matrix.stride, column)
+                            .value;
+                    cr_assert_eq(decoded[column], expected, "%s: %g, expected %g", type->name,
+                                 (double)decoded[column], (double)expected);
+                }
+            }
+            free_matrix(&matrix);
         }
-        free_matrix(&matrix);
     }
 }
 
@@ -218,11 +317,13 @@ Test(kernels, are_chosen_by_instruction_set)
 {
     for (size_t index = 0; index < llm_type_count(); index++) {
         const struct llm_type *type = llm_type_at(index);
-        llm_multiply_function baseline = llm_type_multiply(type, 0);
-        cr_expect_not_null(baseline);
-        cr_expect_eq(llm_type_multiply(type, LLM_ISA_AVX2), baseline);
-        cr_expect_eq(llm_type_multiply(type, LLM_ISA_AVX2 | LLM_ISA_FMA | LLM_ISA_F16C),
-                     type->kernels[0].multiply);
+        const struct llm_kernel *baseline = llm_type_kernel(type, 0);
+        cr_expect_not_null(baseline->multiply);
+        cr_expect_eq(baseline->form, LLM_FORM_FLOATS);
+        cr_expect_eq(llm_type_kernel(type, LLM_ISA_AVX2), baseline);
+        cr_expect_eq(llm_type_kernel(type, LLM_ISA_AVX2 | LLM_ISA_FMA | LLM_ISA_F16C),
+                     baseline - 1);
+        cr_expect_eq(llm_type_kernel(type, UINT64_MAX), type->kernels);
         cr_expect_eq(llm_type_find(type->id), type);
         cr_expect_str_eq(llm_type_name(type->id), type->name);
     }
@@ -230,8 +331,9 @@ Test(kernels, are_chosen_by_instruction_set)
     cr_expect_str_eq(llm_type_name(12), "Q4_K");
     cr_expect_str_eq(llm_type_name(4), "unknown");
     cr_expect_str_eq(llm_type_name(UINT32_MAX), "unknown");
-    char list[32];
-    cr_expect_str_eq(llm_type_list(list, sizeof(list)), "F32, F16, Q8_0");
+    char list[80];
+    cr_expect_str_eq(llm_type_list(list, sizeof(list)),
+                     "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K");
     cr_expect_str_eq(llm_type_list(list, 9), "F32, F16");
     cr_expect_str_eq(llm_type_list(list, 8), "F32");
 }

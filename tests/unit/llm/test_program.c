@@ -26,8 +26,10 @@ static float parse_float(const char *digits)
     return value;
 }
 
-/* Compares the last line of an output of --logits with the array `expected`. */
-static void expect_logits(const struct run *run, struct json_object *expected, const char *what)
+/* Compares the last line of an output of --logits with the array `expected`; the largest difference
+ * may be the part `tolerance` of the largest logit. */
+static void expect_logits(const struct run *run, struct json_object *expected, double tolerance,
+                          const char *what)
 {
     size_t count = json_object_array_length(expected);
     cr_assert_eq(run->status, 0, "%s: %s", what, run->output);
@@ -42,7 +44,8 @@ static void expect_logits(const struct run *run, struct json_object *expected, c
         greatest = fmax(greatest, fabs(value));
         difference = fmax(difference, fabs(value - (double)parse_float(line + 8 * index)));
     }
-    cr_expect_leq(difference, 1e-3 * greatest, "%s: off by %g of %g", what, difference, greatest);
+    cr_expect_leq(difference, tolerance * greatest, "%s: off by %g of %g", what, difference,
+                  greatest);
 }
 
 static struct json_object *find_reference(struct json_object *references, const char *model)
@@ -68,11 +71,16 @@ Test(program, computes_the_reference_logits)
             cr_assert(json_object_object_get_ex(entry, "logits", &logits));
             const char *options[] = {"--logits", "--last", "--prompt",
                                      json_object_get_string(prompt), NULL};
+            /* The baseline multiplies floats. With instruction sets a vector that meets Q8_0
+             * weights has 8 bits for an element, and a step of 1/127 of the largest of its block:
+             * that is what the second tolerance is for; 0.008 was measured. */
             const uint64_t sets[] = {0, test_isa()};
+            const bool floats = strcmp(models[model], "tiny-f32.gguf") == 0;
+            const double tolerances[] = {1e-3, floats ? 1e-3 : 2e-2};
             for (size_t set = 0; set < 2; set++) {
                 struct run run = {0};
                 run_program(&run, blob, 1, sets[set], 0, options);
-                expect_logits(&run, logits, models[model]);
+                expect_logits(&run, logits, tolerances[set], models[model]);
                 run_free(&run);
             }
         }

@@ -82,13 +82,24 @@ def rotate(x, style, angles, growth):
     return turned
 
 
+def rounded(x, block):
+    """Vectors as kernels of quantised types take them: integers up to 127 with a scale a block."""
+    if not block:
+        return x
+    blocks = x.reshape(len(x), -1, block)
+    scale = np.abs(blocks).max(axis=2, keepdims=True) / 127
+    integers = np.round(blocks / np.where(scale == 0, 1, scale))
+    return (integers * scale).reshape(x.shape)
+
+
 class Model:
     """A model of one of the architectures; `keys` are without its prefix."""
 
-    def __init__(self, name, keys, tensors):
+    def __init__(self, name, keys, tensors, block=0):
         self.architecture = ARCHITECTURES[name]
         self.keys = keys
         self.tensors = tensors
+        self.block = block  # numbers of a vector that share a scale, where matrices are quantised
         self.heads = keys["attention.head_count"]
         self.shared = keys.get("attention.head_count_kv", self.heads)
         self.size = keys.get("attention.key_length", keys["embedding_length"] // self.heads)
@@ -100,7 +111,7 @@ class Model:
         return self.keys[key] if self.architecture.scales and key in self.keys else default
 
     def product(self, x, layer, name):
-        y = x @ self.tensors[f"blk.{layer}.{name}.weight"].T
+        y = rounded(x, self.block) @ self.tensors[f"blk.{layer}.{name}.weight"].T
         return y + self.tensors.get(f"blk.{layer}.{name}.bias", 0.0)
 
     def norm(self, x, name):
@@ -162,6 +173,6 @@ class Model:
                 else:
                     y = self.norm(block(x, layer), f"blk.{layer}.{after}.weight")
                 x = x + residual * y
-        x = self.norm(x, "output_norm.weight")
+        x = rounded(self.norm(x, "output_norm.weight"), self.block)
         output = self.tensors.get("output.weight", self.tensors["token_embd.weight"])
         return x @ output.T / self.scale("logit_scale", 1.0)

@@ -170,9 +170,12 @@ Test(gguf, names_what_is_wrong_with_a_tensor)
 {
     struct recipe recipe = recipe_valid();
     recipe.victim = "blk.0.attn_q.weight";
+    recipe.victim_type = 10 + 1;
+    expect_refused(&recipe, "tensor blk.0.attn_q.weight: type Q2_K (10) is not supported "
+                            "(supported: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, ");
+
     recipe.victim_type = 12 + 1;
-    expect_refused(&recipe, "tensor blk.0.attn_q.weight: type Q4_K (12) is not supported "
-                            "(supported: F32, F16, Q8_0)");
+    expect_refused(&recipe, "a row of 8 elements is not whole blocks of 256");
 
     recipe.victim_type = 8 + 1;
     expect_refused(&recipe, "a row of 8 elements is not whole blocks of 32");

@@ -82,7 +82,7 @@ static int tokenize_chat(struct server *server, const struct llm_call *call, siz
     size_t text = 0;
     size_t used = 0;
     for (size_t at = 0; at < call->parts_length; used++) {
-        size_t bytes;
+        size_t bytes = 0;
         if (used == MESSAGES_MAX) {
             return llm_fail(err, "the conversation has more than %d messages", MESSAGES_MAX);
         }

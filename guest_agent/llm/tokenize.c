@@ -19,6 +19,7 @@ void llm_tokenizer_reserve_text(struct llm_tokenizer *tokenizer, struct llm_aren
      * neighbours enters the heap once, and each merge, of which there are fewer than characters,
      * adds two. */
     uint64_t characters = (uint64_t)tokenizer->text_limit + 1;
+    tokenizer->composed = llm_arena_take(arena, tokenizer->text_limit, 1);
     tokenizer->escaped = llm_arena_take(arena, characters, LLM_SPACE_BYTES);
     tokenizer->pieces = llm_arena_take(arena, characters, sizeof(struct llm_piece));
     tokenizer->heap = llm_arena_take(arena, 3 * characters, sizeof(struct llm_pair));
@@ -169,14 +170,7 @@ static void merge_pieces(struct merge *merge)
     }
 }
 
-/* The ids written so far; those that do not fit are only counted. */
-struct id_list {
-    uint32_t *ids;
-    size_t capacity;
-    size_t count;
-};
-
-static void append(struct id_list *list, uint32_t id)
+void llm_id_append(struct llm_id_list *list, uint32_t id)
 {
     if (list->count < list->capacity) {
         list->ids[list->count] = id;
@@ -184,13 +178,13 @@ static void append(struct id_list *list, uint32_t id)
     list->count++;
 }
 
-static int append_piece(struct id_list *list, const struct llm_tokenizer *tokenizer,
+static int append_piece(struct llm_id_list *list, const struct llm_tokenizer *tokenizer,
                         const struct llm_piece *piece, struct llm_error *err)
 {
     const char *text = tokenizer->escaped + piece->start;
     uint32_t id = llm_token_find(tokenizer, text, piece->length);
     if (id != LLM_NO_TOKEN) {
-        append(list, id);
+        llm_id_append(list, id);
         return 0;
     }
     for (uint32_t index = 0; index < piece->length; index++) {
@@ -200,7 +194,25 @@ static int append_piece(struct id_list *list, const struct llm_tokenizer *tokeni
             return llm_fail(err, "the vocabulary has no token for the byte 0x%02x",
                             (unsigned)(uint8_t)text[index]);
         }
-        append(list, id);
+        llm_id_append(list, id);
+    }
+    return 0;
+}
+
+int llm_tokenize_part(struct llm_tokenizer *tokenizer, const char *text, size_t length,
+                      struct llm_id_list *list, struct llm_error *err)
+{
+    struct merge merge = {tokenizer, 0, 0};
+
+    if (length == 0) {
+        return 0;
+    }
+    cut_characters(&merge, escape_text(tokenizer, text, length));
+    merge_pieces(&merge);
+    for (uint32_t index = 0; index != LLM_NO_PIECE; index = tokenizer->pieces[index].next) {
+        if (append_piece(list, tokenizer, &tokenizer->pieces[index], err) != 0) {
+            return -1;
+        }
     }
     return 0;
 }
@@ -208,24 +220,17 @@ static int append_piece(struct id_list *list, const struct llm_tokenizer *tokeni
 int llm_tokenize(struct llm_tokenizer *tokenizer, const char *text, size_t length, bool with_begin,
                  uint32_t *ids, size_t capacity, size_t *count, struct llm_error *err)
 {
-    struct id_list list = {ids, capacity, 0};
-    struct merge merge = {tokenizer, 0, 0};
+    struct llm_id_list list = {ids, capacity, 0};
 
     if (length > tokenizer->text_limit) {
         return llm_fail(err, "the prompt has %zu bytes, at most %zu are allowed", length,
                         tokenizer->text_limit);
     }
     if (with_begin && tokenizer->add_begin && tokenizer->begin != LLM_NO_TOKEN) {
-        append(&list, tokenizer->begin);
+        llm_id_append(&list, tokenizer->begin);
     }
-    if (length > 0) {
-        cut_characters(&merge, escape_text(tokenizer, text, length));
-        merge_pieces(&merge);
-        for (uint32_t index = 0; index != LLM_NO_PIECE; index = tokenizer->pieces[index].next) {
-            if (append_piece(&list, tokenizer, &tokenizer->pieces[index], err) != 0) {
-                return -1;
-            }
-        }
+    if (llm_tokenize_part(tokenizer, text, length, &list, err) != 0) {
+        return -1;
     }
     if (list.count > capacity) {
         return llm_fail(err, "the prompt has %zu tokens, the context holds %zu", list.count,

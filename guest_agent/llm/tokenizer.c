@@ -58,6 +58,17 @@ uint32_t llm_token_find(const struct llm_tokenizer *tokenizer, const char *text,
     return entry == 0 ? LLM_NO_TOKEN : entry - 1;
 }
 
+uint32_t llm_token_find_special(const struct llm_tokenizer *tokenizer, const char *text,
+                                size_t length)
+{
+    uint32_t id = llm_token_find(tokenizer, text, length);
+    if (id != LLM_NO_TOKEN && tokenizer->tokens[id].type != LLM_TOKEN_CONTROL &&
+        tokenizer->tokens[id].type != LLM_TOKEN_USER_DEFINED) {
+        return LLM_NO_TOKEN;
+    }
+    return id;
+}
+
 static int check_kind(const struct gguf_file *file, struct llm_error *err)
 {
     struct gguf_string model;
@@ -154,6 +165,32 @@ static int load_special(const struct llm_tokenizer *tokenizer, const struct gguf
     return 0;
 }
 
+static int load_ends(struct llm_tokenizer *tokenizer, const struct gguf_file *file,
+                     struct llm_error *err)
+{
+    static const char *const keys[] = {"tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
+    tokenizer->end_count = 0;
+    tokenizer->ends[tokenizer->end_count++] = tokenizer->end;
+    for (size_t index = 0; index < sizeof(keys) / sizeof(keys[0]); index++) {
+        uint32_t *id = &tokenizer->ends[tokenizer->end_count++];
+        if (load_special(tokenizer, file, keys[index], LLM_NO_TOKEN, id, err) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+bool llm_token_ends(const struct llm_tokenizer *tokenizer, uint32_t id)
+{
+    for (uint32_t index = 0; index < tokenizer->end_count; index++) {
+        if (tokenizer->ends[index] == id) {
+            return id != LLM_NO_TOKEN;
+        }
+    }
+    return false;
+}
+
 int llm_tokenizer_load(struct llm_tokenizer *tokenizer, const struct gguf_file *file,
                        struct llm_error *err)
 {
@@ -170,7 +207,8 @@ int llm_tokenizer_load(struct llm_tokenizer *tokenizer, const struct gguf_file *
         gguf_read_boolean(file, "tokenizer.ggml.add_bos_token", false, &tokenizer->add_begin,
                           err) != 0 ||
         gguf_read_boolean(file, "tokenizer.ggml.add_space_prefix", false,
-                          &tokenizer->add_space_prefix, err) != 0) {
+                          &tokenizer->add_space_prefix, err) != 0 ||
+        load_ends(tokenizer, file, err) != 0) {
         return -1;
     }
     load_bytes(tokenizer);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #define LLM_NO_TOKEN UINT32_MAX
+#define LLM_ENDS_MAX 3
 
 /* Token types of the GGUF specification, key tokenizer.ggml.token_type. */
 enum llm_token_type {
@@ -57,11 +58,14 @@ struct llm_tokenizer {
     uint32_t begin;      /* of a text, LLM_NO_TOKEN if the model has none; also the next two */
     uint32_t end;
     uint32_t unknown;
+    uint32_t ends[LLM_ENDS_MAX]; /* the tokens that a text ends with, `end` among them */
+    uint32_t end_count;
     bool add_begin;        /* texts start with the token `begin` */
     bool add_space_prefix; /* texts are tokenized as if they began with a space */
 
     /* Working memory for one text of up to text_limit bytes. */
     size_t text_limit;
+    char *composed; /* [text_limit]: a text with its markup, for chat.c */
     char *escaped;
     struct llm_piece *pieces;
     struct llm_pair *heap;
@@ -84,6 +88,10 @@ int llm_tokenizer_load(struct llm_tokenizer *tokenizer, const struct gguf_file *
  * llama.cpp, in O(n log n). */
 int llm_tokenize(struct llm_tokenizer *tokenizer, const char *text, size_t length, bool with_begin,
                  uint32_t *ids, size_t capacity, size_t *count, struct llm_error *err);
+
+/* Returns whether a text ends with the token `id`: end of text, of a turn or of a message (keys
+ * eos_token_id, eot_token_id and eom_token_id). */
+bool llm_token_ends(const struct llm_tokenizer *tokenizer, uint32_t id);
 
 #define LLM_PIECE_BYTES_MAX 1024 /* longest token, and thus longest text of one */
 

@@ -57,7 +57,7 @@ def byte_characters():
 
 def from_tokenizer_json(path, pre, more=None):
     """Returns a GGUF vocabulary of a published tokenizer.json. pre: the name of its
-    pre-tokenizer; None: a vocabulary of kind llama, whose scores are the ranks of its tokens."""
+    pre-tokenizer; None: a vocabulary of kind llama, whose scores follow the order of merges."""
     with open(path, encoding="utf-8") as file:
         data = json.load(file)
     count = 1 + max([*data["model"]["vocab"].values(),
@@ -70,15 +70,17 @@ def from_tokenizer_json(path, pre, more=None):
         tokens[token["id"]] = token["content"]
         types[token["id"]] = CONTROL if token["special"] else USER_DEFINED
     keys = dict(more or {})
+    merges = [merge if isinstance(merge, str) else " ".join(merge)
+              for merge in data["model"]["merges"]]
     if pre is None:
         for index, text in enumerate(tokens):
             if len(text) == 6 and text.startswith("<0x"):
                 types[index] = BYTE
-        keys["ggml.scores"] = (FLOAT32, [0.0 if index < 259 else 259.0 - index
-                                         for index in range(count)])
+        scores = [0.0] * count
+        for rank, merge in reversed(list(enumerate(merges))):
+            scores[data["model"]["vocab"][merge.replace(" ", "")]] = -1.0 - rank
+        keys["ggml.scores"] = (FLOAT32, scores)
         return vocabulary("llama", tokens, types, keys)
-    merges = [merge if isinstance(merge, str) else " ".join(merge)
-              for merge in data["model"]["merges"]]
     keys["ggml.pre"] = (STRING, pre)
     keys["ggml.merges"] = (STRING, merges)
     return vocabulary("gpt2", tokens, types, keys)

@@ -19,12 +19,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TEXT_MAX (1u << 20)
-#define IDS_MAX  (1u << 20)
+#define LINE_MAX_BYTES (1u << 22) /* of a line's text */
+#define TEXT_MAX       (1u << 20) /* that the tokenizer takes */
+#define IDS_MAX        (1u << 20)
 
 static char *line;
 static size_t line_room;
-static char text[TEXT_MAX];
+static char text[LINE_MAX_BYTES];
 static uint32_t ids[IDS_MAX];
 static struct gguf_file file;
 static struct llm_tokenizer tokenizer;
@@ -214,7 +215,7 @@ int main(int argc, char **argv)
         if (commands[index].vocabulary) {
             open_vocabulary(argv[2]);
         }
-        while (getline(&line, &line_room, stdin) > 0 && strlen(line) / 2 < TEXT_MAX) {
+        while (getline(&line, &line_room, stdin) > 0 && strlen(line) / 2 < LINE_MAX_BYTES) {
             commands[index].answer(argv[argc - 1]);
         }
         return 0;

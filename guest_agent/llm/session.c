@@ -27,7 +27,8 @@ void llm_session_reserve(struct llm_session *session, struct llm_arena *arena)
     session->ids = llm_arena_take(arena, config->context, sizeof(uint32_t));
     session->cached = llm_arena_take(arena, config->context, sizeof(uint32_t));
     session->line = llm_arena_take(arena, text_limit + 1, 1);
-    llm_tokenizer_reserve(&session->tokenizer, arena, config->vocabulary, text_limit);
+    llm_tokenizer_reserve(&session->tokenizer, arena, &session->file, config->vocabulary,
+                          text_limit);
     llm_sampler_reserve(&session->sampler, arena, config->vocabulary);
     llm_model_reserve(&session->model, config, arena);
 }

@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tokenizer "llama": merging of a text into tokens.
+// The tokenizers: texts into tokens, by the kind "llama".
 
-/* The text is cut into characters, and of all neighbouring pairs whose joined text is a token the
- * one with the highest score (leftmost among equals) is merged, until none is left. A heap holds
- * the pairs; pairs whose pieces have changed since are recognised by their length when they come
- * up. Pieces that are no token in the end are spelled in bytes. */
+/* User-defined tokens are cut out first. What is between them is cut into characters, and
+ * neighbours are merged (merge.c). Pieces that are no token in the end are spelled in bytes. The
+ * kind "gpt2" is in tokenize_words.c. */
 
 #include "tokenizer_text.h"
 
 #include <inttypes.h>
 #include <string.h>
-
-#define LLM_NO_PIECE UINT32_MAX
 
 void llm_tokenizer_reserve_text(struct llm_tokenizer *tokenizer, struct llm_arena *arena)
 {
@@ -25,89 +22,28 @@ void llm_tokenizer_reserve_text(struct llm_tokenizer *tokenizer, struct llm_aren
     tokenizer->heap = llm_arena_take(arena, 3 * characters, sizeof(struct llm_pair));
 }
 
-/* The state of one call. */
-struct merge {
-    struct llm_tokenizer *tokenizer;
-    uint32_t piece_count;
-    uint32_t heap_count;
-};
-
-static bool pair_precedes(const struct llm_pair *one, const struct llm_pair *other)
+/* Writes a space as the vocabulary does; returns where the next character goes. */
+static char *put_space(char *output)
 {
-    if (one->score > other->score) {
-        return true;
-    }
-    return !(one->score < other->score) && one->left < other->left;
-}
-
-static void heap_push(struct merge *merge, struct llm_pair pair)
-{
-    struct llm_pair *heap = merge->tokenizer->heap;
-    uint32_t index = merge->heap_count++;
-    while (index > 0) {
-        uint32_t parent = (index - 1) / 2;
-        if (!pair_precedes(&pair, &heap[parent])) {
-            break;
-        }
-        heap[index] = heap[parent];
-        index = parent;
-    }
-    heap[index] = pair;
-}
-
-static struct llm_pair heap_pop(struct merge *merge)
-{
-    struct llm_pair *heap = merge->tokenizer->heap;
-    struct llm_pair first = heap[0];
-    struct llm_pair last = heap[--merge->heap_count];
-    uint32_t index = 0;
-    for (;;) {
-        uint32_t child = 2 * index + 1;
-        if (child >= merge->heap_count) {
-            break;
-        }
-        if (child + 1 < merge->heap_count && pair_precedes(&heap[child + 1], &heap[child])) {
-            child++;
-        }
-        if (!pair_precedes(&heap[child], &last)) {
-            break;
-        }
-        heap[index] = heap[child];
-        index = child;
-    }
-    heap[index] = last;
-    return first;
-}
-
-static void consider(struct merge *merge, uint32_t left, uint32_t right)
-{
-    if (left == LLM_NO_PIECE || right == LLM_NO_PIECE) {
-        return;
-    }
-    struct llm_tokenizer *tokenizer = merge->tokenizer;
-    const struct llm_piece *first = &tokenizer->pieces[left];
-    uint32_t length = first->length + tokenizer->pieces[right].length;
-    uint32_t id = llm_token_find(tokenizer, tokenizer->escaped + first->start, length);
-    if (id != LLM_NO_TOKEN) {
-        float score = tokenizer->tokens[id].score;
-        heap_push(merge, (struct llm_pair){score, left, right, length});
-    }
+    memcpy(output, LLM_SPACE, LLM_SPACE_BYTES);
+    return output + LLM_SPACE_BYTES;
 }
 
 /* Copies the text with its spaces replaced; returns the number of bytes. */
 static uint32_t escape_text(struct llm_tokenizer *tokenizer, const char *text, size_t length)
 {
     char *output = tokenizer->escaped;
-    if (tokenizer->add_space_prefix) {
-        memcpy(output, LLM_SPACE, LLM_SPACE_BYTES);
-        output += LLM_SPACE_BYTES;
+    while (tokenizer->remove_spaces && length > 0 && text[length - 1] == ' ') {
+        length--;
+    }
+    if (tokenizer->add_space_prefix && length > 0) {
+        output = put_space(output);
     }
     for (size_t index = 0; index < length; index++) {
-        if (text[index] == ' ') {
-            memcpy(output, LLM_SPACE, LLM_SPACE_BYTES);
-            output += LLM_SPACE_BYTES;
-        } else {
+        if (text[index] != ' ') {
             *output++ = text[index];
+        } else if (!tokenizer->remove_spaces || (index > 0 && text[index - 1] != ' ')) {
+            output = put_space(output);
         }
     }
     return (uint32_t)(output - tokenizer->escaped);
@@ -124,9 +60,9 @@ static uint32_t character_length(char start)
     return byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
 }
 
-static void cut_characters(struct merge *merge, uint32_t length)
+/* Cuts the escaped text into characters; returns how many. */
+static uint32_t cut_characters(struct llm_tokenizer *tokenizer, uint32_t length)
 {
-    struct llm_tokenizer *tokenizer = merge->tokenizer;
     uint32_t start = 0;
     uint32_t count = 0;
     while (start < length) {
@@ -134,40 +70,15 @@ static void cut_characters(struct merge *merge, uint32_t length)
         if (bytes > length - start) {
             bytes = length - start;
         }
-        tokenizer->pieces[count] =
-            (struct llm_piece){start, bytes, count == 0 ? LLM_NO_PIECE : count - 1, count + 1};
+        tokenizer->pieces[count] = (struct llm_piece){
+            start, bytes, LLM_NO_TOKEN, count == 0 ? LLM_NO_PIECE : count - 1, count + 1};
         start += bytes;
         count++;
     }
     if (count > 0) {
         tokenizer->pieces[count - 1].next = LLM_NO_PIECE;
     }
-    merge->piece_count = count;
-}
-
-static void merge_pieces(struct merge *merge)
-{
-    struct llm_piece *pieces = merge->tokenizer->pieces;
-    for (uint32_t index = 1; index < merge->piece_count; index++) {
-        consider(merge, index - 1, index);
-    }
-    while (merge->heap_count > 0) {
-        struct llm_pair pair = heap_pop(merge);
-        struct llm_piece *left = &pieces[pair.left];
-        struct llm_piece *right = &pieces[pair.right];
-        if (left->length == 0 || right->length == 0 ||
-            left->length + right->length != pair.length) {
-            continue;
-        }
-        left->length += right->length;
-        right->length = 0;
-        left->next = right->next;
-        if (left->next != LLM_NO_PIECE) {
-            pieces[left->next].previous = pair.left;
-        }
-        consider(merge, left->previous, pair.left);
-        consider(merge, pair.left, left->next);
-    }
+    return count;
 }
 
 void llm_id_append(struct llm_id_list *list, uint32_t id)
@@ -176,6 +87,19 @@ void llm_id_append(struct llm_id_list *list, uint32_t id)
         list->ids[list->count] = id;
     }
     list->count++;
+}
+
+int llm_append_byte(const struct llm_tokenizer *tokenizer, char byte, struct llm_id_list *list,
+                    struct llm_error *err)
+{
+    uint32_t id = tokenizer->bytes[(uint8_t)byte];
+    id = id == LLM_NO_TOKEN ? tokenizer->unknown : id;
+    if (id == LLM_NO_TOKEN) {
+        return llm_fail(err, "the vocabulary has no token for the byte 0x%02x",
+                        (unsigned)(uint8_t)byte);
+    }
+    llm_id_append(list, id);
+    return 0;
 }
 
 static int append_piece(struct llm_id_list *list, const struct llm_tokenizer *tokenizer,
@@ -188,33 +112,76 @@ static int append_piece(struct llm_id_list *list, const struct llm_tokenizer *to
         return 0;
     }
     for (uint32_t index = 0; index < piece->length; index++) {
-        id = tokenizer->bytes[(uint8_t)text[index]];
-        id = id == LLM_NO_TOKEN ? tokenizer->unknown : id;
-        if (id == LLM_NO_TOKEN) {
-            return llm_fail(err, "the vocabulary has no token for the byte 0x%02x",
-                            (unsigned)(uint8_t)text[index]);
+        if (llm_append_byte(tokenizer, text[index], list, err) != 0) {
+            return -1;
         }
-        llm_id_append(list, id);
     }
     return 0;
 }
 
-int llm_tokenize_part(struct llm_tokenizer *tokenizer, const char *text, size_t length,
-                      struct llm_id_list *list, struct llm_error *err)
+static int tokenize_characters(struct llm_tokenizer *tokenizer, const char *text, size_t length,
+                               struct llm_id_list *list, struct llm_error *err)
 {
-    struct merge merge = {tokenizer, 0, 0};
-
-    if (length == 0) {
+    uint32_t count = cut_characters(tokenizer, escape_text(tokenizer, text, length));
+    if (count == 0) {
         return 0;
     }
-    cut_characters(&merge, escape_text(tokenizer, text, length));
-    merge_pieces(&merge);
+    llm_merge_pieces(tokenizer, count);
     for (uint32_t index = 0; index != LLM_NO_PIECE; index = tokenizer->pieces[index].next) {
         if (append_piece(list, tokenizer, &tokenizer->pieces[index], err) != 0) {
             return -1;
         }
     }
     return 0;
+}
+
+/* Returns the longest user-defined token at the start of the text, or LLM_NO_TOKEN. */
+static uint32_t find_user_defined(const struct llm_tokenizer *tokenizer, const char *text,
+                                  size_t length)
+{
+    if (!tokenizer->user_first[(uint8_t)text[0]]) {
+        return LLM_NO_TOKEN;
+    }
+    size_t longest = length < tokenizer->user_longest ? length : tokenizer->user_longest;
+    for (size_t bytes = longest; bytes > 0; bytes--) {
+        uint32_t id =
+            tokenizer->user_length[bytes] ? llm_token_find(tokenizer, text, bytes) : LLM_NO_TOKEN;
+        if (id != LLM_NO_TOKEN && tokenizer->tokens[id].type == LLM_TOKEN_USER_DEFINED) {
+            return id;
+        }
+    }
+    return LLM_NO_TOKEN;
+}
+
+static int tokenize_plain(struct llm_tokenizer *tokenizer, const char *text, size_t length,
+                          struct llm_id_list *list, struct llm_error *err)
+{
+    if (length == 0) {
+        return 0;
+    }
+    return tokenizer->kind == LLM_TOKENIZER_LLAMA
+               ? tokenize_characters(tokenizer, text, length, list, err)
+               : llm_tokenize_words(tokenizer, text, length, list, err);
+}
+
+int llm_tokenize_part(struct llm_tokenizer *tokenizer, const char *text, size_t length,
+                      struct llm_id_list *list, struct llm_error *err)
+{
+    size_t plain = 0; /* start of the text since the last user-defined token */
+    for (size_t at = 0; at < length && tokenizer->user_longest > 0;) {
+        uint32_t id = find_user_defined(tokenizer, text + at, length - at);
+        if (id == LLM_NO_TOKEN) {
+            at++;
+            continue;
+        }
+        if (tokenize_plain(tokenizer, text + plain, at - plain, list, err) != 0) {
+            return -1;
+        }
+        llm_id_append(list, id);
+        at += tokenizer->tokens[id].length;
+        plain = at;
+    }
+    return tokenize_plain(tokenizer, text + plain, length - plain, list, err);
 }
 
 int llm_tokenize(struct llm_tokenizer *tokenizer, const char *text, size_t length, bool with_begin,

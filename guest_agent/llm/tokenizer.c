@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tokenizer "llama": loading of the vocabulary, look-up by text, text of a token.
+// The tokenizers: loading of the vocabulary, look-up by text, text of a token.
 
 #include "tokenizer.h"
 
@@ -10,7 +10,7 @@
 #include <string.h>
 
 void llm_tokenizer_reserve(struct llm_tokenizer *tokenizer, struct llm_arena *arena,
-                           uint32_t token_count, size_t text_limit)
+                           const struct gguf_file *file, uint32_t token_count, size_t text_limit)
 {
     uint32_t slots = 16;
     while (slots / 2 < token_count) { /* at most half full: short probe sequences */
@@ -21,6 +21,7 @@ void llm_tokenizer_reserve(struct llm_tokenizer *tokenizer, struct llm_arena *ar
     tokenizer->text_limit = text_limit;
     tokenizer->tokens = llm_arena_take(arena, token_count, sizeof(struct llm_token));
     tokenizer->slots = llm_arena_take(arena, slots, sizeof(uint32_t));
+    llm_merges_reserve(tokenizer, arena, file);
     llm_tokenizer_reserve_text(tokenizer, arena);
 }
 
@@ -69,17 +70,38 @@ uint32_t llm_token_find_special(const struct llm_tokenizer *tokenizer, const cha
     return id;
 }
 
-static int check_kind(const struct gguf_file *file, struct llm_error *err)
+static int load_kind(struct llm_tokenizer *tokenizer, const struct gguf_file *file,
+                     struct llm_error *err)
 {
+    static const struct {
+        const char *name;
+        enum llm_tokenizer_kind kind;
+    } kinds[] = {{"llama", LLM_TOKENIZER_LLAMA}, {"gpt2", LLM_TOKENIZER_GPT2}};
     struct gguf_string model;
     if (gguf_read_string(file, "tokenizer.ggml.model", true, &model, err) != 0) {
         return -1;
     }
-    if (!gguf_string_is(model, "llama")) {
-        return llm_fail(err, "tokenizer model '%.*s' is not supported (supported: llama)",
-                        gguf_shown(model), model.text);
+    for (size_t index = 0; index < sizeof(kinds) / sizeof(kinds[0]); index++) {
+        if (gguf_string_is(model, kinds[index].name)) {
+            tokenizer->kind = kinds[index].kind;
+            return 0;
+        }
     }
-    return 0;
+    return llm_fail(err, "tokenizer model '%.*s' is not supported (supported: llama, gpt2)",
+                    gguf_shown(model), model.text);
+}
+
+/* Notes what find_user_defined() goes by. */
+static void note_user_defined(struct llm_tokenizer *tokenizer, const struct llm_token *token)
+{
+    if (token->type != LLM_TOKEN_USER_DEFINED || token->length == 0) {
+        return;
+    }
+    tokenizer->user_first[(uint8_t)token->text[0]] = true;
+    tokenizer->user_length[token->length] = true;
+    if (token->length > tokenizer->user_longest) {
+        tokenizer->user_longest = token->length;
+    }
 }
 
 static int load_token(struct llm_tokenizer *tokenizer, uint32_t id, struct gguf_string text,
@@ -100,25 +122,31 @@ static int load_token(struct llm_tokenizer *tokenizer, uint32_t id, struct gguf_
     if (token->length > tokenizer->longest) {
         tokenizer->longest = token->length;
     }
+    note_user_defined(tokenizer, token);
     tokenizer->slots[find_slot(tokenizer, text.text, token->length)] = id + 1;
     return 0;
+}
+
+/* Reads an array that a file need not have. */
+static int read_numbers(const struct gguf_file *file, const char *name, uint32_t type,
+                        const struct gguf_value **value, struct llm_error *err)
+{
+    return gguf_find(file, name) == NULL ? 0 : gguf_read_array(file, name, type, value, err);
 }
 
 static int load_vocabulary(struct llm_tokenizer *tokenizer, const struct gguf_file *file,
                            struct llm_error *err)
 {
     const struct gguf_value *texts;
-    const struct gguf_value *scores;
+    const struct gguf_value *scores = NULL;
     const struct gguf_value *types = NULL;
     if (gguf_read_array(file, "tokenizer.ggml.tokens", GGUF_STRING, &texts, err) != 0 ||
-        gguf_read_array(file, "tokenizer.ggml.scores", GGUF_FLOAT32, &scores, err) != 0) {
+        read_numbers(file, "tokenizer.ggml.scores", GGUF_FLOAT32, &scores, err) != 0 ||
+        read_numbers(file, "tokenizer.ggml.token_type", GGUF_INT32, &types, err) != 0) {
         return -1;
     }
-    if (gguf_find(file, "tokenizer.ggml.token_type") != NULL &&
-        gguf_read_array(file, "tokenizer.ggml.token_type", GGUF_INT32, &types, err) != 0) {
-        return -1;
-    }
-    if (texts->count != tokenizer->token_count || scores->count != texts->count ||
+    if (texts->count != tokenizer->token_count ||
+        (scores != NULL && scores->count != texts->count) ||
         (types != NULL && types->count != texts->count)) {
         return llm_fail(err, "tokenizer.ggml.tokens, scores and token_type differ in length");
     }
@@ -126,7 +154,7 @@ static int load_vocabulary(struct llm_tokenizer *tokenizer, const struct gguf_fi
     uint64_t offset = 0;
     for (uint32_t id = 0; id < tokenizer->token_count; id++) {
         struct gguf_string text;
-        float score = llm_load_f32(scores->data + 4 * (size_t)id);
+        float score = scores == NULL ? 0.0F : llm_load_f32(scores->data + 4 * (size_t)id);
         uint32_t type =
             types == NULL ? LLM_TOKEN_NORMAL : llm_load_u32(types->data + 4 * (size_t)id);
         if (gguf_next_string(texts, &offset, &text) != 0) {
@@ -139,10 +167,18 @@ static int load_vocabulary(struct llm_tokenizer *tokenizer, const struct gguf_fi
     return 0;
 }
 
-/* A byte without a token of its own "<0xNN>" may still be the text of one. */
+/* In the kind "llama" a byte without a token of its own "<0xNN>" may still be the text of one. */
 static void load_bytes(struct llm_tokenizer *tokenizer)
 {
     static const char digits[] = "0123456789ABCDEF";
+    for (unsigned byte = 0; byte < 256 && tokenizer->kind == LLM_TOKENIZER_GPT2; byte++) {
+        char text[2];
+        size_t length = llm_byte_text((uint8_t)byte, text);
+        tokenizer->bytes[byte] = llm_token_find(tokenizer, text, length);
+    }
+    if (tokenizer->kind == LLM_TOKENIZER_GPT2) {
+        return;
+    }
     for (unsigned byte = 0; byte < 256; byte++) {
         char name[] = {'<', '0', 'x', digits[byte / 16], digits[byte % 16], '>'};
         char self = (char)byte;
@@ -191,24 +227,54 @@ bool llm_token_ends(const struct llm_tokenizer *tokenizer, uint32_t id)
     return false;
 }
 
+/* Reads the keys that both kinds have; without them llama.cpp's defaults. */
+static int load_keys(struct llm_tokenizer *tokenizer, const struct gguf_file *file,
+                     struct llm_error *err)
+{
+    bool llama = tokenizer->kind == LLM_TOKENIZER_LLAMA;
+    const struct {
+        const char *name;
+        uint32_t usual;
+        uint32_t *id;
+    } ids[] = {
+        {"tokenizer.ggml.unknown_token_id", llama ? 0 : LLM_NO_TOKEN, &tokenizer->unknown},
+        {"tokenizer.ggml.bos_token_id", llama ? 1 : LLM_NO_TOKEN, &tokenizer->begin},
+        {"tokenizer.ggml.eos_token_id", llama ? 2 : LLM_NO_TOKEN, &tokenizer->end},
+    };
+    tokenizer->add_begin = llama || tokenizer->split->add_begin;
+    tokenizer->add_space_prefix = llama;
+    tokenizer->remove_spaces = false;
+    for (size_t index = 0; index < sizeof(ids) / sizeof(ids[0]); index++) {
+        if (load_special(tokenizer, file, ids[index].name, ids[index].usual, ids[index].id, err) !=
+            0) {
+            return -1;
+        }
+    }
+    if (gguf_read_boolean(file, "tokenizer.ggml.add_bos_token", false, &tokenizer->add_begin,
+                          err) != 0 ||
+        gguf_read_boolean(file, "tokenizer.ggml.add_space_prefix", false,
+                          &tokenizer->add_space_prefix, err) != 0 ||
+        gguf_read_boolean(file, "tokenizer.ggml.remove_extra_whitespaces", false,
+                          &tokenizer->remove_spaces, err) != 0) {
+        return -1;
+    }
+    return load_ends(tokenizer, file, err);
+}
+
 int llm_tokenizer_load(struct llm_tokenizer *tokenizer, const struct gguf_file *file,
                        struct llm_error *err)
 {
     tokenizer->longest = 0;
-    tokenizer->add_begin = true; /* this and the next: llama.cpp's defaults for this tokenizer */
-    tokenizer->add_space_prefix = true;
-    if (check_kind(file, err) != 0 || load_vocabulary(tokenizer, file, err) != 0 ||
-        load_special(tokenizer, file, "tokenizer.ggml.unknown_token_id", 0, &tokenizer->unknown,
-                     err) != 0 ||
-        load_special(tokenizer, file, "tokenizer.ggml.bos_token_id", 1, &tokenizer->begin, err) !=
-            0 ||
-        load_special(tokenizer, file, "tokenizer.ggml.eos_token_id", 2, &tokenizer->end, err) !=
-            0 ||
-        gguf_read_boolean(file, "tokenizer.ggml.add_bos_token", false, &tokenizer->add_begin,
-                          err) != 0 ||
-        gguf_read_boolean(file, "tokenizer.ggml.add_space_prefix", false,
-                          &tokenizer->add_space_prefix, err) != 0 ||
-        load_ends(tokenizer, file, err) != 0) {
+    tokenizer->user_longest = 0;
+    memset(tokenizer->user_first, 0, sizeof(tokenizer->user_first));
+    memset(tokenizer->user_length, 0, sizeof(tokenizer->user_length));
+    if (load_kind(tokenizer, file, err) != 0 || load_vocabulary(tokenizer, file, err) != 0) {
+        return -1;
+    }
+    if (tokenizer->kind == LLM_TOKENIZER_GPT2 && llm_merges_load(tokenizer, file, err) != 0) {
+        return -1;
+    }
+    if (load_keys(tokenizer, file, err) != 0) {
         return -1;
     }
     load_bytes(tokenizer);
@@ -227,26 +293,10 @@ static int digit_value(char digit)
     return -1;
 }
 
-size_t llm_token_text(const struct llm_tokenizer *tokenizer, uint32_t id, char *text)
+/* Replaces the sign for a space by one. */
+static size_t text_of_llama(const struct llm_token *token, char *text)
 {
-    const struct llm_token *token = &tokenizer->tokens[id];
     size_t length = 0;
-
-    switch (token->type) {
-    case LLM_TOKEN_CONTROL:
-    case LLM_TOKEN_UNKNOWN:
-    case LLM_TOKEN_UNUSED:
-        return 0;
-    case LLM_TOKEN_BYTE:
-        if (token->length == 6 && digit_value(token->text[3]) >= 0 &&
-            digit_value(token->text[4]) >= 0) {
-            text[0] = (char)(digit_value(token->text[3]) * 16 + digit_value(token->text[4]));
-            return 1;
-        }
-        return 0;
-    default:
-        break;
-    }
     for (size_t index = 0; index < token->length; index++) {
         if (token->length - index >= LLM_SPACE_BYTES &&
             memcmp(token->text + index, LLM_SPACE, LLM_SPACE_BYTES) == 0) {
@@ -257,4 +307,51 @@ size_t llm_token_text(const struct llm_tokenizer *tokenizer, uint32_t id, char *
         }
     }
     return length;
+}
+
+/* Replaces characters by the bytes that they stand for; others stay. */
+static size_t text_of_gpt2(const struct llm_token *token, char *text)
+{
+    size_t length = 0;
+    size_t bytes;
+    for (size_t index = 0; index < token->length; index += bytes) {
+        uint32_t point = llm_character_decode(token->text + index, token->length - index, &bytes);
+        int byte = llm_point_byte(point);
+        if (byte >= 0) {
+            text[length++] = (char)byte;
+        } else {
+            memcpy(text + length, token->text + index, bytes);
+            length += bytes;
+        }
+    }
+    return length;
+}
+
+size_t llm_token_text(const struct llm_tokenizer *tokenizer, uint32_t id, char *text)
+{
+    const struct llm_token *token = &tokenizer->tokens[id];
+
+    switch (token->type) {
+    case LLM_TOKEN_CONTROL:
+    case LLM_TOKEN_UNKNOWN:
+    case LLM_TOKEN_UNUSED:
+        return 0;
+    case LLM_TOKEN_USER_DEFINED: /* these are written as they are */
+        memcpy(text, token->text, token->length);
+        return token->length;
+    case LLM_TOKEN_BYTE:
+        if (tokenizer->kind == LLM_TOKENIZER_GPT2) {
+            break;
+        }
+        if (token->length == 6 && digit_value(token->text[3]) >= 0 &&
+            digit_value(token->text[4]) >= 0) {
+            text[0] = (char)(digit_value(token->text[3]) * 16 + digit_value(token->text[4]));
+            return 1;
+        }
+        return 0;
+    default:
+        break;
+    }
+    return tokenizer->kind == LLM_TOKENIZER_GPT2 ? text_of_gpt2(token, text)
+                                                 : text_of_llama(token, text);
 }

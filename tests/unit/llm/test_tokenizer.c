@@ -30,11 +30,13 @@ static void open_tokenizer(struct fixture *fixture, struct blob blob, size_t tex
     struct llm_weights weights = {blob.data, blob.length};
     cr_assert_eq(gguf_open(&fixture->file, &weights, 1, &err), 0, "%s", err.text);
     cr_assert_eq(llm_config_read(&config, &fixture->file, 0, &err), 0, "%s", err.text);
-    llm_tokenizer_reserve(&fixture->tokenizer, &arena, config.vocabulary, text_limit);
+    llm_tokenizer_reserve(&fixture->tokenizer, &arena, &fixture->file, config.vocabulary,
+                          text_limit);
     cr_assert_eq(posix_memalign(&fixture->memory, 64, arena.used), 0);
     memset(fixture->memory, 0, arena.used);
     arena = (struct llm_arena){.base = fixture->memory, .length = arena.used};
-    llm_tokenizer_reserve(&fixture->tokenizer, &arena, config.vocabulary, text_limit);
+    llm_tokenizer_reserve(&fixture->tokenizer, &arena, &fixture->file, config.vocabulary,
+                          text_limit);
     cr_assert_not(arena.exhausted);
     cr_assert_eq(llm_tokenizer_load(&fixture->tokenizer, &fixture->file, &err), 0, "%s", err.text);
 }

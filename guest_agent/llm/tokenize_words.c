@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tokenizer "gpt2": merges of bytes within words.
+
+#include "tokenizer_text.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* The bytes that are not printable in Latin-1 are, in ascending order, U+0100 and so on. */
+#define MOVED 0x100
+
+/* Returns the code point that stands for a byte. */
+static uint32_t byte_point(uint8_t byte)
+{
+    if (byte <= 0x20) {
+        return MOVED + byte;
+    }
+    if (byte >= 0x7f && byte <= 0xa0) {
+        return MOVED + 0x21 + (byte - 0x7f);
+    }
+    return byte == 0xad ? MOVED + 0x43 : byte;
+}
+
+size_t llm_byte_text(uint8_t byte, char text[2])
+{
+    uint32_t point = byte_point(byte);
+    if (point < 0x80) {
+        text[0] = (char)point;
+        return 1;
+    }
+    text[0] = (char)(0xc0 | point >> 6);
+    text[1] = (char)(0x80 | (point & 0x3f));
+    return 2;
+}
+
+int llm_point_byte(uint32_t point)
+{
+    uint32_t moved = point - MOVED;
+    if (point < MOVED) {
+        return byte_point((uint8_t)point) == point ? (int)point : -1;
+    }
+    if (moved <= 0x20) {
+        return (int)moved;
+    }
+    if (moved < 0x43) {
+        return (int)(moved - 0x21 + 0x7f);
+    }
+    return moved == 0x43 ? 0xad : -1;
+}
+
+/* Returns the array of merges, or NULL if the file has none. */
+static const struct gguf_value *find_merges(const struct gguf_file *file)
+{
+    const struct gguf_value *merges = gguf_find(file, "tokenizer.ggml.merges");
+    bool usable = merges != NULL && merges->type == GGUF_ARRAY &&
+                  merges->element_type == GGUF_STRING && merges->count <= LLM_MERGES_MAX;
+    return usable ? merges : NULL;
+}
+
+void llm_merges_reserve(struct llm_tokenizer *tokenizer, struct llm_arena *arena,
+                        const struct gguf_file *file)
+{
+    const struct gguf_value *merges = find_merges(file);
+    uint32_t slots = 16;
+    tokenizer->merge_limit = merges == NULL ? 0 : (uint32_t)merges->count;
+    while (slots / 4 * 3 < tokenizer->merge_limit) { /* a quarter free: short probe sequences */
+        slots *= 2;
+    }
+    tokenizer->merge_slot_mask = slots - 1;
+    tokenizer->merges = llm_arena_take(arena, tokenizer->merge_limit, sizeof(struct llm_merge));
+    tokenizer->merge_slots = llm_arena_take(arena, slots, sizeof(uint32_t));
+}
+
+/* Returns the slot of the merge of two tokens, or the empty one where it would go. There is one,
+ * because there are more slots than merges. */
+static uint32_t find_slot(const struct llm_tokenizer *tokenizer, uint32_t left, uint32_t right)
+{
+    /* Multiplicative hashing, with the golden ratio as a fraction of 2^64. */
+    uint64_t hash = ((uint64_t)left << 32 | right) * UINT64_C(0x9e3779b97f4a7c15);
+    uint32_t slot = (uint32_t)(hash >> 32) & tokenizer->merge_slot_mask;
+    while (tokenizer->merge_slots[slot] != 0) {
+        const struct llm_merge *merge = &tokenizer->merges[tokenizer->merge_slots[slot] - 1];
+        if (merge->left == left && merge->right == right) {
+            break;
+        }
+        slot = (slot + 1) & tokenizer->merge_slot_mask;
+    }
+    return slot;
+}
+
+uint32_t llm_merge_find(const struct llm_tokenizer *tokenizer, uint32_t left, uint32_t right,
+                        uint32_t *id)
+{
+    uint32_t entry = tokenizer->merge_slots[find_slot(tokenizer, left, right)];
+    if (entry == 0) {
+        return UINT32_MAX;
+    }
+    *id = tokenizer->merges[entry - 1].id;
+    return entry - 1;
+}
+
+/* Adds the merge written "LEFT RIGHT". One of texts that are no tokens can never apply, and of two
+ * with the same texts the first does: such are left out. */
+static void add_merge(struct llm_tokenizer *tokenizer, struct gguf_string text)
+{
+    char joined[LLM_PIECE_BYTES_MAX];
+    if (text.length < 3 || text.length > sizeof(joined)) {
+        return;
+    }
+    const char *space = memchr(text.text + 1, ' ', text.length - 1);
+    if (space == NULL) {
+        return;
+    }
+    size_t left_length = (size_t)(space - text.text);
+    size_t right_length = text.length - left_length - 1;
+    memcpy(joined, text.text, left_length);
+    memcpy(joined + left_length, space + 1, right_length);
+
+    struct llm_merge merge = {
+        .left = llm_token_find(tokenizer, text.text, left_length),
+        .right = llm_token_find(tokenizer, space + 1, right_length),
+        .id = llm_token_find(tokenizer, joined, left_length + right_length),
+    };
+    if (merge.left == LLM_NO_TOKEN || merge.right == LLM_NO_TOKEN || merge.id == LLM_NO_TOKEN) {
+        return;
+    }
+    uint32_t slot = find_slot(tokenizer, merge.left, merge.right);
+    if (tokenizer->merge_slots[slot] == 0) {
+        tokenizer->merges[tokenizer->merge_count++] = merge;
+        tokenizer->merge_slots[slot] = tokenizer->merge_count;
+    }
+}
+
+static int load_split(struct llm_tokenizer *tokenizer, const struct gguf_file *file,
+                      struct llm_error *err)
+{
+    struct gguf_string name = {"default", strlen("default")};
+    if (gguf_read_string(file, "tokenizer.ggml.pre", false, &name, err) != 0) {
+        return -1;
+    }
+    tokenizer->split = llm_split_find(name);
+    if (tokenizer->split == NULL) {
+        return llm_fail(err, "pre-tokenizer '%.*s' is not supported (key tokenizer.ggml.pre)",
+                        gguf_shown(name), name.text);
+    }
+    return 0;
+}
+
+int llm_merges_load(struct llm_tokenizer *tokenizer, const struct gguf_file *file,
+                    struct llm_error *err)
+{
+    const struct gguf_value *merges;
+    uint64_t offset = 0;
+
+    if (load_split(tokenizer, file, err) != 0 ||
+        gguf_read_array(file, "tokenizer.ggml.merges", GGUF_STRING, &merges, err) != 0) {
+        return -1;
+    }
+    if (merges->count > tokenizer->merge_limit) {
+        return llm_fail(err, "tokenizer.ggml.merges: %" PRIu64 " merges (at most %d)",
+                        merges->count, LLM_MERGES_MAX);
+    }
+    tokenizer->merge_count = 0;
+    for (uint64_t index = 0; index < merges->count; index++) {
+        struct gguf_string text;
+        if (gguf_next_string(merges, &offset, &text) != 0) {
+            return llm_fail(err, "tokenizer.ggml.merges ends too early");
+        }
+        add_merge(tokenizer, text);
+    }
+    return 0;
+}
+
+/* The state of one call. */
+struct words {
+    struct llm_tokenizer *tokenizer;
+    struct llm_id_list *list;
+    struct llm_error *err;
+};
+
+/* Returns the token with exactly the bytes of the word, or LLM_NO_TOKEN. */
+static uint32_t find_word(const struct llm_tokenizer *tokenizer, const char *word, size_t length)
+{
+    char text[LLM_PIECE_BYTES_MAX];
+    size_t used = 0;
+    if (length > tokenizer->longest || length > sizeof(text) / 2) {
+        return LLM_NO_TOKEN;
+    }
+    for (size_t index = 0; index < length; index++) {
+        used += llm_byte_text((uint8_t)word[index], text + used);
+    }
+    return llm_token_find(tokenizer, text, used);
+}
+
+static int tokenize_word(void *argument, const char *word, size_t length)
+{
+    const struct words *words = argument;
+    struct llm_tokenizer *tokenizer = words->tokenizer;
+    struct llm_piece *pieces = tokenizer->pieces;
+
+    uint32_t whole =
+        tokenizer->split->whole_words ? find_word(tokenizer, word, length) : LLM_NO_TOKEN;
+    if (whole != LLM_NO_TOKEN) {
+        llm_id_append(words->list, whole);
+        return 0;
+    }
+    for (uint32_t index = 0; index < length; index++) {
+        pieces[index] = (struct llm_piece){index, 1, tokenizer->bytes[(uint8_t)word[index]],
+                                           index == 0 ? LLM_NO_PIECE : index - 1, index + 1};
+    }
+    pieces[length - 1].next = LLM_NO_PIECE;
+    llm_merge_pieces(tokenizer, (uint32_t)length);
+    for (uint32_t index = 0; index != LLM_NO_PIECE; index = pieces[index].next) {
+        if (pieces[index].id != LLM_NO_TOKEN) {
+            llm_id_append(words->list, pieces[index].id);
+        } else if (llm_append_byte(tokenizer, word[index], words->list, words->err) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int llm_tokenize_words(struct llm_tokenizer *tokenizer, const char *text, size_t length,
+                       struct llm_id_list *list, struct llm_error *err)
+{
+    struct words words = {tokenizer, list, err};
+    return llm_split_text(tokenizer->split, text, length, tokenize_word, &words);
+}

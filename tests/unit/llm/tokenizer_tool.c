@@ -59,7 +59,8 @@ static void open_vocabulary(const char *path)
     struct llm_arena arena = {0};
     const struct gguf_value *tokens;
     const uint8_t *data = read_file(path, &length);
-    if (gguf_open(&file, data, length, &err) != 0 ||
+    const struct llm_weights weights = {data, length};
+    if (gguf_open(&file, &weights, 1, &err) != 0 ||
         gguf_read_array(&file, "tokenizer.ggml.tokens", GGUF_STRING, &tokens, &err) != 0) {
         die(err.text);
     }

@@ -229,8 +229,8 @@ Test(gguf, names_what_is_wrong_with_the_model)
         &recipe, "architecture 'gemma' is not supported (supported: llama, mistral3, qwen2, qwen3");
 
     recipe = recipe_valid();
-    recipe.tokenizer = "gpt2";
-    expect_refused(&recipe, "tokenizer model 'gpt2' is not supported");
+    recipe.tokenizer = "bert";
+    expect_refused(&recipe, "tokenizer model 'bert' is not supported");
 
     recipe = recipe_valid();
     recipe.missing_key = "llama.block_count";

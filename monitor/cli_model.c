@@ -132,6 +132,7 @@ static struct json_object *describe(const char *path, const struct model_descrip
     add(object, "files", model->files);
     add(object, "parameters", model->parameters);
     add(object, "tensor_bytes", model->tensor_bytes);
+    add(object, "bytes_per_token", model->bytes_per_token);
     add(object, "vocabulary", model->vocabulary);
     add(object, "layers", model->layers);
     add(object, "embedding", model->embedding);

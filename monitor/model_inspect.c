@@ -113,6 +113,7 @@ int model_description_parse(const char *text, size_t length, struct model_descri
         NUMBER(files),
         NUMBER(parameters),
         NUMBER(tensor_bytes),
+        NUMBER(bytes_per_token),
         NUMBER(vocabulary),
         NUMBER(layers),
         NUMBER(embedding),

@@ -31,6 +31,7 @@ struct model_description {
     uint64_t files;
     uint64_t parameters;
     uint64_t tensor_bytes;
+    uint64_t bytes_per_token; // of them, those that are read for every token
     uint64_t vocabulary;
     uint64_t layers;
     uint64_t embedding;

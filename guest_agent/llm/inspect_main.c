@@ -93,6 +93,8 @@ static void describe_tensors(const struct gguf_file *file)
 {
     uint64_t parameters = 0;
     uint64_t all_bytes = 0;
+    uint64_t embedding = 0;
+    bool tied = true; /* the embedding is the output matrix too: all of it is read for a token */
 
     add(",\"types\":[");
     for (size_t index = 0, listed = 0; index < llm_type_count(); index++) {
@@ -104,6 +106,10 @@ static void describe_tensors(const struct gguf_file *file)
             struct gguf_tensor tensor;
             struct llm_error ignored; /* gguf_open has seen them all */
             if (gguf_next_tensor(file, &place, &tensor, &ignored) == 0 && tensor.type == type) {
+                tied = tied && !gguf_string_is(tensor.name, "output.weight");
+                if (gguf_string_is(tensor.name, "token_embd.weight")) {
+                    embedding = tensor.bytes;
+                }
                 tensors++;
                 bytes += tensor.bytes;
                 parameters += tensor.bytes / type->block_bytes * type->block_elements;
@@ -118,6 +124,7 @@ static void describe_tensors(const struct gguf_file *file)
     add("]");
     add_number("parameters", parameters);
     add_number("tensor_bytes", all_bytes);
+    add_number("bytes_per_token", tied ? all_bytes : all_bytes - embedding);
 }
 
 static void describe_config(const struct llm_config *config)

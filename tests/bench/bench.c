@@ -248,7 +248,13 @@ static int help(void)
     printf("Usage: guillotine bench NAME [--json]\n\nMeasures this machine.\n\nBenchmarks:\n");
     for (size_t i = 0; i < BENCH_COUNT; i++)
         printf("  %-10s %s\n", benches[i].name, benches[i].summary);
-    printf("\nExamples:\n  guillotine bench launch\n  guillotine bench port --json\n");
+    printf(
+        "\nOptions:\n"
+        "  --json         one object on standard output\n"
+        "  --model FILE   of inference: this model, on all CPUs, with the share of the memory's\n"
+        "                 bandwidth, the rate of prompts and the time to the first token\n"
+        "\nExamples:\n  guillotine bench launch\n  guillotine bench port --json\n"
+        "  guillotine bench inference --json --model model.gguf\n");
     return 0;
 }
 
@@ -300,6 +306,8 @@ int main(int argc, char **argv)
             bench.json = true;
         else if (!strcmp(argv[i], "--help"))
             return help();
+        else if (!strcmp(argv[i], "--model") && i + 1 < argc)
+            bench.model = argv[++i];
         else
             for (chosen = 0; chosen < BENCH_COUNT && strcmp(argv[i], benches[chosen].name);)
                 chosen++;
@@ -311,7 +319,14 @@ int main(int argc, char **argv)
     sched_getaffinity(0, sizeof(usable_cpus), &usable_cpus);
     bench.name = benches[chosen].name;
     find_programs(&bench);
-    benches[chosen].run(&bench);
+    if (bench.model && benches[chosen].run != bench_inference) {
+        help();
+        return 64;
+    }
+    if (bench.model)
+        bench_model(&bench);
+    else
+        benches[chosen].run(&bench);
     print_results(&bench);
     remove_work();
     return 0;

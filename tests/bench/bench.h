@@ -29,6 +29,8 @@ struct bench {
     char helpers[3072];  // folder of llm-host
     char data[3072];     // folder of images and the demo model
     char work[64];       // temporary folder, removed at the end
+    const char *model;   // file to measure with, or NULL: the demo model
+    char memory[32];     // of a cell for it
     size_t metric_count;
     struct {
         const char *name;
@@ -73,6 +75,7 @@ void bench_read_log(const char *path, void (*take)(void *context, const struct a
 
 void bench_launch(struct bench *bench);
 void bench_inference(struct bench *bench);
+void bench_model(struct bench *bench); // the same of bench->model
 void bench_port(struct bench *bench);
 void bench_isolate(struct bench *bench);
 void bench_audit(struct bench *bench);

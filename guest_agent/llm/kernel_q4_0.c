@@ -5,14 +5,14 @@
 #include "kernels.h"
 #include "vector_avx2.h"
 
-#define BLOCK_BYTES   18
-#define BLOCK_MINIMUM 0
+#define BLOCK_BYTES  18
+#define BLOCK_OFFSET 8
 
 #include "kernel_bytes.h"
 
 LLM_AVX2_INLINE __m256i load_integers(const uint8_t *block)
 {
-    return _mm256_sub_epi8(load_nibbles(block + 2), _mm256_set1_epi8(8));
+    return load_nibbles(block + 2);
 }
 
 /* A chunk is a block. */

@@ -6,8 +6,8 @@
 #include "kernels.h"
 #include "vector_avx2.h"
 
-#define BLOCK_BYTES   20
-#define BLOCK_MINIMUM 1
+#define BLOCK_BYTES  20
+#define BLOCK_OFFSET OFFSET_MINIMUM
 
 #include "kernel_bytes.h"
 

@@ -5,8 +5,8 @@
 #include "kernels.h"
 #include "vector_avx2.h"
 
-#define BLOCK_BYTES   34
-#define BLOCK_MINIMUM 0
+#define BLOCK_BYTES  34
+#define BLOCK_OFFSET OFFSET_NONE
 
 #include "kernel_bytes.h"
 

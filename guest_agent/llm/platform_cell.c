@@ -9,8 +9,8 @@
 
 // How long a serve port may be down: tries with so many pauses of the processor between them, some
 // seconds in all.
-#define TRIES  200u
-#define PAUSES 1000000u
+#define TRIES       200u
+#define PAUSES      1000000u
 #define WEIGHTS_MAX 16 // files; as many as a VM can have
 
 static void run(void *context, void (*function)(void *argument, unsigned worker), void *argument)

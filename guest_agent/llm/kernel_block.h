@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dot products of blocks of 32 integers with AVX2: included once by each kernel file of such a
-// type.
+// Dot products of blocks of 32 integers with AVX2 or AVX-512 VNNI: included by each
+// kernel file of such a type, for each of the sets (see kernel_set.h).
 
 /* A block begins with its scale, a half. The including file defines, before it includes this one,
  *
@@ -12,7 +12,7 @@
  *   LLM_AVX2_INLINE __m256i load_integers(const uint8_t *block)
  *       returns the 32 integers
  *
- * and gets multiply_avx2(), which takes vectors as LLM_FORM_INTEGERS_32. */
+ * and gets multiply_avx2() or multiply_vnni(), which take vectors as LLM_FORM_INTEGERS_32. */
 
 #ifndef LLM_KERNEL_BLOCK_H
 #define LLM_KERNEL_BLOCK_H
@@ -53,22 +53,26 @@ LLM_AVX2_INLINE __m256 group_halves(const uint8_t *blocks, size_t offset, size_t
     return _mm256_cvtph_ps(_mm_loadu_si128((const void *)halves));
 }
 
+#endif
+
+#include "kernel_set.h"
+
 /* Returns the products of a block and the vector's integers, added up in eight lanes. A pair has at
  * most 2 * 128 * 127, less than the 32,767 that a 16-bit lane takes. */
-LLM_AVX2_INLINE __m256 multiply_block(__m256i weights, __m256i magnitudes, __m256i integers)
+KERNEL_INLINE __m256 KERNEL_NAME(multiply_block)(__m256i weights, __m256i magnitudes,
+                                                 __m256i integers)
 {
     if (BLOCK_OFFSET == OFFSET_NONE) {
         integers = _mm256_sign_epi8(integers, weights);
     }
-    __m256i pairs = _mm256_maddubs_epi16(magnitudes, integers);
-    return _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    return _mm256_cvtepi32_ps(ADD_BYTES(_mm256_setzero_si256(), magnitudes, integers));
 }
 
 /* Adds the products of `blocks` blocks, GROUP_BLOCKS except at the end of a row. The scales of a
  * vector are padded with zeros to whole groups. */
-LLM_AVX2_INLINE void group_step(struct block_sums *sums, const uint8_t *row,
-                                const uint8_t *const *inputs, size_t column, size_t columns,
-                                size_t blocks, size_t vectors)
+KERNEL_INLINE void KERNEL_NAME(group_step)(struct block_sums *sums, const uint8_t *row,
+                                           const uint8_t *const *inputs, size_t column,
+                                           size_t columns, size_t blocks, size_t vectors)
 {
     const size_t scales_at = llm_activation_scales(columns) + column / 8;
     const size_t sums_at = llm_activation_sums(LLM_FORM_INTEGERS_32, columns) + column / 8;
@@ -96,15 +100,16 @@ LLM_AVX2_INLINE void group_step(struct block_sums *sums, const uint8_t *row,
 #pragma GCC unroll 6
         for (size_t vector = 0; vector < vectors; vector++) {
             const void *input = inputs[vector] + column + block * BLOCK_ELEMENTS;
-            __m256 terms = multiply_block(weights, magnitudes, _mm256_loadu_si256(input));
+            __m256 terms =
+                KERNEL_NAME(multiply_block)(weights, magnitudes, _mm256_loadu_si256(input));
             __m256 *sum = &sums->products[vector][block % 2];
             *sum = _mm256_fmadd_ps(terms, _mm256_broadcast_ss(&factors[vector][block]), *sum);
         }
     }
 }
 
-LLM_AVX2_INLINE void multiply_panel(const struct llm_product *product, size_t row,
-                                    size_t first_vector, size_t vectors)
+KERNEL_INLINE void KERNEL_NAME(multiply_panel)(const struct llm_product *product, size_t row,
+                                               size_t first_vector, size_t vectors)
 {
     const uint8_t *data = product->rows + row * product->row_stride;
     const uint8_t *inputs[PANEL_MAX];
@@ -119,12 +124,12 @@ LLM_AVX2_INLINE void multiply_panel(const struct llm_product *product, size_t ro
         sums.offsets[vector] = _mm256_setzero_ps();
     }
     for (; column + GROUP_ELEMENTS <= columns; column += GROUP_ELEMENTS) {
-        group_step(&sums, data, inputs, column, columns, GROUP_BLOCKS, vectors);
+        KERNEL_NAME(group_step)(&sums, data, inputs, column, columns, GROUP_BLOCKS, vectors);
     }
     if (column < columns) {
         struct block_sums rest = sums;
-        group_step(&rest, data, inputs, column, columns, (columns - column) / BLOCK_ELEMENTS,
-                   vectors);
+        KERNEL_NAME(group_step)
+        (&rest, data, inputs, column, columns, (columns - column) / BLOCK_ELEMENTS, vectors);
         sums = rest;
     }
 #pragma GCC unroll 6
@@ -140,9 +145,7 @@ LLM_AVX2_INLINE void multiply_panel(const struct llm_product *product, size_t ro
     }
 }
 
-LLM_AVX2 static void multiply_avx2(const struct llm_product *product)
+KERNEL static void KERNEL_NAME(multiply)(const struct llm_product *product)
 {
-    multiply_panels(product, BLOCK_PANEL);
+    KERNEL_NAME(multiply_panels)(product, BLOCK_PANEL);
 }
-
-#endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernels that multiply integers share: unpacking bytes, and the walk over panels.
+// What the kernels that multiply integers share: unpacking and adding bytes.
 
-/* A kernel file includes kernel_block.h or kernel_super.h, which provide multiply_panel(). */
+/* A kernel file includes kernel_block.h or kernel_super.h, for the dot products. */
 
 #ifndef LLM_KERNEL_BYTES_H
 #define LLM_KERNEL_BYTES_H
@@ -9,11 +9,6 @@
 #include "half.h"
 #include "types.h"
 #include "vector_avx2.h"
-
-/* Computes the products of a row with a panel of vectors; `vectors`, at most PANEL_MAX, is a
- * constant at every call, so that the loops unroll and the sums stay in registers. */
-LLM_AVX2_INLINE void multiply_panel(const struct llm_product *product, size_t row,
-                                    size_t first_vector, size_t vectors);
 
 #define PANEL_MAX 6 /* vectors of a panel */
 
@@ -65,19 +60,12 @@ LLM_AVX2_INLINE float sum_lanes(__m256 sums)
     return _mm_cvtss_f32(llm_sum_lanes(sums, zero, zero, zero));
 }
 
-/* The panels of each row: whole ones, then single vectors. A row is unpacked again for each, from
- * the first cache. */
-LLM_AVX2_INLINE void multiply_panels(const struct llm_product *product, size_t panel_vectors)
+/* Adds the products of each four unsigned and signed bytes to the lanes of the sum. Two products
+ * must fit 16 bits: the types' integers do. */
+LLM_AVX2_INLINE __m256i llm_add_bytes(__m256i sum, __m256i bytes, __m256i signs)
 {
-    for (size_t row = 0; row < product->row_count; row++) {
-        size_t vector = 0;
-        for (; vector + panel_vectors <= product->vector_count; vector += panel_vectors) {
-            multiply_panel(product, row, vector, panel_vectors);
-        }
-        for (; vector < product->vector_count; vector++) {
-            multiply_panel(product, row, vector, 1);
-        }
-    }
+    __m256i pairs = _mm256_maddubs_epi16(bytes, signs);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
 #endif

@@ -30,7 +30,12 @@ static inline void decode_chunk(const uint8_t *row, size_t column, size_t count,
     }
 }
 
-#include "kernel_block.h"
 #include "kernel_scalar.h"
 
+#include "kernel_block.h"
+
+#define KERNEL_VNNI
+#include "kernel_block.h"
+
 LLM_DEFINE_KERNELS(q5_1)
+LLM_DEFINE_VNNI_KERNEL(q5_1)

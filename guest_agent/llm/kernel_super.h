@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dot products of blocks of 256 integers with AVX2: included once by each kernel file of such a
-// type.
+// Dot products of blocks of 256 integers with AVX2 or AVX-512 VNNI: included by each
+// kernel file of such a type, for each of the sets (see kernel_set.h).
 
 /* A block has a scale and integer factors for its parts. The including file defines, before it
  * includes this one,
@@ -19,7 +19,7 @@
  *   LLM_AVX2_INLINE __m256 super_scale(const uint8_t *block), super_minimum(const uint8_t *block)
  *       return the scales in all lanes
  *
- * and gets multiply_avx2(), which takes vectors as LLM_FORM_INTEGERS_256. */
+ * and gets multiply_avx2() or multiply_vnni(), which take vectors as LLM_FORM_INTEGERS_256. */
 
 #ifndef LLM_KERNEL_SUPER_H
 #define LLM_KERNEL_SUPER_H
@@ -30,11 +30,16 @@
 #define SUPER_PARTS    8
 #define SUPER_PANEL    6
 
+#endif
+
+#include "kernel_set.h"
+
 /* The sums of a block stay exact: a pair of products has at most 2 * 63 * 127, less than the 32,767
  * that a 16-bit lane takes; two pairs, times a factor of at most 128, eight times, are less than
  * 2^26. So are the corrections: 2 * 16 * 127 * 128, times an offset of 32 at most 2^24. */
-LLM_AVX2_INLINE void super_step(__m256 *sums, const uint8_t *block, const uint8_t *const *inputs,
-                                size_t column, size_t columns, size_t vectors)
+KERNEL_INLINE void KERNEL_NAME(super_step)(__m256 *sums, const uint8_t *block,
+                                           const uint8_t *const *inputs, size_t column,
+                                           size_t columns, size_t vectors)
 {
     const size_t scales_at =
         llm_activation_scales(columns) + column / SUPER_ELEMENTS * sizeof(float);
@@ -43,6 +48,10 @@ LLM_AVX2_INLINE void super_step(__m256 *sums, const uint8_t *block, const uint8_
     const __m256i correction = corrections(&factors);
     __m256i products[PANEL_MAX];
     prefetch(block, SUPER_BYTES);
+#pragma GCC unroll 6
+    for (size_t vector = 0; vector < vectors; vector++) {
+        products[vector] = _mm256_setzero_si256();
+    }
 #pragma GCC unroll 8
     for (size_t part = 0; part < SUPER_PARTS; part++) {
         __m256i weights = part_integers(block, part);
@@ -51,8 +60,7 @@ LLM_AVX2_INLINE void super_step(__m256 *sums, const uint8_t *block, const uint8_
         for (size_t vector = 0; vector < vectors; vector++) {
             const void *input = inputs[vector] + column + 32 * part;
             __m256i pairs = _mm256_maddubs_epi16(weights, _mm256_loadu_si256(input));
-            __m256i terms = _mm256_madd_epi16(pairs, factor);
-            products[vector] = part == 0 ? terms : _mm256_add_epi32(products[vector], terms);
+            products[vector] = ADD_PAIRS(products[vector], pairs, factor);
         }
     }
 #pragma GCC unroll 6
@@ -73,8 +81,8 @@ LLM_AVX2_INLINE void super_step(__m256 *sums, const uint8_t *block, const uint8_
     }
 }
 
-LLM_AVX2_INLINE void multiply_panel(const struct llm_product *product, size_t row,
-                                    size_t first_vector, size_t vectors)
+KERNEL_INLINE void KERNEL_NAME(multiply_panel)(const struct llm_product *product, size_t row,
+                                               size_t first_vector, size_t vectors)
 {
     const uint8_t *block = product->rows + row * product->row_stride;
     const uint8_t *inputs[PANEL_MAX];
@@ -85,7 +93,7 @@ LLM_AVX2_INLINE void multiply_panel(const struct llm_product *product, size_t ro
         sums[vector] = _mm256_setzero_ps();
     }
     for (size_t column = 0; column < product->columns; column += SUPER_ELEMENTS) {
-        super_step(sums, block, inputs, column, product->columns, vectors);
+        KERNEL_NAME(super_step)(sums, block, inputs, column, product->columns, vectors);
         block += SUPER_BYTES;
     }
 #pragma GCC unroll 6
@@ -95,9 +103,7 @@ LLM_AVX2_INLINE void multiply_panel(const struct llm_product *product, size_t ro
     }
 }
 
-LLM_AVX2 static void multiply_avx2(const struct llm_product *product)
+KERNEL static void KERNEL_NAME(multiply)(const struct llm_product *product)
 {
-    multiply_panels(product, SUPER_PANEL);
+    KERNEL_NAME(multiply_panels)(product, SUPER_PANEL);
 }
-
-#endif

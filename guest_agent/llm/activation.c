@@ -81,6 +81,10 @@ LLM_AVX2 static void convert_32(const float *vector, size_t columns, uint8_t *ou
         sums[column / 32] = largest / INTEGER_MAX *
                             (float)(_mm_extract_epi32(halves, 0) + _mm_extract_epi32(halves, 1));
     }
+    for (size_t block = columns / 32; block % 8 != 0; block++) {
+        scales[block] = 0.0f;
+        sums[block] = 0.0f;
+    }
 }
 
 LLM_AVX2 static void convert_256(const float *vector, size_t columns, uint8_t *output)

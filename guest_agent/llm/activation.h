@@ -12,8 +12,8 @@
  *   int8_t integers[columns]            element / scale of its block, rounded to even, -127 to 127
  *   float scales[columns / block]       largest magnitude of the block / 127
  *   sums                                of the integers, for stored forms that have an offset:
- *     LLM_FORM_INTEGERS_32:  float[columns / 32], times the scale
- *     LLM_FORM_INTEGERS_256: int16_t[columns / 16]
+ *     LLM_FORM_INTEGERS_32:  float[columns / 32], times the scale; zeros follow these and the
+ * scales up to the next 32-byte boundary LLM_FORM_INTEGERS_256: int16_t[columns / 16]
  *
  * A conversion depends on the vector alone: no worker and no batch changes its bits. An element
  * that is not a number or infinite spoils the numbers of its block, nothing else. */

@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernels that multiply integers share: products of bytes, and the walk over tiles.
+// What the kernels that multiply integers share: unpacking and adding bytes.
 
-/* A kernel file includes kernel_block.h or kernel_super.h, which include this one. They provide
- *
- *   multiply_tile(product, first_row, first_vector, rows, vectors)
- *
- * which computes a tile of dot products; `rows` and `vectors` are constants at every call, so that
- * the loops unroll and the sums stay in registers. */
+/* A kernel file includes kernel_block.h or kernel_super.h, for the dot products. */
 
 #ifndef LLM_KERNEL_BYTES_H
 #define LLM_KERNEL_BYTES_H
@@ -15,25 +10,21 @@
 #include "types.h"
 #include "vector_avx2.h"
 
-/* A vector alone is multiplied with several rows, because a sum has to wait for itself; several
- * vectors with one row, which is unpacked once for all of them. */
-#ifndef SINGLE_ROWS
-#define SINGLE_ROWS 4
-#endif
-#ifndef PANEL_VECTORS
-#define PANEL_VECTORS 6
-#endif
-#define TILE_ROWS_MAX    SINGLE_ROWS
-#define TILE_VECTORS_MAX PANEL_VECTORS
+#define PANEL_MAX 6 /* vectors of a panel */
 
 /* Weights come in one sequential stream, row after row, which the processor's own prefetchers
- * follow only within a page and not far: this asks for what comes `PREFETCH_AHEAD` bytes later. It
- * may lie beyond the matrix: a prefetch cannot fault. */
-#define PREFETCH_AHEAD 2048
+ * follow only within a page: this asks for what comes later. It may lie beyond the matrix: a
+ * prefetch cannot fault. */
+#ifndef PREFETCH_AHEAD
+#define PREFETCH_AHEAD 2048 /* bytes */
+#endif
 
-LLM_AVX2_INLINE void prefetch(const uint8_t *block)
+LLM_AVX2_INLINE void prefetch(const uint8_t *blocks, size_t bytes)
 {
-    _mm_prefetch((const char *)((uintptr_t)block + PREFETCH_AHEAD), _MM_HINT_T0);
+#pragma GCC unroll 5
+    for (size_t line = 0; line < bytes; line += 64) {
+        _mm_prefetch((const char *)((uintptr_t)blocks + PREFETCH_AHEAD + line), _MM_HINT_T0);
+    }
 }
 
 /* Returns the half-precision number at `bytes` in all lanes. */
@@ -62,45 +53,19 @@ LLM_AVX2_INLINE __m256i load_sixteens(const uint8_t *bytes)
     return _mm256_and_si256(_mm256_cmpeq_epi8(bits, bit), _mm256_set1_epi8(16));
 }
 
-/* Stores the sums of the lanes of sums[0] to sums[rows - 1] in a row. */
-LLM_AVX2_INLINE void store_sums(float *output, const __m256 *sums, size_t rows)
+/* Returns the sum of the lanes. */
+LLM_AVX2_INLINE float sum_lanes(__m256 sums)
 {
     __m256 zero = _mm256_setzero_ps();
-    __m256 totals[4] = {zero, zero, zero, zero};
-#pragma GCC unroll 4
-    for (size_t row = 0; row < rows; row++) {
-        totals[row] = sums[row];
-    }
-    float stored[4];
-    _mm_storeu_ps(stored, llm_sum_lanes(totals[0], totals[1], totals[2], totals[3]));
-    memcpy(output, stored, rows * sizeof(float));
+    return _mm_cvtss_f32(llm_sum_lanes(sums, zero, zero, zero));
 }
 
-LLM_AVX2_INLINE void multiply_tile(const struct llm_product *product, size_t first_row,
-                                   size_t first_vector, size_t rows, size_t vectors);
-
-LLM_AVX2_INLINE void multiply_rows(const struct llm_product *product, size_t row, size_t rows)
+/* Adds the products of each four unsigned and signed bytes to the lanes of the sum. Two products
+ * must fit 16 bits: the types' integers do. */
+LLM_AVX2_INLINE __m256i llm_add_bytes(__m256i sum, __m256i bytes, __m256i signs)
 {
-    size_t vector = 0;
-    for (; vector + PANEL_VECTORS <= product->vector_count; vector += PANEL_VECTORS) {
-        for (size_t index = 0; index < rows; index++) {
-            multiply_tile(product, row + index, vector, 1, PANEL_VECTORS);
-        }
-    }
-    for (; vector < product->vector_count; vector++) {
-        multiply_tile(product, row, vector, rows, 1);
-    }
-}
-
-LLM_AVX2 static void multiply_avx2(const struct llm_product *product)
-{
-    size_t row = 0;
-    for (; row + SINGLE_ROWS <= product->row_count; row += SINGLE_ROWS) {
-        multiply_rows(product, row, SINGLE_ROWS);
-    }
-    for (; row < product->row_count; row++) {
-        multiply_rows(product, row, 1);
-    }
+    __m256i pairs = _mm256_maddubs_epi16(bytes, signs);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
 #endif

@@ -5,14 +5,14 @@
 #include "kernels.h"
 #include "vector_avx2.h"
 
-#define BLOCK_BYTES   18
-#define BLOCK_MINIMUM 0
+#define BLOCK_BYTES  18
+#define BLOCK_OFFSET 8
 
 #include "kernel_bytes.h"
 
 LLM_AVX2_INLINE __m256i load_integers(const uint8_t *block)
 {
-    return _mm256_sub_epi8(load_nibbles(block + 2), _mm256_set1_epi8(8));
+    return load_nibbles(block + 2);
 }
 
 /* A chunk is a block. */
@@ -26,7 +26,12 @@ static inline void decode_chunk(const uint8_t *row, size_t column, size_t count,
     }
 }
 
-#include "kernel_block.h"
 #include "kernel_scalar.h"
 
+#include "kernel_block.h"
+
+#define KERNEL_VNNI
+#include "kernel_block.h"
+
 LLM_DEFINE_KERNELS(q4_0)
+LLM_DEFINE_VNNI_KERNEL(q4_0)

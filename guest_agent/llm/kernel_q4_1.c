@@ -6,8 +6,8 @@
 #include "kernels.h"
 #include "vector_avx2.h"
 
-#define BLOCK_BYTES   20
-#define BLOCK_MINIMUM 1
+#define BLOCK_BYTES  20
+#define BLOCK_OFFSET OFFSET_MINIMUM
 
 #include "kernel_bytes.h"
 
@@ -28,7 +28,12 @@ static inline void decode_chunk(const uint8_t *row, size_t column, size_t count,
     }
 }
 
-#include "kernel_block.h"
 #include "kernel_scalar.h"
 
+#include "kernel_block.h"
+
+#define KERNEL_VNNI
+#include "kernel_block.h"
+
 LLM_DEFINE_KERNELS(q4_1)
+LLM_DEFINE_VNNI_KERNEL(q4_1)

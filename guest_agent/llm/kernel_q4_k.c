@@ -33,6 +33,11 @@ static inline void decode_chunk(const uint8_t *row, size_t column, size_t count,
 }
 
 #include "kernel_scalar.h"
+
+#include "kernel_super.h"
+
+#define KERNEL_VNNI
 #include "kernel_super.h"
 
 LLM_DEFINE_KERNELS(q4_k)
+LLM_DEFINE_VNNI_KERNEL(q4_k)

@@ -6,15 +6,14 @@
 #include "kernels.h"
 #include "vector_avx2.h"
 
-#define BLOCK_BYTES   22
-#define BLOCK_MINIMUM 0
+#define BLOCK_BYTES  22
+#define BLOCK_OFFSET 16
 
 #include "kernel_bytes.h"
 
 LLM_AVX2_INLINE __m256i load_integers(const uint8_t *block)
 {
-    __m256i numbers = _mm256_or_si256(load_nibbles(block + 6), load_sixteens(block + 2));
-    return _mm256_sub_epi8(numbers, _mm256_set1_epi8(16));
+    return _mm256_or_si256(load_nibbles(block + 6), load_sixteens(block + 2));
 }
 
 /* A chunk is a block. */
@@ -30,7 +29,12 @@ static inline void decode_chunk(const uint8_t *row, size_t column, size_t count,
     }
 }
 
-#include "kernel_block.h"
 #include "kernel_scalar.h"
 
+#include "kernel_block.h"
+
+#define KERNEL_VNNI
+#include "kernel_block.h"
+
 LLM_DEFINE_KERNELS(q5_0)
+LLM_DEFINE_VNNI_KERNEL(q5_0)

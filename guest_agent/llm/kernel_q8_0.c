@@ -5,8 +5,8 @@
 #include "kernels.h"
 #include "vector_avx2.h"
 
-#define BLOCK_BYTES   34
-#define BLOCK_MINIMUM 0
+#define BLOCK_BYTES  34
+#define BLOCK_OFFSET OFFSET_NONE
 
 #include "kernel_bytes.h"
 
@@ -25,7 +25,12 @@ static inline void decode_chunk(const uint8_t *row, size_t column, size_t count,
     }
 }
 
-#include "kernel_block.h"
 #include "kernel_scalar.h"
 
+#include "kernel_block.h"
+
+#define KERNEL_VNNI
+#include "kernel_block.h"
+
 LLM_DEFINE_KERNELS(q8_0)
+LLM_DEFINE_VNNI_KERNEL(q8_0)

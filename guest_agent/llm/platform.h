@@ -12,12 +12,13 @@
 
 /* Instruction sets the platform has found present and enabled (the operating system, or the VMM,
  * must also save the wide registers). A kernel is chosen only if every set it needs is here. */
-#define LLM_ISA_AVX2     (UINT64_C(1) << 0)
-#define LLM_ISA_FMA      (UINT64_C(1) << 1)
-#define LLM_ISA_F16C     (UINT64_C(1) << 2)
-#define LLM_ISA_AVX512F  (UINT64_C(1) << 3)
-#define LLM_ISA_AVX512BW (UINT64_C(1) << 4)
-#define LLM_ISA_AVX512VL (UINT64_C(1) << 5)
+#define LLM_ISA_AVX2       (UINT64_C(1) << 0)
+#define LLM_ISA_FMA        (UINT64_C(1) << 1)
+#define LLM_ISA_F16C       (UINT64_C(1) << 2)
+#define LLM_ISA_AVX512F    (UINT64_C(1) << 3)
+#define LLM_ISA_AVX512BW   (UINT64_C(1) << 4)
+#define LLM_ISA_AVX512VL   (UINT64_C(1) << 5)
+#define LLM_ISA_AVX512VNNI (UINT64_C(1) << 6)
 
 /* Exit statuses of llm_main. */
 #define LLM_EXIT_OK      0

@@ -9,8 +9,8 @@
 
 // How long a serve port may be down: tries with so many pauses of the processor between them, some
 // seconds in all.
-#define TRIES  200u
-#define PAUSES 1000000u
+#define TRIES       200u
+#define PAUSES      1000000u
 #define WEIGHTS_MAX 16 // files; as many as a VM can have
 
 static void run(void *context, void (*function)(void *argument, unsigned worker), void *argument)
@@ -127,9 +127,13 @@ static uint64_t isa_of_cell(uint64_t cell)
         uint64_t cell;
         uint64_t llm;
     } sets[] = {
-        {CELL_ISA_AVX2, LLM_ISA_AVX2},         {CELL_ISA_FMA, LLM_ISA_FMA},
-        {CELL_ISA_F16C, LLM_ISA_F16C},         {CELL_ISA_AVX512F, LLM_ISA_AVX512F},
-        {CELL_ISA_AVX512BW, LLM_ISA_AVX512BW}, {CELL_ISA_AVX512VL, LLM_ISA_AVX512VL},
+        {CELL_ISA_AVX2, LLM_ISA_AVX2},
+        {CELL_ISA_FMA, LLM_ISA_FMA},
+        {CELL_ISA_F16C, LLM_ISA_F16C},
+        {CELL_ISA_AVX512F, LLM_ISA_AVX512F},
+        {CELL_ISA_AVX512BW, LLM_ISA_AVX512BW},
+        {CELL_ISA_AVX512VL, LLM_ISA_AVX512VL},
+        {CELL_ISA_AVX512VNNI, LLM_ISA_AVX512VNNI},
     };
     uint64_t isa = 0;
     for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++)

@@ -176,6 +176,7 @@ static uint64_t detect_isa(void)
         isa |= widest && (ebx & bit_AVX512F) != 0 ? LLM_ISA_AVX512F : 0;
         isa |= widest && (ebx & bit_AVX512BW) != 0 ? LLM_ISA_AVX512BW : 0;
         isa |= widest && (ebx & bit_AVX512VL) != 0 ? LLM_ISA_AVX512VL : 0;
+        isa |= widest && (ecx & bit_AVX512VNNI) != 0 ? LLM_ISA_AVX512VNNI : 0;
     }
     return isa;
 }

@@ -9,6 +9,8 @@
 #include <string.h>
 
 #define ISA_AVX2 (LLM_ISA_AVX2 | LLM_ISA_FMA | LLM_ISA_F16C)
+#define ISA_VNNI                                                                                   \
+    (ISA_AVX2 | LLM_ISA_AVX512F | LLM_ISA_AVX512BW | LLM_ISA_AVX512VL | LLM_ISA_AVX512VNNI)
 
 /* The kernels of a type stored as floats, and of one whose elements are multiplied as integers. */
 #define FLOATS(name)                                                                               \
@@ -18,7 +20,8 @@
     }
 #define INTEGERS(name, form)                                                                       \
     {                                                                                              \
-        {ISA_AVX2, form, llm_##name##_multiply_avx2},                                              \
+        {ISA_VNNI, form, llm_##name##_multiply_vnni},                                              \
+            {ISA_AVX2, form, llm_##name##_multiply_avx2},                                          \
             {0, LLM_FORM_FLOATS, llm_##name##_multiply_scalar},                                    \
     }
 #define INTEGERS_32(name)  INTEGERS(name, LLM_FORM_INTEGERS_32)

@@ -14,6 +14,11 @@
 #define LLM_AVX2        __attribute__((target("avx2,fma,f16c")))
 #define LLM_AVX2_INLINE static inline __attribute__((always_inline, target("avx2,fma,f16c")))
 
+/* The same for the instructions of AVX-512 VNNI on registers of 256 bits. */
+#define LLM_VNNI_SETS   "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni"
+#define LLM_VNNI        __attribute__((target(LLM_VNNI_SETS)))
+#define LLM_VNNI_INLINE static inline __attribute__((always_inline, target(LLM_VNNI_SETS)))
+
 /* Returns the first `count`, below 8, floats at `values` and zeros; reads no more than those. */
 LLM_AVX2_INLINE __m256 llm_load_some_floats(const float *values, size_t count)
 {

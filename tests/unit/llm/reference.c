@@ -49,8 +49,10 @@ static struct reference_element block_element(const struct layout *layout, const
     if (layout->high >= 0 && (block[layout->high + (int)index / 8] >> index % 8 & 1) != 0) {
         integer += 16;
     }
-    double minimum = layout->minimum < 0 ? 0.0 : half_at(block + layout->minimum);
-    return made(half_at(block) * (integer - layout->excess), minimum);
+    double scale = half_at(block);
+    double minimum =
+        layout->minimum < 0 ? -scale * layout->excess : half_at(block + layout->minimum);
+    return made(scale * integer, minimum);
 }
 
 /* Q4_K and Q5_K. */

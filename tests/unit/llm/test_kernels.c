@@ -169,7 +169,11 @@ static void check_products(const struct matrix *matrix, const float *products)
 /* Returns whether the processor, or an emulation, can run a kernel of the type. */
 static bool can_run(const struct llm_kernel *kernel)
 {
-    return kernel->multiply != NULL && (kernel->isa & test_isa()) == kernel->isa;
+    uint64_t isa = test_isa();
+#ifdef LLM_VNNI_EMULATED
+    isa |= LLM_ISA_AVX512F | LLM_ISA_AVX512BW | LLM_ISA_AVX512VL | LLM_ISA_AVX512VNNI;
+#endif
+    return kernel->multiply != NULL && (kernel->isa & isa) == kernel->isa;
 }
 
 static void check_kernel(const struct llm_type *type, const struct llm_kernel *kernel,
@@ -323,6 +327,7 @@ Test(kernels, are_chosen_by_instruction_set)
         cr_expect_eq(llm_type_kernel(type, LLM_ISA_AVX2), baseline);
         cr_expect_eq(llm_type_kernel(type, LLM_ISA_AVX2 | LLM_ISA_FMA | LLM_ISA_F16C),
                      baseline - 1);
+        cr_expect_eq(llm_type_kernel(type, UINT64_MAX & ~LLM_ISA_AVX512VNNI), baseline - 1);
         cr_expect_eq(llm_type_kernel(type, UINT64_MAX), type->kernels);
         cr_expect_eq(llm_type_find(type->id), type);
         cr_expect_str_eq(llm_type_name(type->id), type->name);

@@ -75,13 +75,20 @@ static void open_vocabulary(const char *path)
     }
 }
 
+/* Returns the value of a hexadecimal digit, or -1. */
+static int digit_value(char digit)
+{
+    const char *digits = "0123456789abcdef";
+    const char *found = digit == '\0' ? NULL : strchr(digits, digit);
+    return found == NULL ? -1 : (int)(found - digits);
+}
+
 /* Turns hexadecimal digits, up to what is none, into bytes; returns where they end. */
 static const char *read_hex(const char *digits, char *output, size_t *length)
 {
-    unsigned byte;
     *length = 0;
-    while (sscanf(digits, "%2x", &byte) == 1 && digits[0] != ' ' && digits[0] != '\n') {
-        output[(*length)++] = (char)byte;
+    while (digit_value(digits[0]) >= 0 && digit_value(digits[1]) >= 0) {
+        output[(*length)++] = (char)(digit_value(digits[0]) * 16 + digit_value(digits[1]));
         digits += 2;
     }
     return digits;

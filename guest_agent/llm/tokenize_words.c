@@ -117,9 +117,9 @@ static void add_merge(struct llm_tokenizer *tokenizer, struct gguf_string text)
     memcpy(joined + left_length, space + 1, right_length);
 
     struct llm_merge merge = {
-        .left = llm_token_find(tokenizer, text.text, left_length),
-        .right = llm_token_find(tokenizer, space + 1, right_length),
-        .id = llm_token_find(tokenizer, joined, left_length + right_length),
+        .left = llm_token_find_text(tokenizer, text.text, left_length),
+        .right = llm_token_find_text(tokenizer, space + 1, right_length),
+        .id = llm_token_find_text(tokenizer, joined, left_length + right_length),
     };
     if (merge.left == LLM_NO_TOKEN || merge.right == LLM_NO_TOKEN || merge.id == LLM_NO_TOKEN) {
         return;
@@ -189,7 +189,7 @@ static uint32_t find_word(const struct llm_tokenizer *tokenizer, const char *wor
     for (size_t index = 0; index < length; index++) {
         used += llm_byte_text((uint8_t)word[index], text + used);
     }
-    return llm_token_find(tokenizer, text, used);
+    return llm_token_find_text(tokenizer, text, used);
 }
 
 static int tokenize_word(void *argument, const char *word, size_t length)

@@ -59,6 +59,15 @@ uint32_t llm_token_find(const struct llm_tokenizer *tokenizer, const char *text,
     return entry == 0 ? LLM_NO_TOKEN : entry - 1;
 }
 
+uint32_t llm_token_find_text(const struct llm_tokenizer *tokenizer, const char *text, size_t length)
+{
+    uint32_t id = llm_token_find(tokenizer, text, length);
+    uint32_t type = id == LLM_NO_TOKEN ? LLM_TOKEN_UNUSED : tokenizer->tokens[id].type;
+    bool silent =
+        type == LLM_TOKEN_CONTROL || type == LLM_TOKEN_UNKNOWN || type == LLM_TOKEN_UNUSED;
+    return silent ? LLM_NO_TOKEN : id;
+}
+
 uint32_t llm_token_find_special(const struct llm_tokenizer *tokenizer, const char *text,
                                 size_t length)
 {
@@ -174,7 +183,7 @@ static void load_bytes(struct llm_tokenizer *tokenizer)
     for (unsigned byte = 0; byte < 256 && tokenizer->kind == LLM_TOKENIZER_GPT2; byte++) {
         char text[2];
         size_t length = llm_byte_text((uint8_t)byte, text);
-        tokenizer->bytes[byte] = llm_token_find(tokenizer, text, length);
+        tokenizer->bytes[byte] = llm_token_find_text(tokenizer, text, length);
     }
     if (tokenizer->kind == LLM_TOKENIZER_GPT2) {
         return;
@@ -182,9 +191,9 @@ static void load_bytes(struct llm_tokenizer *tokenizer)
     for (unsigned byte = 0; byte < 256; byte++) {
         char name[] = {'<', '0', 'x', digits[byte / 16], digits[byte % 16], '>'};
         char self = (char)byte;
-        tokenizer->bytes[byte] = llm_token_find(tokenizer, name, sizeof(name));
+        tokenizer->bytes[byte] = llm_token_find_text(tokenizer, name, sizeof(name));
         if (tokenizer->bytes[byte] == LLM_NO_TOKEN) {
-            tokenizer->bytes[byte] = llm_token_find(tokenizer, &self, 1);
+            tokenizer->bytes[byte] = llm_token_find_text(tokenizer, &self, 1);
         }
     }
 }

@@ -13,6 +13,10 @@
 /* Returns the token with exactly this text, or LLM_NO_TOKEN. */
 uint32_t llm_token_find(const struct llm_tokenizer *tokenizer, const char *text, size_t length);
 
+/* As before, but only a token that stands for text: none that is control, unknown or unused. */
+uint32_t llm_token_find_text(const struct llm_tokenizer *tokenizer, const char *text,
+                             size_t length);
+
 /* Returns the control or user-defined token with exactly this text, or LLM_NO_TOKEN. */
 uint32_t llm_token_find_special(const struct llm_tokenizer *tokenizer, const char *text,
                                 size_t length);

@@ -148,7 +148,8 @@ static uint64_t build(struct input *input, uint8_t flags, const char *pre)
     return tokens;
 }
 
-/* What a text has lost or got on its way, if nothing else. */
+/* Checks that a text comes back, unless merges may lead to user-defined tokens, whose text is not
+ * spelled as that of others. */
 static void check_text(const struct llm_tokenizer *tokenizer, const uint32_t *ids, size_t count,
                        const struct input *input)
 {
@@ -163,7 +164,7 @@ static void check_text(const struct llm_tokenizer *tokenizer, const uint32_t *id
         memcpy(back + length, piece, part);
         length += part;
     }
-    if (tokenizer->kind == LLM_TOKENIZER_GPT2 &&
+    if (tokenizer->kind == LLM_TOKENIZER_GPT2 && tokenizer->user_longest == 0 &&
         (length != input->size || memcmp(back, input->data, length) != 0)) {
         abort();
     }
@@ -208,7 +209,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct llm_arena arena = {0};
 
     uint64_t tokens = build(&input, flags, pre);
-    if (gguf_open(&file, bytes, used, &err) != 0) {
+    const struct llm_weights weights = {bytes, used};
+    if (gguf_open(&file, &weights, 1, &err) != 0) {
         abort();
     }
     llm_tokenizer_reserve(&tokenizer, &arena, &file, (uint32_t)tokens, TEXT_MAX);

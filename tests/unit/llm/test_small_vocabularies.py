@@ -85,6 +85,17 @@ class Small(unittest.TestCase):
         data = llama([("\u2581", NORMAL, -1.0), ("a", NORMAL, -2.0), ("b c", USER_DEFINED, 0.0)])
         self.assertEqual(self.tokens(data, "ab ca"), [3, 4, 5, 3, 4])
 
+    def test_no_merge_into_control(self):
+        """Merges, words and pieces that spell a control token do not become it."""
+        more = [("<s", NORMAL), ("<s>", CONTROL)]
+        data = gpt2(more, ["< s", "<s >"], {"ggml.pre": (STRING, "llama-bpe")})
+        self.assertEqual(self.tokens(data, "<s>"), [256, ord(">")])
+        data = gpt2([("x", NORMAL), ("abc", CONTROL)], [], {"ggml.pre": (STRING, "llama-bpe")})
+        self.assertEqual(self.tokens(data, "abc"), [*b"abc"])
+        tokens = [("\u2581", NORMAL, -3.0), ("<", NORMAL, 0.0), ("s", NORMAL, 0.0),
+                  (">", NORMAL, 0.0), ("<s", NORMAL, 0.0)]
+        self.assertEqual(self.tokens(llama(tokens), "<s>"), [3, 7, 6])
+
     def test_bytes(self):
         """Bytes that are no UTF-8 stay; one without a token is refused, or unknown."""
         text = bytes(range(256))

@@ -65,7 +65,7 @@ static bool find_joint(const struct llm_tokenizer *tokenizer, const struct llm_p
                        const struct llm_piece *right, struct llm_pair *pair)
 {
     if (tokenizer->kind == LLM_TOKENIZER_LLAMA) {
-        pair->id = llm_token_find(tokenizer, tokenizer->escaped + left->start, pair->length);
+        pair->id = llm_token_find_text(tokenizer, tokenizer->escaped + left->start, pair->length);
         if (pair->id == LLM_NO_TOKEN) {
             return false;
         }

@@ -106,7 +106,7 @@ static int append_piece(struct llm_id_list *list, const struct llm_tokenizer *to
                         const struct llm_piece *piece, struct llm_error *err)
 {
     const char *text = tokenizer->escaped + piece->start;
-    uint32_t id = llm_token_find(tokenizer, text, piece->length);
+    uint32_t id = llm_token_find_text(tokenizer, text, piece->length);
     if (id != LLM_NO_TOKEN) {
         llm_id_append(list, id);
         return 0;

@@ -99,27 +99,50 @@ uint32_t llm_merge_find(const struct llm_tokenizer *tokenizer, uint32_t left, ui
     return entry - 1;
 }
 
-/* Adds the merge written "LEFT RIGHT". One of texts that are no tokens can never apply, and of two
- * with the same texts the first does: such are left out. */
-static void add_merge(struct llm_tokenizer *tokenizer, struct gguf_string text)
+/* Merges are read some at a time: most of the time goes into waiting for memory. */
+#define BATCH 32
+
+/* A merge as it is written. */
+struct merge_text {
+    struct gguf_string left;
+    struct gguf_string right;
+    uint32_t slots[3]; /* where the searches for both and for what they form start */
+};
+
+/* Reads "LEFT RIGHT". Returns false if it is not that, or longer than a token can be. */
+static bool read_merge(const struct llm_tokenizer *tokenizer, struct gguf_string text,
+                       struct merge_text *merge)
 {
-    char joined[LLM_PIECE_BYTES_MAX];
-    if (text.length < 3 || text.length > sizeof(joined)) {
-        return;
+    static const struct gguf_string nothing = {"", 0};
+    if (text.length < 3 || text.length > LLM_PIECE_BYTES_MAX) {
+        return false;
     }
     const char *space = memchr(text.text + 1, ' ', text.length - 1);
     if (space == NULL) {
-        return;
+        return false;
     }
-    size_t left_length = (size_t)(space - text.text);
-    size_t right_length = text.length - left_length - 1;
-    memcpy(joined, text.text, left_length);
-    memcpy(joined + left_length, space + 1, right_length);
+    merge->left = (struct gguf_string){text.text, (uint64_t)(space - text.text)};
+    merge->right = (struct gguf_string){space + 1, text.length - merge->left.length - 1};
+    merge->slots[0] = llm_token_slot(tokenizer, merge->left, nothing);
+    merge->slots[1] = llm_token_slot(tokenizer, merge->right, nothing);
+    merge->slots[2] = llm_token_slot(tokenizer, merge->left, merge->right);
+    return true;
+}
+
+/* Adds a merge. One of texts that are no tokens can never apply, and of two with the same texts the
+ * first does: such are left out. */
+static void add_merge(struct llm_tokenizer *tokenizer, const struct merge_text *text)
+{
+    char joined[LLM_PIECE_BYTES_MAX];
+    size_t left_length = (size_t)text->left.length;
+    size_t right_length = (size_t)text->right.length;
+    memcpy(joined, text->left.text, left_length);
+    memcpy(joined + left_length, text->right.text, right_length);
 
     struct llm_merge merge = {
-        .left = llm_token_find(tokenizer, text.text, left_length),
-        .right = llm_token_find(tokenizer, space + 1, right_length),
-        .id = llm_token_find(tokenizer, joined, left_length + right_length),
+        .left = llm_token_find_text(tokenizer, text->left.text, left_length),
+        .right = llm_token_find_text(tokenizer, text->right.text, right_length),
+        .id = llm_token_find_text(tokenizer, joined, left_length + right_length),
     };
     if (merge.left == LLM_NO_TOKEN || merge.right == LLM_NO_TOKEN || merge.id == LLM_NO_TOKEN) {
         return;
@@ -128,6 +151,20 @@ static void add_merge(struct llm_tokenizer *tokenizer, struct gguf_string text)
     if (tokenizer->merge_slots[slot] == 0) {
         tokenizer->merges[tokenizer->merge_count++] = merge;
         tokenizer->merge_slots[slot] = tokenizer->merge_count;
+    }
+}
+
+static void add_merges(struct llm_tokenizer *tokenizer, const struct merge_text *texts,
+                       size_t count)
+{
+    for (unsigned step = 0; step < LLM_PREFETCH_STEPS; step++) {
+        for (size_t index = 0; index < 3 * count; index++) {
+            llm_token_prefetch(tokenizer, texts[index / 3].slots[index % 3],
+                               (enum llm_prefetch)step);
+        }
+    }
+    for (size_t index = 0; index < count; index++) {
+        add_merge(tokenizer, &texts[index]);
     }
 }
 
@@ -150,6 +187,8 @@ int llm_merges_load(struct llm_tokenizer *tokenizer, const struct gguf_file *fil
                     struct llm_error *err)
 {
     const struct gguf_value *merges;
+    struct merge_text texts[BATCH];
+    size_t count = 0;
     uint64_t offset = 0;
 
     if (load_split(tokenizer, file, err) != 0 ||
@@ -166,8 +205,13 @@ int llm_merges_load(struct llm_tokenizer *tokenizer, const struct gguf_file *fil
         if (gguf_next_string(merges, &offset, &text) != 0) {
             return llm_fail(err, "tokenizer.ggml.merges ends too early");
         }
-        add_merge(tokenizer, text);
+        count += read_merge(tokenizer, text, &texts[count]) ? 1 : 0;
+        if (count == BATCH) {
+            add_merges(tokenizer, texts, count);
+            count = 0;
+        }
     }
+    add_merges(tokenizer, texts, count);
     return 0;
 }
 
@@ -189,7 +233,7 @@ static uint32_t find_word(const struct llm_tokenizer *tokenizer, const char *wor
     for (size_t index = 0; index < length; index++) {
         used += llm_byte_text((uint8_t)word[index], text + used);
     }
-    return llm_token_find(tokenizer, text, used);
+    return llm_token_find_text(tokenizer, text, used);
 }
 
 static int tokenize_word(void *argument, const char *word, size_t length)

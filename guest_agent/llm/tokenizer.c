@@ -25,21 +25,27 @@ void llm_tokenizer_reserve(struct llm_tokenizer *tokenizer, struct llm_arena *ar
     llm_tokenizer_reserve_text(tokenizer, arena);
 }
 
-/* FNV-1a (Fowler, Noll and Vo), 64 bits folded to 32. */
-static uint32_t hash_text(const char *text, size_t length)
+/* FNV-1a (Fowler, Noll and Vo), 64 bits: of the text so far and what follows it. */
+#define HASH_START UINT64_C(0xcbf29ce484222325)
+
+static uint64_t hash_more(uint64_t hash, const char *text, uint64_t length)
 {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (size_t index = 0; index < length; index++) {
+    for (uint64_t index = 0; index < length; index++) {
         hash = (hash ^ (uint8_t)text[index]) * UINT64_C(0x100000001b3);
     }
-    return (uint32_t)(hash ^ hash >> 32);
+    return hash;
+}
+
+static uint32_t slot_of(const struct llm_tokenizer *tokenizer, uint64_t hash)
+{
+    return (uint32_t)(hash ^ hash >> 32) & tokenizer->slot_mask;
 }
 
 /* Returns the slot of the token with this text, or the empty slot where it would go. There is one,
  * because the table is at most half full. */
 static uint32_t find_slot(const struct llm_tokenizer *tokenizer, const char *text, size_t length)
 {
-    uint32_t slot = hash_text(text, length) & tokenizer->slot_mask;
+    uint32_t slot = slot_of(tokenizer, hash_more(HASH_START, text, length));
     while (tokenizer->slots[slot] != 0) {
         const struct llm_token *token = &tokenizer->tokens[tokenizer->slots[slot] - 1];
         if (token->length == length && memcmp(token->text, text, length) == 0) {
@@ -50,6 +56,24 @@ static uint32_t find_slot(const struct llm_tokenizer *tokenizer, const char *tex
     return slot;
 }
 
+uint32_t llm_token_slot(const struct llm_tokenizer *tokenizer, struct gguf_string left,
+                        struct gguf_string right)
+{
+    uint64_t hash = hash_more(HASH_START, left.text, left.length);
+    return slot_of(tokenizer, hash_more(hash, right.text, right.length));
+}
+
+void llm_token_prefetch(const struct llm_tokenizer *tokenizer, uint32_t slot,
+                        enum llm_prefetch step)
+{
+    if (step == LLM_PREFETCH_SLOT) {
+        __builtin_prefetch(&tokenizer->slots[slot]);
+    } else if (tokenizer->slots[slot] != 0) {
+        const struct llm_token *token = &tokenizer->tokens[tokenizer->slots[slot] - 1];
+        __builtin_prefetch(step == LLM_PREFETCH_TOKEN ? (const void *)token : token->text);
+    }
+}
+
 uint32_t llm_token_find(const struct llm_tokenizer *tokenizer, const char *text, size_t length)
 {
     if (length > tokenizer->longest) {
@@ -57,6 +81,15 @@ uint32_t llm_token_find(const struct llm_tokenizer *tokenizer, const char *text,
     }
     uint32_t entry = tokenizer->slots[find_slot(tokenizer, text, length)];
     return entry == 0 ? LLM_NO_TOKEN : entry - 1;
+}
+
+uint32_t llm_token_find_text(const struct llm_tokenizer *tokenizer, const char *text, size_t length)
+{
+    uint32_t id = llm_token_find(tokenizer, text, length);
+    uint32_t type = id == LLM_NO_TOKEN ? LLM_TOKEN_UNUSED : tokenizer->tokens[id].type;
+    bool silent =
+        type == LLM_TOKEN_CONTROL || type == LLM_TOKEN_UNKNOWN || type == LLM_TOKEN_UNUSED;
+    return silent ? LLM_NO_TOKEN : id;
 }
 
 uint32_t llm_token_find_special(const struct llm_tokenizer *tokenizer, const char *text,
@@ -174,7 +207,7 @@ static void load_bytes(struct llm_tokenizer *tokenizer)
     for (unsigned byte = 0; byte < 256 && tokenizer->kind == LLM_TOKENIZER_GPT2; byte++) {
         char text[2];
         size_t length = llm_byte_text((uint8_t)byte, text);
-        tokenizer->bytes[byte] = llm_token_find(tokenizer, text, length);
+        tokenizer->bytes[byte] = llm_token_find_text(tokenizer, text, length);
     }
     if (tokenizer->kind == LLM_TOKENIZER_GPT2) {
         return;
@@ -182,9 +215,9 @@ static void load_bytes(struct llm_tokenizer *tokenizer)
     for (unsigned byte = 0; byte < 256; byte++) {
         char name[] = {'<', '0', 'x', digits[byte / 16], digits[byte % 16], '>'};
         char self = (char)byte;
-        tokenizer->bytes[byte] = llm_token_find(tokenizer, name, sizeof(name));
+        tokenizer->bytes[byte] = llm_token_find_text(tokenizer, name, sizeof(name));
         if (tokenizer->bytes[byte] == LLM_NO_TOKEN) {
-            tokenizer->bytes[byte] = llm_token_find(tokenizer, &self, 1);
+            tokenizer->bytes[byte] = llm_token_find_text(tokenizer, &self, 1);
         }
     }
 }

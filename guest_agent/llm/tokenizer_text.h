@@ -13,6 +13,22 @@
 /* Returns the token with exactly this text, or LLM_NO_TOKEN. */
 uint32_t llm_token_find(const struct llm_tokenizer *tokenizer, const char *text, size_t length);
 
+/* As before, but only a token that stands for text: none that is control, unknown or unused. */
+uint32_t llm_token_find_text(const struct llm_tokenizer *tokenizer, const char *text,
+                             size_t length);
+
+/* Returns where the search for a token starts whose text is `left` and then `right`. */
+uint32_t llm_token_slot(const struct llm_tokenizer *tokenizer, struct gguf_string left,
+                        struct gguf_string right);
+
+/* How far llm_token_prefetch() follows what it has fetched before. */
+enum llm_prefetch { LLM_PREFETCH_SLOT, LLM_PREFETCH_TOKEN, LLM_PREFETCH_TEXT, LLM_PREFETCH_STEPS };
+
+/* Tells the processor that the search from a slot is to come. One step for many slots, then the
+ * next: so their memory is waited for at the same time. */
+void llm_token_prefetch(const struct llm_tokenizer *tokenizer, uint32_t slot,
+                        enum llm_prefetch step);
+
 /* Returns the control or user-defined token with exactly this text, or LLM_NO_TOKEN. */
 uint32_t llm_token_find_special(const struct llm_tokenizer *tokenizer, const char *text,
                                 size_t length);

@@ -22,7 +22,7 @@ import vocabulary
 TOOL = os.path.abspath(sys.argv.pop(1))
 FOLDER = os.path.abspath(sys.argv.pop(1))
 HERE = pathlib.Path(__file__).parent
-TEXTS = int(os.environ.get("TEXTS", "2000"))
+TEXTS = int(os.environ.get("TEXTS", "1000"))
 RECORDED = 120
 
 # Package: name of its pre-tokenizer; None: of kind llama.

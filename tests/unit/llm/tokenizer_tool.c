@@ -5,9 +5,10 @@
  *
  * Texts are lines of hexadecimal digits on the standard input, answers are lines too: "tokens" the
  * numbers of the tokens of each text; "text" the bytes of these tokens; "chat" the numbers of the
- * tokens of each conversation, which is written ROLE:TEXT ROLE:TEXT ... with roles 0 to 3, or all
- * of it as "detect" for the name of the family; "words" the lengths of the words. "classes" writes
- * the runs of code points of one class. What fails is answered by a line "error: MESSAGE". */
+ * tokens of each conversation, which is written ROLE:TEXT ROLE:TEXT ... with roles 0 to 3, or the
+ * line is "detect" for the name of the family, or "ends" for the tokens that end a reply; "words"
+ * the lengths of the words. "classes" writes the runs of code points of one class. What fails is
+ * answered by a line "error: MESSAGE". */
 
 #include "chat.h"
 #include "gguf.h"
@@ -75,13 +76,20 @@ static void open_vocabulary(const char *path)
     }
 }
 
+/* Returns the value of a hexadecimal digit, or -1. */
+static int digit_value(char digit)
+{
+    const char *digits = "0123456789abcdef";
+    const char *found = digit == '\0' ? NULL : strchr(digits, digit);
+    return found == NULL ? -1 : (int)(found - digits);
+}
+
 /* Turns hexadecimal digits, up to what is none, into bytes; returns where they end. */
 static const char *read_hex(const char *digits, char *output, size_t *length)
 {
-    unsigned byte;
     *length = 0;
-    while (sscanf(digits, "%2x", &byte) == 1 && digits[0] != ' ' && digits[0] != '\n') {
-        output[(*length)++] = (char)byte;
+    while (digit_value(digits[0]) >= 0 && digit_value(digits[1]) >= 0) {
+        output[(*length)++] = (char)(digit_value(digits[0]) * 16 + digit_value(digits[1]));
         digits += 2;
     }
     return digits;
@@ -149,6 +157,15 @@ static void answer_chat(const char *argument)
     }
     if (chat == NULL) {
         die("unknown family");
+    }
+    if (strncmp(line, "ends", 4) == 0) {
+        for (uint32_t id = 0; id < tokenizer.token_count; id++) {
+            if (llm_chat_ends(chat, &tokenizer, id)) {
+                ids[tokens++] = id;
+            }
+        }
+        write_ids(0, tokens, &err);
+        return;
     }
     while (at[0] >= '0' && at[0] <= '3' && count < 64) {
         messages[count].role = (enum llm_chat_role)(at[0] - '0');

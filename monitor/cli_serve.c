@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <json-c/json.h>
+#include <libgen.h>
 #include <limits.h>
 #include <sched.h>
 #include <stdio.h>
@@ -243,7 +244,7 @@ static int parse(int argc, char **argv, struct serve_options *options, struct er
     return 0;
 }
 
-// The file's name without its folder and ".gguf".
+// The file's name without its folder, ".gguf", and the number of a part.
 static void plain_name(const char *path, char *name, size_t size)
 {
     const char *slash = strrchr(path, '/');
@@ -251,6 +252,9 @@ static void plain_name(const char *path, char *name, size_t size)
     size_t length = strlen(name);
     if (length > 5 && strcmp(name + length - 5, ".gguf") == 0)
         name[length - 5] = '\0';
+    char *part = strstr(name, "-00001-of-");
+    if (part && part != name)
+        *part = '\0';
 }
 
 // A name of a VM that resembles it.
@@ -371,14 +375,28 @@ static int size_memory(struct json_object *vm, const char *path,
     return 0;
 }
 
+// The path from the root. A link to the file keeps its name: those of a split model's other files
+// are made from it.
+static int absolute_path(const char *given, char path[PATH_MAX], struct error *err)
+{
+    char copy[PATH_MAX];
+    const char *slash = strrchr(given, '/');
+    if (snprintf(copy, sizeof(copy), "%s", given) >= (int)sizeof(copy))
+        return error_set(err, EXIT_STATUS_USAGE, ENAMETOOLONG, "%s", given);
+    cleanup_free char *folder = realpath(slash ? dirname(copy) : ".", NULL);
+    if (!folder || access(given, F_OK) < 0)
+        return error_set(err, EXIT_STATUS_BAD_FILE, errno, "%s", given);
+    return paths_join(path, folder, slash ? slash + 1 : given, err);
+}
+
 static int fill(struct json_object *vm, const struct serve_options *options, struct error *err)
 {
     char image[PATH_MAX];
     char model[PATH_MAX];
     char name[VM_NAME_SIZE];
-    cleanup_free char *path = realpath(options->model, NULL);
-    if (!path)
-        return error_set(err, EXIT_STATUS_BAD_FILE, errno, "%s", options->model);
+    char path[PATH_MAX];
+    if (absolute_path(options->model, path, err) < 0)
+        return -1;
     if (paths_data("llm.elf", image, err) < 0)
         return -1;
     plain_name(options->model, model, sizeof(model));

@@ -148,6 +148,15 @@ uint32_t serve_open_calls(const struct serve *serve)
     return serve->open;
 }
 
+bool serve_has_waiting(const struct serve *serve)
+{
+    for (const struct call *call = serve->calls; call && !serve->isolated; call = call->next) {
+        if (call->seen.state == SERVE_WAITING)
+            return true;
+    }
+    return false;
+}
+
 void serve_tick(struct serve *serve)
 {
     unsigned now = level(serve);

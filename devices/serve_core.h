@@ -40,6 +40,9 @@ bool serve_is_isolated(const struct serve *serve);
 // Calls that have not ended.
 uint32_t serve_open_calls(const struct serve *serve);
 
+// True if a call waits for the model.
+bool serve_has_waiting(const struct serve *serve);
+
 // The operations of the port; its state is a struct serve.
 enum port_progress serve_take(void *state, struct port_request *request);
 enum port_progress serve_take_again(void *state, struct port_request *request);

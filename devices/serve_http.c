@@ -24,6 +24,7 @@
 #define CONNECTION_BYTES (32u << 10) // headers, and what is being written
 #define EVENT_BLOCK      4096u       // bytes of a stream that are written at once, at most
 #define FAREWELL_PASSES  8u
+#define RUNS_MAX         8u // of the library in one go
 #define BODY_FIRST       4096u
 
 // Text of a reply that makes one event, at most.
@@ -90,6 +91,7 @@ static void resume(struct serve_exchange *exchange)
     if (!exchange->suspended)
         return;
     exchange->suspended = false;
+    exchange->listener->http->news = true; // the library tells no descriptor of it
     MHD_resume_connection(exchange->connection);
 }
 
@@ -532,6 +534,11 @@ int serve_http_epoll_fd(const struct serve_http *http)
     return http->epoll_fd;
 }
 
+bool serve_http_has_news(const struct serve_http *http)
+{
+    return http->news;
+}
+
 bool serve_http_has_clients(const struct serve_http *http)
 {
     unsigned count = 0;
@@ -570,8 +577,17 @@ static void find_gone(struct serve_http *http)
 void serve_http_run(struct serve_http *http)
 {
     find_gone(http);
-    for (unsigned i = 0; i < http->grant->listeners; i++)
-        MHD_run(http->listeners[i].daemon);
+    http->news = false;
+    for (unsigned i = 0; i < http->grant->listeners; i++) {
+        struct MHD_Daemon *daemon = http->listeners[i].daemon;
+        MHD_UNSIGNED_LONG_LONG left_ms = 0;
+        // Its sockets are edge-triggered: what it knows to be ready shows in no descriptor.
+        for (unsigned run = 0; run < RUNS_MAX && !left_ms; run++) {
+            MHD_run(daemon);
+            if (MHD_get_timeout(daemon, &left_ms) != MHD_YES)
+                break;
+        }
+    }
 }
 
 void serve_http_farewell(struct serve_http *http)

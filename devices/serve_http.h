@@ -22,7 +22,7 @@ struct serve_http {
     struct serve *serve;
     const struct serve_grant *grant; // borrowed
     int epoll_fd;
-    bool isolated;                    // everybody was told
+    bool news;                        // a suspended connection was resumed
     struct serve_exchange *exchanges; // that have a call
     struct serve_http_listener listeners[SERVE_LISTENERS_MAX];
 };
@@ -32,8 +32,10 @@ struct serve_http {
 int serve_http_open(struct serve_http *http, struct serve *serve, const struct serve_grant *grant,
                     const int *listeners, struct error *err);
 
-// Readable when serve_http_run has work.
+// Readable when clients have work for serve_http_run; serve_http_has_news: when calls have.
 int serve_http_epoll_fd(const struct serve_http *http);
+
+bool serve_http_has_news(const struct serve_http *http);
 
 // True while somebody is connected: then serve_http_run wants to be called now and then.
 bool serve_http_has_clients(const struct serve_http *http);

@@ -60,10 +60,11 @@ static void poll_clients(void *state)
     struct epoll_event event;
     (void)state;
     serve_tick(core);
-    if (epoll_wait(process.wake_fd, &event, 1, 0) > 0) {
+    bool called = epoll_wait(process.wake_fd, &event, 1, 0) > 0;
+    if (called)
         drain_timer();
+    if (called || serve_http_has_news(&http))
         serve_http_run(&http);
-    }
     set_timer(serve_open_calls(core) != 0 || serve_http_has_clients(&http));
     if (!serve_is_isolated(core))
         return;
@@ -84,7 +85,7 @@ static bool prepare_sleep(void *state, uint64_t *wake_ns)
     (void)state;
     if (soon_ns < *wake_ns)
         *wake_ns = soon_ns; // requests that wait are answered in time, if with nothing
-    return false;
+    return serve_has_waiting(core); // a client has just called
 }
 
 // Requests that waited are gone; calls are ended by the level that shut the gate.

@@ -119,7 +119,8 @@ static void print_double(FILE *out, double number)
         if (*at >= '0' && *at <= '9')
             digits[count++] = *at;
     }
-    int point = (int)strtol(strchr(text, 'e') + 1, NULL, 10) + 1; // digits in front of the decimal point
+    int point =
+        (int)strtol(strchr(text, 'e') + 1, NULL, 10) + 1; // digits in front of the decimal point
     if (number < 0)
         fputc('-', out);
     if (count <= point && point <= 21)

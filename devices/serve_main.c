@@ -84,7 +84,7 @@ static bool prepare_sleep(void *state, uint64_t *wake_ns)
     uint64_t soon_ns = clock_now_ns(&clock_host) + NS_PER_S;
     (void)state;
     if (soon_ns < *wake_ns)
-        *wake_ns = soon_ns; // requests that wait are answered in time, if with nothing
+        *wake_ns = soon_ns;         // requests that wait are answered in time, if with nothing
     return serve_has_waiting(core); // a client has just called
 }
 

@@ -185,9 +185,9 @@ static int ask(const char *path, const int *fds, unsigned count, uint32_t contex
     char number[16];
     int pipe_fds[2];
     int pidfd;
-    cleanup_free char *text = malloc(ANSWER_MAX);
-    if (!text || paths_sibling("guillotine-model", program, err) < 0)
-        return text ? -1 : error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "memory");
+    static char text[ANSWER_MAX];
+    if (paths_sibling("guillotine-model", program, err) < 0)
+        return -1;
     if (pipe2(pipe_fds, O_CLOEXEC) < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "pipe");
     cleanup_fd int from = pipe_fds[0];

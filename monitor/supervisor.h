@@ -73,9 +73,9 @@ struct supervisor {
     struct detectors *detectors; // NULL: none
     struct detector_link detector_links[DETECTOR_MAX_EXTERNALS];
     struct serve_farewells farewells; // of a serve port's clients that were turned away
-    uint64_t observed;          // records of the VMM that they were shown
-    uint64_t observed_requests; // of them
-    uint64_t doorbells_ns;      // when the counts below were taken
+    uint64_t observed;                // records of the VMM that they were shown
+    uint64_t observed_requests;       // of them
+    uint64_t doorbells_ns;            // when the counts below were taken
     uint64_t doorbells;
     uint64_t doorbells_requests;
     uint64_t doorbells_quiet_ns; // no alarm before

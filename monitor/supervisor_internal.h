@@ -182,7 +182,8 @@ void backends_open(struct supervisor *s, unsigned port);
 void backends_wake(const struct supervisor *s, unsigned port);
 
 // The sockets of a serve port (supervisor_serve.c): opened for its process, watched while there may
-// be none, closed. serve_say_farewell gives a process that is isolated a moment to tell its clients.
+// be none, closed. serve_say_farewell gives a process that is isolated a moment to tell its
+// clients.
 int serve_open_places(struct supervisor *s, const char *runtime_dir, struct error *err);
 void serve_watch(const struct supervisor *s, struct pollfd *fds);
 void serve_refuse_clients(struct supervisor *s, const struct pollfd *fds);

@@ -128,18 +128,18 @@ enum tool_field {
 
 // Fields of a serve port's requests and replies.
 enum serve_field {
-    SERVE_FIELD_CALL = 1,          // number
-    SERVE_FIELD_CLIENT = 2,        // number: what is kept of a call serves calls of this one only
-    SERVE_FIELD_KIND = 3,          // "chat", or "text": one that the reply goes on with
-    SERVE_FIELD_PARTS = 4,         // of a chat, "ROLE BYTES\n" for each message
-    SERVE_FIELD_LIMIT = 5,         // number: tokens of the reply, at most
-    SERVE_FIELD_TEMPERATURE = 6,   // number: thousandths
-    SERVE_FIELD_TOP_P = 7,         // number: thousandths
-    SERVE_FIELD_SEED = 8,          // number
-    SERVE_FIELD_TEXT = 9,          // of the messages, one behind the other; of the reply
-    SERVE_FIELD_FINISH = 10,       // of an answer: "stop", "length", or "error" and TEXT says which
+    SERVE_FIELD_CALL = 1,        // number
+    SERVE_FIELD_CLIENT = 2,      // number: what is kept of a call serves calls of this one only
+    SERVE_FIELD_KIND = 3,        // "chat", or "text": one that the reply goes on with
+    SERVE_FIELD_PARTS = 4,       // of a chat, "ROLE BYTES\n" for each message
+    SERVE_FIELD_LIMIT = 5,       // number: tokens of the reply, at most
+    SERVE_FIELD_TEMPERATURE = 6, // number: thousandths
+    SERVE_FIELD_TOP_P = 7,       // number: thousandths
+    SERVE_FIELD_SEED = 8,        // number
+    SERVE_FIELD_TEXT = 9,        // of the messages, one behind the other; of the reply
+    SERVE_FIELD_FINISH = 10,     // of an answer: "stop", "length", or "error" and TEXT says which
     SERVE_FIELD_PROMPT_TOKENS = 11, // number; of an answer
-    SERVE_FIELD_REPLY_TOKENS = 12, // number; of an answer
+    SERVE_FIELD_REPLY_TOKENS = 12,  // number; of an answer
 };
 
 #endif

@@ -438,5 +438,4 @@ const uint32_t llm_character_runs[] = {
 };
 // clang-format on
 
-const size_t llm_character_run_count =
-    sizeof(llm_character_runs) / sizeof(llm_character_runs[0]);
+const size_t llm_character_run_count = sizeof(llm_character_runs) / sizeof(llm_character_runs[0]);

@@ -124,6 +124,45 @@ static int load_kind(struct llm_tokenizer *tokenizer, const struct gguf_file *fi
                     gguf_shown(model), model.text);
 }
 
+/* Whether a token is by its text one that only a program may write: a message must not contain it.
+ * The first table has how such texts begin and end (the bars in the second row are U+FF5C), the
+ * other those of another shape. Source: llama.cpp's converter, which takes the shapes for control
+ * tokens; the chat templates of the families in chat_template.c. */
+static bool is_markup(struct gguf_string text)
+{
+    static const char *const shapes[][2] = {
+        {"<|", "|>"},
+        {"<\xef\xbd\x9c", "\xef\xbd\x9c>"},
+    };
+    static const char *const texts[] = {
+        "<s>",
+        "</s>",
+        "[INST]",
+        "[/INST]",
+        "[SYSTEM_PROMPT]",
+        "[/SYSTEM_PROMPT]",
+        "[AVAILABLE_TOOLS]",
+        "[/AVAILABLE_TOOLS]",
+        "[TOOL_CALLS]",
+        "[TOOL_RESULTS]",
+        "[/TOOL_RESULTS]",
+    };
+    for (size_t index = 0; index < sizeof(shapes) / sizeof(shapes[0]); index++) {
+        size_t before = strlen(shapes[index][0]);
+        size_t after = strlen(shapes[index][1]);
+        if (text.length > before + after && memcmp(text.text, shapes[index][0], before) == 0 &&
+            memcmp(text.text + text.length - after, shapes[index][1], after) == 0) {
+            return true;
+        }
+    }
+    for (size_t index = 0; index < sizeof(texts) / sizeof(texts[0]); index++) {
+        if (gguf_string_is(text, texts[index])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Notes what find_user_defined() goes by. */
 static void note_user_defined(struct llm_tokenizer *tokenizer, const struct llm_token *token)
 {
@@ -151,7 +190,9 @@ static int load_token(struct llm_tokenizer *tokenizer, uint32_t id, struct gguf_
     token->text = text.text;
     token->length = (uint32_t)text.length;
     token->score = score;
-    token->type = type;
+    /* Some files have markup as user-defined tokens, which are found in texts. */
+    token->type =
+        type == LLM_TOKEN_USER_DEFINED && is_markup(text) ? (uint32_t)LLM_TOKEN_CONTROL : type;
     if (token->length > tokenizer->longest) {
         tokenizer->longest = token->length;
     }
@@ -222,7 +263,8 @@ static void load_bytes(struct llm_tokenizer *tokenizer)
     }
 }
 
-/* Reads the number of a special token; without the key it is `usual`, if there is such a token. */
+/* Reads the number of a special token; without the key it is `usual`, if there is such a token. It
+ * is not to be found in texts, as is_markup(). */
 static int load_special(const struct llm_tokenizer *tokenizer, const struct gguf_file *file,
                         const char *name, uint32_t usual, uint32_t *id, struct llm_error *err)
 {
@@ -231,6 +273,9 @@ static int load_special(const struct llm_tokenizer *tokenizer, const struct gguf
         return -1;
     }
     *id = (uint32_t)value;
+    if (*id != LLM_NO_TOKEN && tokenizer->tokens[*id].type == LLM_TOKEN_USER_DEFINED) {
+        tokenizer->tokens[*id].type = LLM_TOKEN_CONTROL;
+    }
     return 0;
 }
 

@@ -7,6 +7,7 @@ of the family, which must come out as ordinary text.
 Usage: test_chat.py TOOL [TEST...]; with "record" as the test the renderings are written anew (needs
 python3-jinja2)."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -41,10 +42,10 @@ def markup_of(family):
     return "".join(family["controls"])
 
 
-def vocabulary_of(family, controls):
-    """Returns a vocabulary of bytes and the given control tokens."""
+def vocabulary_of(family, controls, kind=vocabulary.CONTROL):
+    """Returns a vocabulary of bytes and the given control tokens, which it says are of a kind."""
     tokens = [*vocabulary.byte_characters(), *controls]
-    types = [vocabulary.NORMAL] * 256 + [vocabulary.CONTROL] * len(controls)
+    types = [vocabulary.NORMAL] * 256 + [kind] * len(controls)
     return vocabulary.vocabulary("gpt2", tokens, types, {
         "ggml.pre": (vocabulary.STRING, "gpt-2"),
         "ggml.merges": (vocabulary.STRING, []),
@@ -57,14 +58,14 @@ def vocabulary_of(family, controls):
 class Chat(unittest.TestCase):
     """Every family with every conversation."""
 
-    def answers(self, family, controls, conversations=None):
+    def answers(self, family, controls, conversations=None, kind=vocabulary.CONTROL):
         """Returns the tool's tokens for the conversations, in a vocabulary with some controls."""
         lines = [" ".join(f"{ROLES.index(role)}:"
                           f"{text.replace('@@', markup_of(family)).encode().hex()}"
                           for role, text in conversation)
                  for conversation in conversations or DATA["conversations"]]
         with tempfile.NamedTemporaryFile() as file:
-            file.write(vocabulary_of(family, controls))
+            file.write(vocabulary_of(family, controls, kind))
             file.flush()
             return vocabulary.ask(TOOL, ["chat", file.name, family["family"]], lines)
 
@@ -81,12 +82,14 @@ class Chat(unittest.TestCase):
         return ids
 
     def test_control_tokens(self):
-        """Markup becomes control tokens, and no part of a message does."""
-        for family in DATA["families"]:
-            answers = vocabulary.numbers(self.answers(family, family["controls"]))
+        """Markup becomes control tokens, and no part of a message does, even if the vocabulary
+        has these tokens as user-defined ones."""
+        kinds = [vocabulary.CONTROL, vocabulary.USER_DEFINED]
+        for family, kind in itertools.product(DATA["families"], kinds):
+            answers = vocabulary.numbers(self.answers(family, family["controls"], kind=kind))
             self.assertEqual(len(answers), len(family["rendered"]))
             for answer, text in zip(answers, family["rendered"]):
-                with self.subTest(family=family["family"], text=text):
+                with self.subTest(family=family["family"], kind=kind, text=text):
                     self.assertEqual(answer, self.expected(family, family["controls"], text))
 
     def test_without_control_tokens(self):

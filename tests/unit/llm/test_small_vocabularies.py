@@ -85,6 +85,19 @@ class Small(unittest.TestCase):
         data = llama([("\u2581", NORMAL, -1.0), ("a", NORMAL, -2.0), ("b c", USER_DEFINED, 0.0)])
         self.assertEqual(self.tokens(data, "ab ca"), [3, 4, 5, 3, 4])
 
+    def test_user_defined_markup(self):
+        """Markup and the tokens that begin and end texts are no text, whatever type they have."""
+        more = [("<|x|>", USER_DEFINED), ("<|>", USER_DEFINED), ("[INST]", USER_DEFINED),
+                ("<e>", USER_DEFINED), ("<t>", USER_DEFINED), ("<m>", USER_DEFINED),
+                ("<b>", USER_DEFINED)]
+        text = "".join(name for name, _ in more)
+        self.assertEqual(self.tokens(gpt2(more), text),
+                         [*b"<|x|>", 257, *b"[INST]", 259, 260, 261, 262])
+        keys = {f"ggml.{name}_token_id": (UINT32, 259 + index)
+                for index, name in enumerate(["eos", "eot", "eom", "bos"])}
+        self.assertEqual(self.tokens(gpt2(more, keys=keys), text),
+                         [*b"<|x|>", 257, *b"[INST]<e><t><m><b>"])
+
     def test_no_merge_into_control(self):
         """Merges, words and pieces that spell a control token do not become it."""
         more = [("<s", NORMAL), ("<s>", CONTROL)]

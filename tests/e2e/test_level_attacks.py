@@ -210,7 +210,9 @@ def check_end(attack, ended, expected):
         expected += " exit:3"
     assert isolated or matches(ended.outcome, expected), f"expected {expected}: {ended}"
     assert attack.guest != "queue" or b"leak" not in attack.cell.begin, attack.cell.begin
-    assert not isolated or attack.level == "offline", f"nobody isolated it: {ended}"
+    # On a busy host a VMM may miss the 100 ms that it has to confirm a level: then it is killed.
+    late = "did not confirm its level in time" in ended.stderr
+    assert not isolated or attack.level == "offline" or late, f"nobody isolated it: {ended}"
     if ended.outcome.startswith("violation:"):
         assert ended.status == 80, ended
     attack.cell.check_log()

@@ -15,6 +15,8 @@ from guest_test import Bench, Tap
 GUILLOTINE, HOST, IMAGE, MODELS = sys.argv[1:5]
 MODEL_FILES = ("demo.gguf", "tiny-q8_0.gguf", "tiny-f32.gguf")
 RELATIVE_ERROR = 1e-3
+# What the integers cost that vectors are rounded to for quantised matrices (docs/kernels.md).
+ROUNDED = {"tiny-q8_0.gguf": 2e-2}
 
 bench = Bench(GUILLOTINE, [IMAGE])
 tap = Tap(after=bench.clean)
@@ -27,9 +29,10 @@ def in_cell(model, arguments, vcpus=1, data=None):
     return ended.stdout
 
 
-def on_host(model, arguments, workers=1):
-    done = subprocess.run([HOST, "--workers", str(workers), os.path.join(MODELS, model),
-                           *arguments], capture_output=True, timeout=60, check=True)
+def on_host(model, arguments, workers=1, isa="native"):
+    done = subprocess.run([HOST, "--workers", str(workers), "--isa", isa,
+                           os.path.join(MODELS, model), *arguments], capture_output=True,
+                          timeout=60, check=True)
     return done.stdout
 
 
@@ -57,15 +60,21 @@ def add_model(model):
             for vcpus in (1, 2):
                 assert in_cell(model, arguments, vcpus) == host, (prompt, vcpus)
 
-    @tap.test(f"{model}: logits are those of the PyTorch original within {RELATIVE_ERROR}")
+    tolerance = ROUNDED.get(model, RELATIVE_ERROR)
+
+    @tap.test(f"{model}: logits are those of the PyTorch original within {tolerance}")
     def close_to_original():
         for case in references()[model]:
-            found = logits(in_cell(model, ["--prompt", case["prompt"], "--logits", "--last"]))
+            arguments = ["--prompt", case["prompt"], "--logits", "--last"]
             wanted = case["logits"]
-            assert len(found) == len(wanted)
             largest = max(abs(value) for value in wanted)
-            error = max(abs(a - b) for a, b in zip(found, wanted)) / largest
-            assert error < RELATIVE_ERROR, (case["prompt"], error)
+            # Without the sets of instructions that round, all models are as close.
+            for output, limit in ((in_cell(model, arguments), tolerance),
+                                  (on_host(model, arguments, isa="baseline"), RELATIVE_ERROR)):
+                found = logits(output)
+                assert len(found) == len(wanted)
+                error = max(abs(a - b) for a, b in zip(found, wanted)) / largest
+                assert error < limit, (case["prompt"], error)
 
 
 for name in MODEL_FILES:

@@ -355,18 +355,27 @@ static struct call *find_running(struct serve *serve, uint64_t number)
     return NULL;
 }
 
+// The oldest call that waits and fits `capacity` bytes, or NULL. One that does not fit, be it that
+// the level leaves less room or that the model made none, would hold up all others: it has failed.
+static struct call *next_call(struct serve *serve, uint32_t capacity)
+{
+    for (struct call *call = serve->calls; call; call = call->next) {
+        if (call->seen.state != SERVE_WAITING)
+            continue;
+        if (call->prompt_length <= capacity)
+            return call;
+        end(serve, call, SERVE_END_FAILED, "the prompt is larger than what it takes now");
+        tell(serve, call);
+    }
+    return NULL;
+}
+
 // Hands the oldest call that waits to the model. Returns false if there is none.
 static bool hand_over(struct serve *serve, struct port_request *request)
 {
-    struct call *call = serve->calls;
-    while (call && call->seen.state != SERVE_WAITING)
-        call = call->next;
-    if (!call || serve->isolated)
+    struct call *call = serve->isolated ? NULL : next_call(serve, request->reply_capacity);
+    if (!call)
         return false;
-    if (call->prompt_length > request->reply_capacity) {
-        request->status = PORT_STATUS_TOO_LARGE; // the call stays for a larger buffer
-        return true;
-    }
     memcpy(request->reply, call->prompt, call->prompt_length);
     request->reply_length = call->prompt_length;
     free(call->prompt);

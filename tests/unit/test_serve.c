@@ -205,16 +205,18 @@ Test(serve, a_model_that_waits_gets_the_next_call_or_a_word, .init = start)
     cr_expect_gt(receive.reply_length, 0u);
 }
 
-Test(serve, a_buffer_that_is_too_small_loses_nothing, .init = start)
+Test(serve, a_call_that_does_not_fit_holds_nobody_up, .init = start)
 {
     struct port_fields fields;
-    struct serve_call *call = call_with("a text");
-    receive.reply_capacity = 16;
-    cr_assert_eq(serve_take(serve, &receive), PORT_DONE);
-    cr_expect_eq(receive.status, PORT_STATUS_TOO_LARGE);
-    cr_expect_eq(call->state, SERVE_WAITING);
-    receive.reply_capacity = sizeof(reply);
+    struct serve_call *large = call_with("a text that is longer than the other one, by some words");
+    struct serve_call *small = call_with("a");
+    receive.reply_capacity = 64;
     cr_assert(take(&fields));
+    cr_expect_eq(field(&fields, SERVE_FIELD_CALL), small->number);
+    cr_expect_eq(large->state, SERVE_ENDED);
+    cr_expect_eq(large->end, SERVE_END_FAILED);
+    cr_expect_eq(changes, 1u, "its client is told");
+    receive.reply_capacity = sizeof(reply);
 }
 
 Test(serve, the_queue_is_bounded, .init = start)

@@ -151,18 +151,38 @@ static double inspect(struct bench *bench, const struct run *run)
     return bench_json_number(text, "bytes_per_token");
 }
 
+// What a prompt is in tokens of the model.
+static double count_tokens(struct run *run, const char *prompt)
+{
+    const char *const argv[] = {run->host, run->bench->model, "--tokenize", "--prompt", prompt,
+                                NULL};
+    char text[4096];
+    double count = 0;
+    ssize_t length;
+    int output;
+    pid_t pid = bench_spawn((char *const *)(uintptr_t)argv, &output, NULL);
+    while ((length = read(output, text, sizeof(text))) > 0) {
+        for (ssize_t i = 0; i < length; i++)
+            count += text[i] == ' ' || text[i] == '\n';
+    }
+    close(output);
+    bench_wait(pid, 0);
+    return count;
+}
+
 static void measure_prompt(struct bench *bench, struct run *run)
 {
     struct samples rates = {0};
     for (unsigned i = 0; i < PROMPT_WORDS; i++)
         strcat(run->prompt, " the");
+    double tokens = count_tokens(run, run->prompt) - count_tokens(run, "The");
     for (unsigned i = 0; i < FIRST_TOKENS; i++) {
         double with = 0;
         double without = 0;
         bench_progress(bench, "prompt %u of %u", i + 1, FIRST_TOKENS);
         generate(run, VARIANT_CELL, 1, "The", &without);
         generate(run, VARIANT_CELL, 1, run->prompt, &with);
-        samples_add(&rates, with > without ? PROMPT_WORDS / (with - without) : 0);
+        samples_add(&rates, with > without ? tokens / (with - without) : 0);
     }
     bench_metric(bench, "prompt_tokens_per_s", samples_quantile(&rates, 0.5), "1/s", "higher",
                  FIRST_TOKENS);

@@ -32,64 +32,85 @@ static struct json_object *member(struct json_object *object, const char *key)
     return json_object_object_get_ex(object, key, &value) ? value : NULL;
 }
 
-// What would change a reply, or its meaning, and is not supported. A value that asks for nothing
-// special is no reason to refuse.
-static bool asks_for_nothing(struct json_object *value)
+// Values of a key that ask for nothing special, besides null, false and what is empty.
+enum neutral {
+    NEUTRAL_ZERO = 1, // the number 0
+    NEUTRAL_ONE = 2,  // the number 1
+    NEUTRAL_NONE = 4, // "none", and "auto": as many as there are, which is none
+    NEUTRAL_TEXT = 8, // ["text"]
+};
+
+static bool is_number(struct json_object *value, double number)
+{
+    enum json_type type = json_object_get_type(value);
+    double given = json_object_get_double(value);
+    return (type == json_type_int || type == json_type_double) && given >= number &&
+           given <= number;
+}
+
+static bool is_text(struct json_object *value, const char *text)
+{
+    return json_object_is_type(value, json_type_string) &&
+           strcmp(json_object_get_string(value), text) == 0;
+}
+
+static bool asks_for_nothing(struct json_object *value, unsigned neutral)
 {
     switch (json_object_get_type(value)) {
     case json_type_boolean:
         return !json_object_get_boolean(value);
-    case json_type_int:
-        return json_object_get_int64(value) == 0 || json_object_get_int64(value) == 1;
     case json_type_array:
-        return json_object_array_length(value) == 0;
+        return json_object_array_length(value) == 0 ||
+               ((neutral & NEUTRAL_TEXT) && json_object_array_length(value) == 1 &&
+                is_text(json_object_array_get_idx(value, 0), "text"));
     case json_type_object:
         return json_object_object_length(value) == 0;
     case json_type_string:
         return json_object_get_string_len(value) == 0 ||
-               !strcmp(json_object_get_string(value), "none") ||
-               !strcmp(json_object_get_string(value), "auto");
-    case json_type_null:
-        return true;
+               ((neutral & NEUTRAL_NONE) && (is_text(value, "none") || is_text(value, "auto")));
+    case json_type_int:
     case json_type_double:
+        return ((neutral & NEUTRAL_ZERO) && is_number(value, 0)) ||
+               ((neutral & NEUTRAL_ONE) && is_number(value, 1));
+    case json_type_null:
     default:
-        return json_object_get_double(value) == 0.0;
+        return true;
     }
 }
 
+// What would change a reply, or its meaning, and is not supported.
 static bool check_unsupported(struct json_object *root, struct serve_problem *problem)
 {
-    static const char *const keys[] = {
-        "audio",
-        "best_of",
-        "echo",
-        "function_call",
-        "functions",
-        "logit_bias",
-        "logprobs",
-        "modalities",
-        "n",
-        "prediction",
-        "suffix",
-        "tool_choice",
-        "tools",
-        "top_logprobs",
-        "frequency_penalty",
-        "presence_penalty",
+    static const struct {
+        const char *key;
+        unsigned neutral;
+    } keys[] = {
+        {"audio", 0},
+        {"best_of", NEUTRAL_ONE},
+        {"echo", 0},
+        {"frequency_penalty", NEUTRAL_ZERO},
+        {"function_call", NEUTRAL_NONE},
+        {"functions", 0},
+        {"logit_bias", 0},
+        {"logprobs", 0}, // 0 is a wish: the token's own
+        {"modalities", NEUTRAL_TEXT},
+        {"n", NEUTRAL_ONE},
+        {"prediction", 0},
+        {"presence_penalty", NEUTRAL_ZERO},
+        {"suffix", 0},
+        {"tool_choice", NEUTRAL_NONE},
+        {"tools", 0},
+        {"top_logprobs", NEUTRAL_ZERO},
     };
     for (size_t i = 0; i < COUNT(keys); i++) {
-        struct json_object *value = member(root, keys[i]);
-        bool text_only = value && strcmp(keys[i], "modalities") == 0 &&
-                         json_object_is_type(value, json_type_array) &&
-                         json_object_array_length(value) == 1;
-        if (value && !text_only && !asks_for_nothing(value))
-            return refuse(problem, keys[i], "'%s' is not supported here", keys[i]);
+        struct json_object *value = member(root, keys[i].key);
+        if (value && !asks_for_nothing(value, keys[i].neutral))
+            return refuse(problem, keys[i].key, "'%s' is not supported here", keys[i].key);
     }
     struct json_object *format = member(root, "response_format");
     struct json_object *type =
         format && json_object_is_type(format, json_type_object) ? member(format, "type") : NULL;
-    if (format && (!type || !json_object_is_type(type, json_type_string) ||
-                   strcmp(json_object_get_string(type), "text") != 0))
+    if (format && (!type || !is_text(type, "text")))
         return refuse(problem, "response_format", "only the response format 'text' is supported");
     return true;
 }
@@ -134,8 +155,8 @@ static bool read_stream(struct serve_request *request, struct serve_problem *pro
     return read_flag(options, "include_usage", &request->include_usage, problem);
 }
 
-// Thousandths of a number from `least` to `most`.
-static bool read_milli(struct json_object *root, const char *key, double least, double most,
+// Thousandths, at least `least`, of a number from 0 to `most`.
+static bool read_milli(struct json_object *root, const char *key, uint32_t least, double most,
                        uint32_t *milli, struct serve_problem *problem)
 {
     struct json_object *given = member(root, key);
@@ -145,9 +166,11 @@ static bool read_milli(struct json_object *root, const char *key, double least, 
     bool number =
         json_object_is_type(given, json_type_int) || json_object_is_type(given, json_type_double);
     double value = number ? json_object_get_double(given) : -1.0;
-    if (!(value >= least && value <= most))
-        return refuse(problem, key, "'%s' is a number from %g to %g", key, least, most);
+    if (!(value >= 0 && value <= most))
+        return refuse(problem, key, "'%s' is a number from 0 to %g", key, most);
     *milli = (uint32_t)(value * 1000.0 + 0.5);
+    if (*milli < least)
+        *milli = least;
     return true;
 }
 
@@ -246,8 +269,7 @@ static bool append_content(struct builder *builder, struct json_object *content,
         struct json_object *type =
             json_object_is_type(part, json_type_object) ? member(part, "type") : NULL;
         struct json_object *text = type ? member(part, "text") : NULL;
-        if (!type || !json_object_is_type(type, json_type_string) ||
-            strcmp(json_object_get_string(type), "text") != 0 || !text ||
+        if (!type || !is_text(type, "text") || !text ||
             !json_object_is_type(text, json_type_string))
             return refuse(problem, "messages", "parts of a content are of type 'text' here");
         if (!append(builder, text, "messages", problem))
@@ -335,7 +357,7 @@ static bool read_all(struct serve_request *request, bool chat, const char *model
         !read_stream(request, problem) || !read_limit(request, problem) ||
         !read_seed(request, problem) || !read_stops(request, problem) ||
         !read_milli(request->root, "temperature", 0, 2, &prompt->temperature_milli, problem) ||
-        !read_milli(request->root, "top_p", 0.001, 1, &prompt->top_p_milli, problem))
+        !read_milli(request->root, "top_p", 1, 1, &prompt->top_p_milli, problem))
         return false;
     if (!(chat ? read_messages(request, &builder, problem)
                : read_prompt(request, &builder, problem)))

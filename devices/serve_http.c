@@ -26,18 +26,41 @@
 #define FAREWELL_PASSES  8u
 #define RUNS_MAX         8u // of the library in one go
 #define BODY_FIRST       4096u
+#define DROPPED_MAX      (16u << 20) // bytes of a refused body that are read, to be heard
+
+// Within this time a client sends a whole request, counted from the end of the one before, and
+// takes a whole reply, counted from the end of its call: drops now and then keep no connection.
+#define PATIENCE_NS (120 * NS_PER_S)
 
 // Text of a reply that makes one event, at most.
 #define PIECE_MAX (64u << 10)
 
+// A connection.
+struct serve_client {
+    struct serve_http *http;
+    struct MHD_Connection *connection;
+    struct serve_client *next;
+    uint64_t since_ns; // it is waited for since then; UINT64_MAX: it waits for its call
+};
+
+// What is served at a path.
+struct route {
+    const char *path; // with a slash at its end: and everything below
+    const char *methods;
+    enum MHD_Result (*answer)(struct serve_exchange *exchange, const char *rest);
+};
+
 // A request of HTTP and what becomes of it.
 struct serve_exchange {
     struct serve_http_listener *listener;
+    struct serve_client *client;
+    const struct route *route; // NULL: there is none
     struct MHD_Connection *connection;
     struct serve_exchange *next; // of those with a call
     char *body;
     size_t body_length;
     size_t body_size;
+    size_t dropped;               // bytes of a body that is refused
     struct serve_problem problem; // status not 0: what the head has been refused for
     bool stream;
     bool include_usage;
@@ -50,6 +73,40 @@ struct serve_exchange {
     struct serve_buffer output;
     size_t sent; // bytes of `output` that are out
 };
+
+static uint64_t now_ns(const struct serve_http *http)
+{
+    return clock_now_ns(http->clock);
+}
+
+static void on_connection(void *context, struct MHD_Connection *connection, void **state,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct serve_http *http = ((struct serve_http_listener *)context)->http;
+    struct serve_client *client = *state;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        *state = client = calloc(1, sizeof(*client)); // without one no request is taken
+        if (!client)
+            return;
+        *client = (struct serve_client){http, connection, http->clients, now_ns(http)};
+        http->clients = client;
+        return;
+    }
+    struct serve_client **link = &http->clients;
+    while (*link && *link != client)
+        link = &(*link)->next;
+    if (*link)
+        *link = client->next;
+    free(client);
+    *state = NULL;
+}
+
+static struct serve_client *client_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info ? info->socket_context : NULL;
+}
 
 static void unlink_exchange(struct serve_exchange *exchange)
 {
@@ -80,6 +137,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     if (!exchange)
         return;
     release_call(exchange);
+    exchange->client->since_ns = now_ns(exchange->client->http);
     free(exchange->body);
     serve_buffer_free(&exchange->output);
     free(exchange);
@@ -105,12 +163,14 @@ static void on_change(void *context, struct serve_call *call)
 {
     struct serve_exchange *exchange = call->front;
     (void)context;
+    if (exchange && call->state == SERVE_ENDED)
+        exchange->client->since_ns = now_ns(exchange->client->http);
     // Who waits for the whole reply is not woken for pieces of it.
     if (exchange && (exchange->stream || call->state == SERVE_ENDED))
         resume(exchange);
 }
 
-static enum MHD_Result send_buffer(struct MHD_Connection *connection, unsigned status,
+static enum MHD_Result send_buffer(const struct serve_exchange *exchange, unsigned status,
                                    struct serve_buffer *buffer, unsigned retry_s)
 {
     char seconds[16];
@@ -130,25 +190,19 @@ static enum MHD_Result send_buffer(struct MHD_Connection *connection, unsigned s
         MHD_add_response_header(response, "Retry-After", seconds);
     if (status == 401)
         MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
-    enum MHD_Result result = MHD_queue_response(connection, status, response);
+    if (status == 405)
+        MHD_add_response_header(response, "Allow", exchange->route->methods);
+    enum MHD_Result result = MHD_queue_response(exchange->connection, status, response);
     MHD_destroy_response(response);
     return result;
 }
 
-static enum MHD_Result send_problem(struct MHD_Connection *connection,
+static enum MHD_Result send_problem(const struct serve_exchange *exchange,
                                     const struct serve_problem *problem, unsigned retry_s)
 {
     struct serve_buffer buffer = {0};
     serve_reply_error(&buffer, problem, false);
-    return send_buffer(connection, problem->status, &buffer, retry_s);
-}
-
-static enum MHD_Result send_error(struct MHD_Connection *connection, unsigned status,
-                                  const char *code, const char *message)
-{
-    struct serve_problem problem = {.status = status, .code = code};
-    snprintf(problem.message, sizeof(problem.message), "%s", message);
-    return send_problem(connection, &problem, 0);
+    return send_buffer(exchange, problem->status, &buffer, retry_s);
 }
 
 // Adds to a stream what the call has and its client has not. Whole characters: the core cuts there.
@@ -224,10 +278,10 @@ static enum MHD_Result send_whole(struct serve_exchange *exchange)
     struct serve_problem problem;
     if (call->end != SERVE_END_STOP && call->end != SERVE_END_LENGTH) {
         serve_problem_of_end(&problem, call);
-        return send_problem(exchange->connection, &problem, 0);
+        return send_problem(exchange, &problem, 0);
     }
     serve_reply_whole(&buffer, &exchange->reply, call);
-    return send_buffer(exchange->connection, 200, &buffer, 0);
+    return send_buffer(exchange, 200, &buffer, 0);
 }
 
 // The bearer token of a request, or NULL.
@@ -326,8 +380,9 @@ static enum MHD_Result begin_call(struct serve_exchange *exchange, bool chat)
     free(exchange->body);
     exchange->body = NULL;
     if (!sound)
-        return send_problem(exchange->connection, &problem, problem.status == 429 ? retry_s : 0);
+        return send_problem(exchange, &problem, problem.status == 429 ? retry_s : 0);
     exchange->call->front = exchange;
+    exchange->client->since_ns = UINT64_MAX;
     exchange->next = http->exchanges;
     http->exchanges = exchange;
     if (exchange->stream)
@@ -336,25 +391,80 @@ static enum MHD_Result begin_call(struct serve_exchange *exchange, bool chat)
     return MHD_YES;
 }
 
-static enum MHD_Result answer_get(const struct serve_exchange *exchange, const char *url)
+static enum MHD_Result answer_call(struct serve_exchange *exchange, bool chat)
 {
-    static const char one[] = "/v1/models/";
+    if (!exchange->call)
+        return begin_call(exchange, chat);
+    if (exchange->call->state == SERVE_ENDED)
+        return send_whole(exchange);
+    suspend(exchange);
+    return MHD_YES;
+}
+
+static enum MHD_Result answer_chat(struct serve_exchange *exchange, const char *rest)
+{
+    (void)rest;
+    return answer_call(exchange, true);
+}
+
+static enum MHD_Result answer_text(struct serve_exchange *exchange, const char *rest)
+{
+    (void)rest;
+    return answer_call(exchange, false);
+}
+
+static enum MHD_Result send_model(struct serve_exchange *exchange, bool list)
+{
+    const struct serve_grant *grant = exchange->listener->http->grant;
+    struct serve_buffer buffer = {0};
+    serve_reply_model(&buffer, grant->model, grant->created_s, list);
+    return send_buffer(exchange, 200, &buffer, 0);
+}
+
+static enum MHD_Result answer_models(struct serve_exchange *exchange, const char *rest)
+{
+    (void)rest;
+    return send_model(exchange, true);
+}
+
+static enum MHD_Result answer_model(struct serve_exchange *exchange, const char *rest)
+{
+    static const struct serve_problem missing = {
+        .status = 404, .code = "model_not_found", .message = "there is no such model here"};
+    if (strcmp(rest, exchange->listener->http->grant->model) != 0)
+        return send_problem(exchange, &missing, 0);
+    return send_model(exchange, false);
+}
+
+static enum MHD_Result answer_health(struct serve_exchange *exchange, const char *rest)
+{
     const struct serve_http *http = exchange->listener->http;
     struct serve_buffer buffer = {0};
-    if (strcmp(url, "/v1/models") == 0) {
-        serve_reply_model(&buffer, http->grant->model, http->grant->created_s, true);
-    } else if (strncmp(url, one, sizeof(one) - 1) == 0) {
-        if (strcmp(url + sizeof(one) - 1, http->grant->model) != 0)
-            return send_error(exchange->connection, 404, "model_not_found",
-                              "there is no such model here");
-        serve_reply_model(&buffer, http->grant->model, http->grant->created_s, false);
-    } else if (strcmp(url, "/health") == 0) {
-        serve_reply_health(&buffer, serve_open_calls(http->serve), http->grant->queue);
-    } else {
-        return send_error(exchange->connection, 404, NULL,
-                          "there is /v1/models, /v1/chat/completions, /v1/completions, /health");
+    (void)rest;
+    serve_reply_health(&buffer, serve_open_calls(http->serve), http->grant->queue);
+    return send_buffer(exchange, 200, &buffer, 0);
+}
+
+#define READS "GET, HEAD"
+
+// Returns the route of a path, and what is below it, or NULL.
+static const struct route *find_route(const char *url, const char **rest)
+{
+    static const struct route routes[] = {
+        {"/v1/chat/completions", "POST", answer_chat},
+        {"/v1/completions", "POST", answer_text},
+        {"/v1/models", READS, answer_models},
+        {"/v1/models/", READS, answer_model},
+        {"/health", READS, answer_health},
+    };
+    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+        size_t length = strlen(routes[i].path);
+        *rest = url + length;
+        if (strncmp(url, routes[i].path, length) == 0 &&
+            (!**rest || routes[i].path[length - 1] == '/'))
+            return &routes[i];
     }
-    return send_buffer(exchange->connection, 200, &buffer, 0);
+    return NULL;
 }
 
 // A page in somebody's browser must not reach a model on the loopback: it cannot hide its origin,
@@ -399,25 +509,24 @@ static void refuse(struct serve_exchange *exchange, unsigned status, const char 
     snprintf(exchange->problem.message, sizeof(exchange->problem.message), "%s", message);
 }
 
-static bool is_call(const char *url)
-{
-    return strcmp(url, "/v1/chat/completions") == 0 || strcmp(url, "/v1/completions") == 0;
-}
-
 // Everything that can be told from the head of a request. What is refused is said once the body is
 // there: a client that still sends would not hear it.
-static void check_head(struct serve_exchange *exchange, const char *url, const char *method)
+static void check_head(struct serve_exchange *exchange, const char *method)
 {
     struct MHD_Connection *connection = exchange->connection;
     const struct serve_grant *grant = exchange->listener->http->grant;
-    bool post = is_call(url);
+    const struct route *route = exchange->route;
+    bool reads = route && strcmp(route->methods, READS) == 0;
     if (is_browser(exchange))
         refuse(exchange, 403, "browser", "requests of web pages are not answered");
     else if (grant->token[0] && !is_token(token_of(connection), grant->token))
         refuse(exchange, 401, "invalid_api_key", "a bearer token is needed, and this is not it");
-    else if (strcmp(method, post ? "POST" : "GET") != 0)
-        refuse(exchange, 405, NULL, post ? "use POST here" : "use GET here");
-    else if (post && !is_json(connection))
+    else if (!route)
+        refuse(exchange, 404, NULL,
+               "there is /v1/models, /v1/chat/completions, /v1/completions, /health");
+    else if (strcmp(method, reads ? "GET" : "POST") != 0 && !(reads && strcmp(method, "HEAD") == 0))
+        refuse(exchange, 405, NULL, reads ? "use GET here" : "use POST here");
+    else if (!reads && !is_json(connection))
         refuse(exchange, 415, NULL, "the content type has to be application/json");
 }
 
@@ -427,8 +536,9 @@ static enum MHD_Result take_body(struct serve_exchange *exchange, const char *da
     if (needed > SERVE_BODY_MAX)
         refuse(exchange, 413, NULL, "the body is larger than 1 MiB");
     if (exchange->problem.status) {
-        *length = 0; // read, and dropped
-        return MHD_YES;
+        exchange->dropped += *length;
+        *length = 0;
+        return exchange->dropped <= DROPPED_MAX ? MHD_YES : MHD_NO;
     }
     if (needed > exchange->body_size) {
         size_t size = exchange->body_size ? exchange->body_size * 2 : BODY_FIRST;
@@ -453,31 +563,28 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
                                   size_t *length, void **state)
 {
     struct serve_exchange *exchange = *state;
+    const char *rest;
     (void)version;
     if (!exchange) {
-        exchange = calloc(1, sizeof(*exchange));
+        struct serve_client *client = client_of(connection);
+        exchange = client ? calloc(1, sizeof(*exchange)) : NULL;
         if (!exchange)
             return MHD_NO;
         exchange->listener = context;
+        exchange->client = client;
         exchange->connection = connection;
+        exchange->route = find_route(url, &rest);
         *state = exchange;
-        check_head(exchange, url, method);
+        check_head(exchange, method);
         return MHD_YES;
     }
     if (*length)
         return take_body(exchange, data, length);
     if (exchange->problem.status)
-        return send_problem(connection, &exchange->problem, 0);
+        return send_problem(exchange, &exchange->problem, 0);
     if (exchange->gone)
         return MHD_NO;
-    if (!is_call(url))
-        return answer_get(exchange, url);
-    if (!exchange->call)
-        return begin_call(exchange, strcmp(url, "/v1/chat/completions") == 0);
-    if (exchange->call->state == SERVE_ENDED)
-        return send_whole(exchange);
-    suspend(exchange);
-    return MHD_YES;
+    return find_route(url, &rest)->answer(exchange, rest);
 }
 
 static void say_nothing(void *context, const char *format, va_list arguments)
@@ -504,7 +611,8 @@ static int open_listener(struct serve_http *http, struct serve_http_listener *li
         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)http->grant->connections, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_STRICT_FOR_CLIENT,
-        1, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
+        1, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, listener, MHD_OPTION_END);
     const union MHD_DaemonInfo *info =
         listener->daemon ? MHD_get_daemon_info(listener->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
     if (!info)
@@ -517,7 +625,7 @@ static int open_listener(struct serve_http *http, struct serve_http_listener *li
 int serve_http_open(struct serve_http *http, struct serve *serve, const struct serve_grant *grant,
                     const int *listeners, struct error *err)
 {
-    *http = (struct serve_http){.serve = serve, .grant = grant};
+    *http = (struct serve_http){.serve = serve, .grant = grant, .clock = &clock_host};
     http->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (http->epoll_fd < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "serve: epoll");
@@ -574,9 +682,20 @@ static void find_gone(struct serve_http *http)
     }
 }
 
+// Takes leave of clients that were waited for too long; the library finds them closed.
+static void find_slow(struct serve_http *http)
+{
+    uint64_t now = http->clients ? now_ns(http) : 0;
+    for (struct serve_client *client = http->clients; client; client = client->next) {
+        if (client->since_ns < now && now - client->since_ns > PATIENCE_NS)
+            shutdown(socket_of(client->connection), SHUT_RDWR);
+    }
+}
+
 void serve_http_run(struct serve_http *http)
 {
     find_gone(http);
+    find_slow(http);
     http->news = false;
     for (unsigned i = 0; i < http->grant->listeners; i++) {
         struct MHD_Daemon *daemon = http->listeners[i].daemon;

@@ -7,6 +7,7 @@
 #include "serve_grant.h"
 
 struct MHD_Daemon;
+struct serve_client;
 struct serve_exchange;
 
 struct serve_http;
@@ -22,7 +23,9 @@ struct serve_http {
     struct serve *serve;
     const struct serve_grant *grant; // borrowed
     int epoll_fd;
-    bool news;                        // a suspended connection was resumed
+    bool news; // a suspended connection was resumed
+    const struct clock *clock;
+    struct serve_client *clients;
     struct serve_exchange *exchanges; // that have a call
     struct serve_http_listener listeners[SERVE_LISTENERS_MAX];
 };

@@ -7,6 +7,7 @@
 #include "policy_document.h"
 #include "port_fields_abi.h"
 #include "serve_core.h"
+#include "serve_model.h"
 #include "serve_text.h"
 
 static struct serve *serve;
@@ -99,16 +100,9 @@ static struct port_request receive = {
     .reply_capacity = sizeof(reply),
 };
 
-// The model asks for a call. Returns the fields of it; none: it has to wait.
 static bool take(struct port_fields *fields)
 {
-    receive.status = PORT_STATUS_OK;
-    receive.reply_length = 0;
-    if (serve_take(serve, &receive) != PORT_DONE)
-        return false;
-    cr_assert_eq(receive.status, PORT_STATUS_OK);
-    cr_assert(port_fields_read(fields, reply, receive.reply_length));
-    return receive.reply_length != 0;
+    return serve_model_take(serve, &receive, fields);
 }
 
 static uint64_t field(const struct port_fields *fields, enum serve_field number)
@@ -118,27 +112,9 @@ static uint64_t field(const struct port_fields *fields, enum serve_field number)
     return value;
 }
 
-// The model says something. Returns the status that it gets.
 static uint32_t say(uint32_t operation, uint64_t call, const char *text, const char *finish)
 {
-    uint8_t payload[1024];
-    char number[24];
-    uint32_t used = 0;
-    snprintf(number, sizeof(number), "%llu", (unsigned long long)call);
-    port_fields_append(payload, sizeof(payload), &used, SERVE_FIELD_CALL, number,
-                       (uint32_t)strlen(number));
-    if (text)
-        port_fields_append(payload, sizeof(payload), &used, SERVE_FIELD_TEXT, text,
-                           (uint32_t)strlen(text));
-    if (finish) {
-        port_fields_append(payload, sizeof(payload), &used, SERVE_FIELD_FINISH, finish,
-                           (uint32_t)strlen(finish));
-        port_fields_append(payload, sizeof(payload), &used, SERVE_FIELD_PROMPT_TOKENS, "7", 1);
-        port_fields_append(payload, sizeof(payload), &used, SERVE_FIELD_REPLY_TOKENS, "9", 1);
-    }
-    struct port_request request = {.operation = operation, .payload = payload, .length = used};
-    cr_assert_eq(serve_take(serve, &request), PORT_DONE);
-    return request.status;
+    return serve_model_say(serve, operation, call, text, finish);
 }
 
 static uint32_t piece(const struct serve_call *call, const char *text)

@@ -65,7 +65,7 @@ static bool append(struct serve_text *text, const uint8_t *bytes, size_t length)
 static bool find_stop(const struct serve_text *text, size_t from, size_t *found)
 {
     bool any = false;
-    for (uint32_t i = 0; i < text->stop_count; i++) {
+    for (uint32_t i = 0; text->bytes && i < text->stop_count; i++) {
         const char *place = memmem(text->bytes + from, text->length - from, text->stops[i].bytes,
                                    text->stops[i].length);
         if (place && (!any || (size_t)(place - text->bytes) < *found)) {

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// The host's files, below a folder that can be replaced.
+#include "host_root.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+
+int host_root_open(struct host_root *root, const char *folder, struct error *err)
+{
+    root->real = !folder || !strcmp(folder, "/");
+    root->fd = open(folder ? folder : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return root->fd < 0 ? error_set(err, EXIT_STATUS_BAD_FILE, errno, "root folder %s", folder) : 0;
+}
+
+void host_root_close(struct host_root *root)
+{
+    if (root->fd >= 0)
+        close(root->fd);
+    *root = HOST_ROOT_NONE;
+}
+
+int host_read(const struct host_root *root, const char *path, char *text, size_t size)
+{
+    // A recording may hold anything: a FIFO must not stop us.
+    cleanup_fd int fd = openat(root->fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return -1;
+    size_t length = 0;
+    while (length < size - 1) {
+        ssize_t n = read(fd, text + length, size - 1 - length);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -1;
+        if (n == 0)
+            break;
+        length += (size_t)n;
+    }
+    while (length && (text[length - 1] == '\n' || text[length - 1] == '\0'))
+        length--;
+    text[length] = '\0';
+    return (int)length;
+}
+
+bool host_read_u64(const struct host_root *root, const char *path, uint64_t *value)
+{
+    char text[64];
+    return host_read(root, path, text, sizeof(text)) > 0 &&
+           number_parse(text, 0, UINT64_MAX, value, NULL) == 0;
+}
+
+bool host_read_cpus(const struct host_root *root, const char *path, struct cpu_list *cpus)
+{
+    char text[8192];
+    *cpus = (struct cpu_list){0};
+    int length = host_read(root, path, text, sizeof(text));
+    return length == 0 || (length > 0 && cpu_list_parse(text, cpus, NULL) == 0);
+}
+
+bool host_says(const struct host_root *root, const char *path, const char *text)
+{
+    char found[256];
+    return host_read(root, path, found, sizeof(found)) >= 0 && !strcmp(found, text);
+}
+
+bool host_has(const struct host_root *root, const char *path)
+{
+    struct stat status;
+    return fstatat(root->fd, path, &status, 0) == 0;
+}
+
+int host_write(const struct host_root *root, const char *path, const char *text)
+{
+    cleanup_fd int fd = openat(root->fd, path, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0)
+        return -1;
+    size_t length = strlen(text);
+    ssize_t n = write(fd, text, length);
+    if (n >= 0 && (size_t)n != length)
+        errno = EIO;
+    return n == (ssize_t)length ? 0 : -1;
+}
+
+bool host_each(const struct host_root *root, const char *path,
+               bool (*each)(void *context, const char *name), void *context)
+{
+    int fd = openat(root->fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *folder = fd < 0 ? NULL : fdopendir(fd);
+    if (!folder) {
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    bool more = true;
+    for (struct dirent *entry = readdir(folder); entry && more; entry = readdir(folder)) {
+        if (entry->d_name[0] != '.')
+            more = each(context, entry->d_name);
+    }
+    closedir(folder);
+    return true;
+}

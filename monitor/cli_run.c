@@ -45,6 +45,7 @@ enum run_option {
     OPTION_PORT,
     OPTION_MODEL_CORES,
     OPTION_HYPERVISOR_CORES,
+    OPTION_PLACEMENT,
     OPTION_NAME,
     OPTION_AUDIT,
     OPTION_WITNESS,
@@ -87,6 +88,11 @@ static const struct {
      "rules for the ports' requests (docs/policy.md); without any, grants and limits decide"},
     {{"model-cores", 1, NULL, OPTION_MODEL_CORES}, "CPUS", "host CPUs for vCPUs, e.g. 2-5"},
     {{"hypervisor-cores", 1, NULL, OPTION_HYPERVISOR_CORES}, "CPUS", "host CPUs for mediation"},
+    {{"placement", 1, NULL, OPTION_PLACEMENT},
+     "MODE",
+     "isolated: cores of its own; shared: other VMs may use them too (default "
+     "$GUILLOTINE_PLACEMENT, "
+     "else isolated)"},
     {{"name", 1, NULL, OPTION_NAME}, "NAME", "name of the VM (default: generated)"},
     {{"audit", 1, NULL, OPTION_AUDIT},
      "FILE.audit",
@@ -229,6 +235,11 @@ static int apply(int option, const char *value, struct run_options *options,
     case OPTION_HYPERVISOR_CORES:
         vm->hypervisor_cores_given = true;
         return cpu_list_parse(value, &vm->hypervisor_cores, err);
+    case OPTION_PLACEMENT:
+        vm->placement_given = true;
+        return vm_placement_parse(value, &vm->placement_shared, err) < 0
+                   ? error_wrap(err, "--placement")
+                   : 0;
     case OPTION_NAME:
         return set_name(vm, value, err);
     case OPTION_POLICY:
@@ -357,6 +368,10 @@ static int complete(struct vm_description *vm, const struct run_options *options
     if (!vm->image)
         return error_set(err, EXIT_STATUS_USAGE, 0,
                          "nothing to run: give a VM file or --image; see guillotine run --help");
+    const char *placement = getenv("GUILLOTINE_PLACEMENT");
+    if (!vm->placement_given && placement && *placement &&
+        vm_placement_parse(placement, &vm->placement_shared, err) < 0)
+        return error_wrap(err, "GUILLOTINE_PLACEMENT");
     note_seeds(vm);
     // Arguments after -- replace those of the file.
     if (options->model_argument_count) {

@@ -261,12 +261,29 @@ static int read_hypervisor_cores(const struct json_place *place, void *target, s
     return json_refuse(place, JSON_PART_VALUE, err, "cores %s are in model_cores too", cores);
 }
 
+static int read_placement_mode(const struct json_place *place, void *target, struct error *err)
+{
+    struct vm_reader *reader = target;
+    const char *text;
+    struct error inner;
+    if (json_read_text(place, &text, err))
+        return -1;
+    reader->vm.placement_given = true;
+    if (vm_placement_parse(text, &reader->vm.placement_shared, &inner))
+        return vm_file_refuse_because(place, &inner, err);
+    return 0;
+}
+
 static int read_placement(const struct json_place *place, void *target, struct error *err)
 {
     static const struct json_field fields[] = {
+        {.key = "mode", .read = read_placement_mode},
         {.key = "model_cores", .read = read_model_cores},
         {.key = "hypervisor_cores", .read = read_hypervisor_cores}, // compares with the above
     };
+    // "placement": "shared" says all that most VMs want to.
+    if (json_object_get_type(place->value) == json_type_string)
+        return read_placement_mode(place, target, err);
     return json_read_object(place, fields, COUNT(fields), target, err);
 }
 
@@ -400,6 +417,16 @@ static const char *const require_names[] = {
     [VMM_REQUIRE_BASIC] = "basic",
     [VMM_REQUIRE_STRICT] = "strict",
 };
+
+int vm_placement_parse(const char *text, bool *shared, struct error *err)
+{
+    char excerpt[JSON_EXCERPT_SIZE];
+    *shared = !strcmp(text, "shared");
+    if (*shared || !strcmp(text, "isolated"))
+        return 0;
+    return error_set(err, EXIT_STATUS_USAGE, 0, "'%s' is not one of: isolated, shared",
+                     json_excerpt(excerpt, text));
+}
 
 int vm_require_parse(const char *text, enum vmm_require *require, struct error *err)
 {

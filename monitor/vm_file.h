@@ -71,6 +71,8 @@ struct vm_description {
     bool hypervisor_cores_given;
     struct cpu_list model_cores;
     struct cpu_list hypervisor_cores;
+    bool placement_given;  // the next line is
+    bool placement_shared; // its cores may run other VMs too
     struct vmm_port_config ports[VMM_MAX_PORTS];
     struct vm_restart restarts[VMM_MAX_PORTS];  // of the ports with a process
     struct vm_settings settings[VMM_MAX_PORTS]; // of the ports' kinds
@@ -125,6 +127,9 @@ int vm_description_add_argument(struct vm_description *vm, const char *argument,
 
 // True if `name` matches [a-z0-9][a-z0-9-]{0,62}.
 bool vm_name_is_valid(const char *name);
+
+// Parses "isolated" or "shared".
+int vm_placement_parse(const char *text, bool *shared, struct error *err);
 
 // Parses "none", "basic" or "strict".
 int vm_require_parse(const char *text, enum vmm_require *require, struct error *err);

@@ -124,9 +124,10 @@ static int make_level_page(const char *name, int *fd, bool own, void *page, stru
 // Memory that a cell gets if nobody says how much: lazily backed, so generous costs nothing.
 #define DEFAULT_MEMORY_BYTES (128ull << 20)
 
-static int fill_config(struct vmm_config *config, const struct vm_description *vm,
+static int fill_config(struct vmm_process *process, const struct vm_description *vm,
                        struct error *err)
 {
+    struct vmm_config *config = &process->config;
     config->vcpus = vm->vcpus ? vm->vcpus : 1;
     config->require = vm->require;
     config->port_count = vm->port_count;
@@ -140,7 +141,12 @@ static int fill_config(struct vmm_config *config, const struct vm_description *v
         (vm->heartbeat_period_ms ? vm->heartbeat_period_ms : HEARTBEAT_PERIOD_DEFAULT_MS) *
         NS_PER_MS;
     config->idle_spin_ns = (vm->idle_spin_given ? vm->idle_spin_us : 1000) * 1000;
-    if (placement_choose(vm, config, err) < 0)
+    struct host_root root;
+    if (host_root_open(&root, NULL, err) < 0)
+        return -1;
+    int placed = placement_choose(&root, vm, config, &process->placement, err);
+    host_root_close(&root);
+    if (placed < 0)
         return -1;
     bool looks = vm->detectors_given && detector_settings_want_payloads(&vm->detectors);
     for (unsigned i = 0; i < config->port_count; i++) {
@@ -225,8 +231,7 @@ static int make_policy_area(struct vmm_process *process, const struct policy_doc
 int vmm_process_prepare(struct vmm_process *process, const struct vm_description *vm,
                         struct error *err)
 {
-    if (fill_config(&process->config, vm, err) < 0 ||
-        make_eventfd(&process->wake_supervisor, err) < 0)
+    if (fill_config(process, vm, err) < 0 || make_eventfd(&process->wake_supervisor, err) < 0)
         return -1;
     process->memory = memfd_create("guillotine-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (process->memory < 0)
@@ -467,5 +472,6 @@ void vmm_process_end(struct vmm_process *process)
         munmap(process->level_own, LEVEL_PAGE_SIZE);
     if (process->level_vmm)
         munmap((void *)(uintptr_t)process->level_vmm, LEVEL_PAGE_SIZE);
+    placement_release(&process->placement);
     forget(process);
 }

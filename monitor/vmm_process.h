@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "level.h"
+#include "placement.h"
 #include "sealed_weights.h"
 #include "shared_ring.h"
 #include "vm_file.h"
@@ -16,6 +17,7 @@ struct vmm_process {
     int pidfd;
     int channel;
     struct vmm_config config;      // as it will be sent
+    struct placement placement;    // where it runs
     int wake_vmm[VMM_MAX_POLLERS]; // eventfds that wake its pollers
     int wake_supervisor;           // eventfd that it wakes us with
     int audit_rings[VMM_MAX_POLLERS];

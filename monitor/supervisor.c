@@ -122,6 +122,7 @@ static void take_ready(struct supervisor *s, const struct vmm_ready *ready)
     placement_leave_model_cores(&s->process.config, s->process.pid);
     placement_leave_model_cores(&s->process.config, s->audit.pid);
     levels_take_ready(s);
+    keeper_take_ready(s);
     // Orders that came before it could take any.
     s->order_deadline_ns = clock_now_ns(&clock_host) + ORDER_NS;
 }
@@ -409,6 +410,7 @@ static void fill_watch(struct supervisor *s, struct pollfd *fds)
     detectors_watch(s, fds);
     backends_watch(s, fds);
     serve_watch(s, fds);
+    keeper_watch(s, fds);
 }
 
 // Milliseconds until something has to happen without an event, or -1.
@@ -440,6 +442,8 @@ static int poll_timeout(struct supervisor *s)
         deadline_ns = detectors_deadline_ns(s);
     if (policy_deadline_ns(s) < deadline_ns)
         deadline_ns = policy_deadline_ns(s);
+    if (keeper_deadline_ns(s) < deadline_ns)
+        deadline_ns = keeper_deadline_ns(s);
     uint64_t turn_ns = heartbeats_deadline_ns(s);
     if (turn_ns < deadline_ns)
         deadline_ns = turn_ns;
@@ -487,6 +491,7 @@ static void loop(struct supervisor *s)
         policy_watch(s);
         backends_serve(s, fds);
         serve_refuse_clients(s, fds);
+        keeper_serve(s, fds);
         clients_serve(s, fds);
         if (fds[WATCH_CONTROL].revents)
             control_server_accept(&s->control);
@@ -608,7 +613,7 @@ static int start(struct supervisor *s, const char *runtime_dir, struct error *er
     s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (s->signals < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "signalfd");
-    if (launch_go(s, err) < 0)
+    if (keeper_require(s, err) < 0 || launch_go(s, err) < 0)
         return -1;
     return backends_start(s, err);
 }
@@ -721,6 +726,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir)
     for (unsigned i = 0; i < DETECTOR_MAX_EXTERNALS; i++)
         detector_link_init(&s->detector_links[i]);
     logs_init(s);
+    keeper_init(s);
     heartbeats_init(s);
     s->started_ns = clock_now_ns(&clock_host);
     if (start(s, runtime_dir, &s->error) < 0)
@@ -731,6 +737,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir)
     if (s->outcome == RUN_EXITED)
         clients_take_last_words(s);
     vmm_process_kill(&s->process);
+    keeper_dismiss(s);
     backends_kill_all(s);
     heartbeats_rest(s);
     // Destruction waits for no disk.
@@ -748,6 +755,7 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir)
     close_audit(s);
     effects_finish(s); // a log that could not be closed has isolated the VM
     launch_end(s);
+    keeper_wait(s);
     serve_close_places(s);
     control_server_close(&s->control);
     heartbeats_close(s);

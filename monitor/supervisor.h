@@ -15,6 +15,7 @@
 #include "containment.h"
 #include "control_server.h"
 #include "detector_link.h"
+#include "keeper_protocol.h"
 #include "key_set_file.h"
 #include "log_file.h"
 #include "message_relay.h"
@@ -62,6 +63,17 @@ struct supervisor_orders {
     uint64_t beat_counter; // of the last token of an operator's console
 };
 
+// guillotine-keeper of this run.
+struct supervisor_keeper {
+    pid_t pid; // -1: none
+    int pidfd;
+    int channel;       // its end ends the keeper
+    uint64_t start_ns; // when it is to be started; UINT64_MAX: not
+    bool reported;
+    bool failed;
+    struct keeper_report report;
+};
+
 struct supervisor {
     struct vm_description vm; // owned
     const char *state_dir;    // NULL: no key set
@@ -85,6 +97,7 @@ struct supervisor {
     struct policy_document next_policy; // with the VMM, not confirmed; no memory: none
     uint64_t policy_deadline_ns;        // when it has to be
     struct vmm_process process;
+    struct supervisor_keeper keeper;
     struct audit_ring audit_rings[VMM_MAX_POLLERS];
     struct audit_log audit;
     struct audit_place audit_place; // where it is; set before supervisor_run

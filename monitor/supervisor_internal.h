@@ -17,6 +17,7 @@ enum watched {
     WATCH_OUTPUT,
     WATCH_RECORDER,
     WATCH_RECORDER_WAKE,
+    WATCH_KEEPER,
     WATCH_CLIENTS,
     WATCH_DETECTORS = WATCH_CLIENTS + CONTROL_MAX_CLIENTS,
     WATCH_BACKENDS = WATCH_DETECTORS + DETECTOR_MAX_EXTERNALS, // for each port: process, channel
@@ -169,6 +170,19 @@ bool supervisor_hears_an_end(const struct error *err);
 // Sends an order about a port. Returns its number, or 0 if the VMM cannot be reached: then it is
 // isolated, as it is if it does not confirm in time.
 uint32_t supervisor_order(struct supervisor *s, unsigned port, enum vmm_port_action action);
+
+// Keeping everything else off the model cores (supervisor_placement.c). keeper_require does it
+// before the model is entered where --require strict wants that, or refuses.
+void keeper_init(struct supervisor *s);
+int keeper_require(struct supervisor *s, struct error *err);
+// The model runs: the keeper starts in a moment.
+void keeper_take_ready(struct supervisor *s);
+uint64_t keeper_deadline_ns(const struct supervisor *s);
+void keeper_watch(const struct supervisor *s, struct pollfd *fds);
+void keeper_serve(struct supervisor *s, const struct pollfd *fds);
+// Nothing of the VM runs any more: the host may be put back. keeper_wait waits until it is.
+void keeper_dismiss(struct supervisor *s);
+void keeper_wait(struct supervisor *s);
 
 // Backend processes (supervisor_backends.c).
 int backends_start(struct supervisor *s, struct error *err);

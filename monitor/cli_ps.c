@@ -52,6 +52,18 @@ static const char *member_text(json_object *object, const char *key)
     return json_object_object_get_ex(object, key, &member) ? json_object_get_string(member) : "?";
 }
 
+// "2-5 | 6": the model's and the hypervisor's.
+static void describe_cores(json_object *placement, char *text, size_t size)
+{
+    char both[600];
+    bool isolated = !strcmp(member_text(placement, "core_isolated"), "true");
+    const char *model = member_text(placement, "model_cpus");
+    snprintf(both, sizeof(both), "%s%s%s%s", *model ? model : "any", *model ? " | " : "",
+             *model ? member_text(placement, "hypervisor_cpus") : "",
+             isolated ? "" : " (not core-isolated)");
+    escape_line(text, size, both, strlen(both));
+}
+
 static void print_row(const char *answer)
 {
     json_object *status = json_tokener_parse(answer);
@@ -66,8 +78,12 @@ static void print_row(const char *answer)
     json_object *member;
     long long uptime_ms =
         json_object_object_get_ex(status, "uptime_ms", &member) ? json_object_get_int64(member) : 0;
-    printf("%-24s %-12s %5s %8s %6lld.%llds\n", name, level, member_text(status, "vcpus"),
-           member_text(status, "pid"), uptime_ms / 1000, uptime_ms % 1000 / 100);
+    json_object *placement = NULL;
+    json_object_object_get_ex(status, "placement", &placement);
+    char cores[2 * 256 * ESCAPE_MAX_EXPANSION];
+    describe_cores(placement, cores, sizeof(cores));
+    printf("%-24s %-12s %5s %8s %6lld.%llds  %s\n", name, level, member_text(status, "vcpus"),
+           member_text(status, "pid"), uptime_ms / 1000, uptime_ms % 1000 / 100, cores);
     json_object_put(status);
 }
 
@@ -99,10 +115,12 @@ int cli_ps(int argc, char **argv)
     if (usage)
         return usage;
     if (options.help) {
-        printf("Usage: guillotine ps [--json] [--runtime-dir DIR]\n\n"
-               "Lists the VMs that run: name, isolation level, vCPUs, process id of the\n"
-               "supervisor, time since the start. --json prints one array.\n\n"
-               "Examples:\n  guillotine ps\n  guillotine ps --json | jq '.[].name'\n");
+        printf(
+            "Usage: guillotine ps [--json] [--runtime-dir DIR]\n\n"
+            "Lists the VMs that run: name, isolation level, vCPUs, process id of the\n"
+            "supervisor, time since the start, CPUs of the model | of the hypervisor. A VM that\n"
+            "shares cores with others is marked as not core-isolated. --json prints one array.\n\n"
+            "Examples:\n  guillotine ps\n  guillotine ps --json | jq '.[].name'\n");
         return EXIT_STATUS_OK;
     }
     if (optind < argc)
@@ -110,7 +128,8 @@ int cli_ps(int argc, char **argv)
     if (paths_runtime_dir(options.runtime_dir, runtime_dir, &err) < 0)
         return cli_fail(&err);
     struct rows rows = {.runtime_dir = runtime_dir, .json = options.json};
-    printf(options.json ? "[" : "NAME                     LEVEL        VCPUS      PID   UPTIME\n");
+    printf(options.json ? "["
+                        : "NAME                     LEVEL        VCPUS      PID   UPTIME  CORES\n");
     if (cli_vms_each(runtime_dir, add_row, &rows, &err) < 0)
         return cli_fail(&err);
     if (options.json)

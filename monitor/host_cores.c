@@ -72,6 +72,33 @@ void host_cores_unreserve(const struct host_root *root, const char *id)
     unlinkat(root->fd, path, 0);
 }
 
+struct census {
+    const struct host_root *root;
+    unsigned alive;
+    unsigned dead;
+};
+
+static bool count_reservation(void *context, const char *name)
+{
+    struct census *census = context;
+    char path[160];
+    reservation_path(path, sizeof(path), name);
+    cleanup_fd int fd = openat(census->root->fd, path, O_RDONLY | O_CLOEXEC);
+    bool dead = fd >= 0 && strcmp(name, HOST_CORES_TUNE) != 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+    census->dead += dead;
+    census->alive += !dead;
+    return true;
+}
+
+bool host_cores_are_stale(const struct host_root *root)
+{
+    struct census census = {.root = root};
+    if (!host_each(root, CORES_FOLDER, count_reservation, &census))
+        return false;
+    return census.dead || (!census.alive && (host_has(root, HOST_STATE_FOLDER "/originals") ||
+                                             host_cpuset_is_left(root)));
+}
+
 // Adds the cores of one reservation, if it is alive; else removes it.
 static bool add_reservation(void *context, const char *name)
 {

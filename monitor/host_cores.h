@@ -44,6 +44,10 @@ enum host_cpuset host_cpuset_kind(const struct host_root *root);
 int host_cores_reserve(const struct host_root *root, const struct host_reservation *reservation,
                        int *lock, struct error *err);
 
+// True if a reservation is left whose holder died, or what one changed: host_cores_settle would put
+// something back.
+bool host_cores_are_stale(const struct host_root *root);
+
 // Takes a reservation back; host_cores_settle then does the rest.
 void host_cores_unreserve(const struct host_root *root, const char *id);
 

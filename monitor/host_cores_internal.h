@@ -27,6 +27,9 @@ void host_cpuset_settle(struct settling *s);
 // Removes all cpusets of ours.
 void host_cpuset_dissolve(struct settling *s);
 
+// True if the cpuset of everybody else is there.
+bool host_cpuset_is_left(const struct host_root *root);
+
 // True for settings of cpusets that host_cpuset_settle changes.
 bool host_cpuset_is_setting(const char *path);
 

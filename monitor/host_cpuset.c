@@ -31,6 +31,10 @@
 // Tasks are born while others are moved: how often the list is read again.
 #define MOVE_PASSES 5
 
+// How long an empty cpuset may stay busy: 2 s.
+#define REMOVE_TRIES    200u
+#define REMOVE_PAUSE_US 10000
+
 // Cpusets inside each other that are looked at.
 #define DEPTH_MAX 8u
 
@@ -42,6 +46,11 @@ enum host_cpuset host_cpuset_kind(const struct host_root *root)
     if (host_read(root, V2 "/cgroup.controllers", text, sizeof(text)) > 0 && strstr(text, "cpuset"))
         return HOST_CPUSET_V2;
     return host_has(root, V1 "/cpuset.cpus") ? HOST_CPUSET_V1 : HOST_CPUSET_NONE;
+}
+
+bool host_cpuset_is_left(const struct host_root *root)
+{
+    return host_has(root, REST);
 }
 
 bool host_cpuset_is_setting(const char *path)
@@ -203,6 +212,25 @@ static bool ends_with(const char *text, const char *end)
     return length >= end_length && !strcmp(text + length - end_length, end);
 }
 
+// Removes a cpuset; in version 1, its tasks go to the root. The dead stay in one until their
+// parents have asked for them, and those that are just dying cannot be moved.
+static void remove_cpuset(struct settling *s, const char *path, bool has_tasks)
+{
+    for (unsigned i = 0; i < REMOVE_TRIES; i++) {
+        if (i)
+            usleep(REMOVE_PAUSE_US);
+        for (unsigned pass = 0; has_tasks && pass < MOVE_PASSES; pass++) {
+            if (!move_tasks(s->root, path, V1))
+                break;
+        }
+        if (unlinkat(s->root->fd, path, AT_REMOVEDIR) == 0 || errno == ENOENT)
+            return;
+        if (errno != EBUSY)
+            break;
+    }
+    s->report->settings_failed++;
+}
+
 // Removes a cpuset of a reservation that is no more.
 static bool remove_dead(void *context, const char *name)
 {
@@ -223,10 +251,7 @@ static bool remove_dead(void *context, const char *name)
     if (is_alive(s, id, length))
         return true;
     snprintf(path, sizeof(path), "%s/%s", is_v2 ? V2 : V1, name);
-    if (!is_v2)
-        move_tasks(s->root, path, V1);
-    if (unlinkat(s->root->fd, path, AT_REMOVEDIR) < 0)
-        s->report->settings_failed++;
+    remove_cpuset(s, path, !is_v2);
     return true;
 }
 
@@ -339,12 +364,8 @@ void host_cpuset_dissolve(struct settling *s)
 {
     if (s->report->cpuset == HOST_CPUSET_V1) {
         host_each(s->root, V1, remove_dead, s);
-        if (!host_has(s->root, REST))
-            return;
-        for (unsigned pass = 0; pass < MOVE_PASSES && move_tasks(s->root, REST, V1); pass++)
-            continue;
-        if (unlinkat(s->root->fd, REST, AT_REMOVEDIR) < 0)
-            s->report->settings_failed++;
+        if (host_has(s->root, REST))
+            remove_cpuset(s, REST, true);
     } else if (s->report->cpuset == HOST_CPUSET_V2) {
         host_each(s->root, V2, remove_dead, s);
     }

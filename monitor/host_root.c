@@ -77,7 +77,10 @@ bool host_has(const struct host_root *root, const char *path)
 
 int host_write(const struct host_root *root, const char *path, const char *text)
 {
-    cleanup_fd int fd = openat(root->fd, path, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOCTTY);
+    // Files of the kernel exist; those of a recording may have to be made.
+    int make = root->real ? 0 : O_CREAT;
+    cleanup_fd int fd =
+        openat(root->fd, path, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOCTTY | make, 0644);
     if (fd < 0)
         return -1;
     size_t length = strlen(text);

@@ -41,8 +41,8 @@ bool host_says(const struct host_root *root, const char *path, const char *text)
 
 bool host_has(const struct host_root *root, const char *path);
 
-// Writes `text` to an existing file with one system call, as files of the kernel want it. Returns
-// -1 with errno.
+// Writes `text` with one system call, as files of the kernel want it. Below another root the file
+// is made if it is not there. Returns -1 with errno.
 int host_write(const struct host_root *root, const char *path, const char *text);
 
 // Calls `each` for every name in a folder, in no order, until it returns false. Returns false if

@@ -327,20 +327,24 @@ static int claim_given(struct chooser *c, struct error *err)
     return result <= 0 ? result : refuse_taken(taken, "hypervisor cores", err);
 }
 
-// Whether there would be enough if no other VM ran.
+// Whether there would be enough if no other VM ran: all cores but the smallest for the model.
 static bool is_host_large_enough(struct chooser *c)
 {
-    struct cpu_list seen = c->placement->hypervisor;
-    unsigned cpus = cpu_list_count(&c->usable);
-    unsigned domains = 0;
+    struct cpu_list seen = {0};
+    unsigned cpus = 0;
+    unsigned smallest = CPU_LIST_MAX;
     for (unsigned i = 0; i < c->count; i++) {
         if (cpu_list_has(&seen, c->order[i]))
             continue;
         struct cpu_list domain = domain_of(c, c->order[i]);
+        struct cpu_list outside = domain;
+        cpu_list_remove(&outside, &c->usable);
         cpu_list_join(&seen, &domain);
-        domains++;
+        unsigned count = cpu_list_count(&domain) - cpu_list_count(&outside);
+        cpus += count;
+        smallest = count < smallest ? count : smallest;
     }
-    return domains > (c->vm->hypervisor_cores_given ? 0 : 1) && cpus > c->vcpus;
+    return cpus - smallest >= c->vcpus;
 }
 
 // Too few CPUs, whoever else runs: the VM runs anywhere, but with no other model.

@@ -81,6 +81,35 @@ static void add_port(struct text *text, const struct supervisor *s,
         add(text, ",\"capacity_bits_per_s\":null}");
 }
 
+// Where it runs. What the keeper has not said yet is null.
+static void add_placement(struct text *text, const struct supervisor *s)
+{
+    const struct placement *p = &s->process.placement;
+    const struct keeper_report *kept = &s->keeper.report;
+    char model[256];
+    char hypervisor[256];
+    char reason[sizeof(kept->reason)];
+    snprintf(reason, sizeof(reason), "%s", kept->reason);
+    // Texts of errors; no JSON may break on one.
+    for (char *at = reason; *at; at++)
+        *at = *at < ' ' || *at > '~' || *at == '"' || *at == '\\' ? '?' : *at;
+    cpu_list_format(&p->model, model, sizeof(model));
+    cpu_list_format(&p->hypervisor, hypervisor, sizeof(hypervisor));
+    add(text,
+        "\"placement\":{\"state\":\"%s\",\"core_isolated\":%s,\"model_cpus\":\"%s\","
+        "\"hypervisor_cpus\":\"%s\",\"numa_node\":%u,\"others_kept_off\":",
+        placement_state_name(p->state), p->state == PLACEMENT_ISOLATED ? "true" : "false", model,
+        hypervisor, p->node);
+    if (!s->keeper.reported)
+        add(text, "null}");
+    else
+        add(text,
+            "%s,\"tasks_left\":%u,\"interrupts_left\":%u,\"cache_ways\":%u,"
+            "\"core_cookies\":%s,\"reason\":\"%s\"}",
+            kept->others_kept_off ? "true" : "false", kept->tasks_left, kept->interrupts_left,
+            kept->cache_ways, kept->cookies ? "true" : "false", reason);
+}
+
 void status_report_json(const struct supervisor *s, const struct vmm_status *status, char *text,
                         size_t size)
 {
@@ -89,10 +118,12 @@ void status_report_json(const struct supervisor *s, const struct vmm_status *sta
     add(&out,
         "{\"format\":\"" CONTROL_FORMAT "\",\"name\":\"%s\",\"pid\":%d,\"vmm_pid\":%d,"
         "\"level\":\"%s\",\"demo_keys\":%s,\"audit_full\":%s,\"vcpus\":%u,\"uptime_ms\":%" PRIu64
-        ",\"exits\":%" PRIu64 ",\"ports\":[",
+        ",\"exits\":%" PRIu64 ",",
         s->vm.name, getpid(), s->process.pid, level_name(status->level),
         s->orders.keys.set.demo ? "true" : "false", s->audit.full ? "true" : "false",
         s->vm.vcpus ? s->vm.vcpus : 1, uptime_ms, status->exits);
+    add_placement(&out, s);
+    add(&out, ",\"ports\":[");
     for (unsigned i = 0; i < known_ports(s, status); i++)
         add_port(&out, s, &status->ports[i], i);
     add(&out, "]}");

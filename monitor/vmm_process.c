@@ -20,6 +20,7 @@
 #include "fd_message.h"
 #include "forensic_area.h"
 #include "heartbeat.h"
+#include "host_cores.h"
 #include "paths.h"
 #include "placement.h"
 #include "port_seeds.h"
@@ -144,6 +145,10 @@ static int fill_config(struct vmm_process *process, const struct vm_description 
     struct host_root root;
     if (host_root_open(&root, NULL, err) < 0)
         return -1;
+    // A keeper that was killed may have left this process fewer CPUs than there are.
+    struct host_cores_report report;
+    if (geteuid() == 0 && host_cores_are_stale(&root))
+        host_cores_settle(&root, &report, NULL);
     int placed = placement_choose(&root, vm, config, &process->placement, err);
     host_root_close(&root);
     if (placed < 0)

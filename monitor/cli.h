@@ -29,6 +29,8 @@ int cli_register(int argc, char **argv);
 int cli_actuator(int argc, char **argv);
 int cli_store(int argc, char **argv);
 int cli_tool(int argc, char **argv);
+int cli_host(int argc, char **argv);
+int cli_host_tune(int argc, char **argv); // behind `host`
 int cli_bench(int argc, char **argv);
 
 // Becomes the program of that name beside this one, with these arguments. Returns only on failure.

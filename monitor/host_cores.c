@@ -238,16 +238,36 @@ static int settle_locked(struct settling *s, struct error *err)
     return 0;
 }
 
+int host_cores_lock(const struct host_root *root, struct error *err)
+{
+    if (host_state_open(root, err) < 0)
+        return -1;
+    cleanup_fd int lock = openat(root->fd, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (lock < 0 || flock(lock, LOCK_EX) < 0)
+        return error_set(err, EXIT_STATUS_HOST_REFUSED, errno, "/" LOCK_FILE);
+    return steal_fd(&lock);
+}
+
+struct cpu_list host_cores_tuned(const struct host_root *root)
+{
+    struct cpu_list cpus = {0};
+    char text[2048];
+    if (host_read(root, CORES_FOLDER "/" HOST_CORES_TUNE, text, sizeof(text)) > 0) {
+        text[strcspn(text, "\n")] = '\0';
+        if (cpu_list_parse(text, &cpus, NULL) < 0)
+            cpus = (struct cpu_list){0};
+    }
+    return cpus;
+}
+
 int host_cores_settle(const struct host_root *root, struct host_cores_report *report,
                       struct error *err)
 {
     *report = (struct host_cores_report){0};
-    if (host_state_open(root, err) < 0)
+    // One at a time, whichever VM it is for.
+    cleanup_fd int lock = host_cores_lock(root, err);
+    if (lock < 0)
         return -1;
-    // One at a time, whichever VM it is for. Closing it gives it back.
-    cleanup_fd int lock = openat(root->fd, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (lock < 0 || flock(lock, LOCK_EX) < 0)
-        return error_set(err, EXIT_STATUS_HOST_REFUSED, errno, "/" LOCK_FILE);
     cleanup_free struct settling *s = calloc(1, sizeof(*s));
     if (!s)
         return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "cores");

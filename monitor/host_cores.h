@@ -57,7 +57,17 @@ void host_cores_unreserve(const struct host_root *root, const char *id);
 int host_cores_adopt(const struct host_root *root, const struct host_reservation *reservation,
                      pid_t vmm, struct error *err);
 
-// Makes the host as the reservations want it.
+// The model cores that `host tune` has reserved; none if it has not.
+struct cpu_list host_cores_tuned(const struct host_root *root);
+
+// Lets a VMM that has just been started use the tuned cores, which are kept from everybody.
+void host_cores_lend(const struct host_root *root, pid_t vmm);
+
+// Takes the lock that everybody holds who changes the host. Closing it gives it back. -1: not
+// permitted here.
+int host_cores_lock(const struct host_root *root, struct error *err);
+
+// Makes the host as the reservations want it. Takes the lock.
 int host_cores_settle(const struct host_root *root, struct host_cores_report *report,
                       struct error *err);
 

@@ -196,6 +196,29 @@ int host_cores_adopt(const struct host_root *root, const struct host_reservation
     return a.moved ? 0 : error_set(err, EXIT_STATUS_HOST_REFUSED, errno, "cpusets: move vCPUs");
 }
 
+void host_cores_lend(const struct host_root *root, pid_t vmm)
+{
+    struct cpu_list tuned = host_cores_tuned(root);
+    char path[256];
+    char number[32];
+    if (!cpu_list_count(&tuned))
+        return;
+    switch (host_cpuset_kind(root)) {
+    case HOST_CPUSET_V1:
+        snprintf(number, sizeof(number), "%d", vmm);
+        put(root, V1, "cgroup.procs", number);
+        break;
+    case HOST_CPUSET_V2:
+        // What is left of it comes back when the host settles.
+        model_folder(path, sizeof(path), HOST_CPUSET_V2, HOST_CORES_TUNE);
+        unlinkat(root->fd, path, AT_REMOVEDIR);
+        break;
+    case HOST_CPUSET_NONE:
+    default:
+        break;
+    }
+}
+
 static bool is_alive(const struct settling *s, const char *id, size_t length)
 {
     for (unsigned i = 0; i < s->count; i++) {

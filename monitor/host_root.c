@@ -5,15 +5,18 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "file.h"
 
 int host_root_open(struct host_root *root, const char *folder, struct error *err)
 {
     root->real = !folder || !strcmp(folder, "/");
+    root->record = -1;
     root->fd = open(folder ? folder : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     return root->fd < 0 ? error_set(err, EXIT_STATUS_BAD_FILE, errno, "root folder %s", folder) : 0;
 }
@@ -23,6 +26,30 @@ void host_root_close(struct host_root *root)
     if (root->fd >= 0)
         close(root->fd);
     *root = HOST_ROOT_NONE;
+}
+
+// Makes the folders that `path` is in, below the record.
+static void record_folders(const struct host_root *root, const char *path)
+{
+    char part[512];
+    for (const char *at = strchr(path, '/'); at; at = strchr(at + 1, '/')) {
+        snprintf(part, sizeof(part), "%.*s", (int)(at - path), path);
+        mkdirat(root->record, part, 0755);
+    }
+}
+
+// Copies what was read, or makes an empty file for what only exists. A record that cannot be
+// written is incomplete; the caller finds out when it writes its own part.
+static void record_text(const struct host_root *root, const char *path, const char *text)
+{
+    record_folders(root, path);
+    int flags = O_WRONLY | O_CREAT | O_CLOEXEC | (text ? O_TRUNC : 0);
+    cleanup_fd int fd = openat(root->record, path, flags, 0644);
+    if (fd < 0 || !text)
+        return;
+    struct error ignored;
+    file_write(fd, text, strlen(text), &ignored);
+    file_write(fd, "\n", 1, &ignored);
 }
 
 int host_read(const struct host_root *root, const char *path, char *text, size_t size)
@@ -45,6 +72,8 @@ int host_read(const struct host_root *root, const char *path, char *text, size_t
     while (length && (text[length - 1] == '\n' || text[length - 1] == '\0'))
         length--;
     text[length] = '\0';
+    if (root->record >= 0)
+        record_text(root, path, text);
     return (int)length;
 }
 
@@ -72,7 +101,16 @@ bool host_says(const struct host_root *root, const char *path, const char *text)
 bool host_has(const struct host_root *root, const char *path)
 {
     struct stat status;
-    return fstatat(root->fd, path, &status, 0) == 0;
+    if (fstatat(root->fd, path, &status, 0) < 0)
+        return false;
+    if (root->record >= 0) {
+        record_folders(root, path);
+        if (S_ISDIR(status.st_mode))
+            mkdirat(root->record, path, 0755);
+        else
+            record_text(root, path, NULL);
+    }
+    return true;
 }
 
 int host_write(const struct host_root *root, const char *path, const char *text)
@@ -102,8 +140,14 @@ bool host_each(const struct host_root *root, const char *path,
     }
     bool more = true;
     for (struct dirent *entry = readdir(folder); entry && more; entry = readdir(folder)) {
-        if (entry->d_name[0] != '.')
-            more = each(context, entry->d_name);
+        if (entry->d_name[0] == '.')
+            continue;
+        if (root->record >= 0) {
+            char entry_path[512];
+            snprintf(entry_path, sizeof(entry_path), "%s/%s", path, entry->d_name);
+            host_has(root, entry_path);
+        }
+        more = each(context, entry->d_name);
     }
     closedir(folder);
     return true;

@@ -16,11 +16,12 @@
 #define HOST_TEXT_MAX 65536u
 
 struct host_root {
-    int fd;    // of the folder; -1: not open
-    bool real; // it is "/": system calls about this host say something about it
+    int fd;     // of the folder; -1: not open
+    bool real;  // it is "/": system calls about this host say something about it
+    int record; // folder that gets a copy of what is read; -1: none
 };
 
-#define HOST_ROOT_NONE ((struct host_root){.fd = -1})
+#define HOST_ROOT_NONE ((struct host_root){.fd = -1, .record = -1})
 
 // Opens a folder as the root; NULL stands for "/". Returns -1 with EXIT_STATUS_BAD_FILE if it is
 // none.

@@ -36,6 +36,7 @@ static const struct {
     {"actuator", cli_actuator, "list, check, test and arm what cuts a VM off"},
     {"tool", cli_tool, "what the servers of tools offer; pin it"},
     {"store", cli_store, "import, list, search and export what a model reads"},
+    {"host", cli_host, "what this host guarantees, and how to make it guarantee more"},
     {"bench", cli_bench, "measure this machine"},
 };
 

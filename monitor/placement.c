@@ -2,6 +2,8 @@
 // Which host CPUs run vCPUs and which run the hypervisor's threads.
 #include "placement.h"
 
+#include "host_cores.h"
+
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
@@ -15,6 +17,7 @@ struct chooser {
     const struct vm_description *vm;
     struct topology topology;
     struct cpu_list usable;
+    struct cpu_list tuned;        // cores that `host tune` keeps free for models
     unsigned order[CPU_LIST_MAX]; // usable CPUs, those that models prefer first
     unsigned count;
     unsigned vcpus;
@@ -38,6 +41,7 @@ static int find_usable(struct chooser *c, struct error *err)
     const struct topology *topology = &c->topology;
     cpu_set_t set;
     c->usable = topology->online;
+    c->tuned = host_cores_tuned(topology->root);
     if (!topology->root->real)
         return 0;
     if (sched_getaffinity(0, sizeof(set), &set) < 0)
@@ -45,6 +49,7 @@ static int find_usable(struct chooser *c, struct error *err)
     struct cpu_list common = topology->online;
     struct cpu_list allowed = {0};
     cpu_list_remove(&common, &topology->isolated);
+    cpu_list_remove(&common, &c->tuned);
     for (unsigned cpu = 0; cpu < CPU_SETSIZE && cpu < CPU_LIST_MAX; cpu++) {
         if (CPU_ISSET(cpu, &set))
             cpu_list_add(&allowed, cpu);
@@ -77,6 +82,7 @@ static void make_order(struct chooser *c)
         cpu_list_remove(&left, &housekeeping);
     if (!host_read_cpus(c->topology.root, "sys/devices/cpu_core/cpus", &fast))
         fast = (struct cpu_list){0};
+    add_to_order(c, &c->tuned, &left);
     add_to_order(c, &c->topology.isolated, &left);
     add_to_order(c, &fast, &left);
     add_to_order(c, &c->usable, &left);

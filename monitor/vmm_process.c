@@ -150,6 +150,8 @@ static int fill_config(struct vmm_process *process, const struct vm_description 
     if (geteuid() == 0 && host_cores_are_stale(&root))
         host_cores_settle(&root, &report, NULL);
     int placed = placement_choose(&root, vm, config, &process->placement, err);
+    if (placed == 0 && geteuid() == 0)
+        host_cores_lend(&root, process->pid);
     host_root_close(&root);
     if (placed < 0)
         return -1;

@@ -216,8 +216,9 @@ static void *map_part(const struct cell *cell, int memory_fd, uint64_t offset, u
 {
     // Reserved pages have to be there when it is mapped; nobody could answer for them later.
     int reserve = cell->memory_flags & VMM_MEMORY_RESERVED ? 0 : MAP_NORESERVE;
-    void *host = mmap(NULL, large_page_up(length), PROT_READ | PROT_WRITE, MAP_SHARED | reserve,
-                      memory_fd, (off_t)offset);
+    length = large_page_up(length);
+    void *host =
+        mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | reserve, memory_fd, (off_t)offset);
     if (host == MAP_FAILED) {
         error_set(err, EXIT_STATUS_RESOURCES, errno, "map guest memory of %llu bytes",
                   (unsigned long long)length);

@@ -57,9 +57,20 @@ static int help(void)
     return EXIT_STATUS_OK;
 }
 
+// What files say is the kernel's, or, in a recording, anybody's: printable characters only.
 static void add_text(json_object *object, const char *key, const char *text)
 {
-    json_object_object_add(object, key, json_object_new_string(text));
+    char shown[512 * ESCAPE_MAX_EXPANSION];
+    escape_line(shown, sizeof(shown), text, strnlen(text, 511));
+    json_object_object_add(object, key, json_object_new_string(shown));
+}
+
+// What a level of --require wants of a row; null: nothing.
+static void add_wanted(json_object *object, const char *key, enum host_status wanted)
+{
+    json_object_object_add(object, key,
+                           wanted == HOST_ABSENT ? NULL
+                                                 : json_object_new_string(host_status_name(wanted)));
 }
 
 static json_object *describe_row(const struct host_row *row)
@@ -70,6 +81,8 @@ static json_object *describe_row(const struct host_row *row)
     add_text(object, "value", row->value);
     add_text(object, "meaning", row->meaning);
     add_text(object, "remedy", row->remedy);
+    add_wanted(object, "basic", row->basic);
+    add_wanted(object, "strict", row->strict);
     return object;
 }
 
@@ -108,7 +121,6 @@ static void print_wrapped(const char *label, const char *text)
     printf("%-10s %s\n", label, text);
 }
 
-// What files say is the kernel's, or, in a recording, anybody's.
 static void print_row(const struct host_row *row, bool colours)
 {
     static const char *const marks[] = {

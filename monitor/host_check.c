@@ -64,7 +64,8 @@ static void read_processor(struct host_view *view, struct host_report *report)
     }
     snprintf(view->flags, sizeof(view->flags), " %s ", flags);
     // Xen's first domain has no such flag, but says so elsewhere.
-    view->virtualised = host_view_has_flag(view, "hypervisor") ||
+    // Who says nothing about the processor could be anything.
+    view->virtualised = !*flags || host_view_has_flag(view, "hypervisor") ||
                         host_says(view->root, "sys/hypervisor/type", "xen");
     report->virtualised = view->virtualised;
     host_read(view->root, "proc/sys/kernel/osrelease", report->kernel, sizeof(report->kernel));

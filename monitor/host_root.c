@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -128,9 +129,44 @@ int host_write(const struct host_root *root, const char *path, const char *text)
     return n == (ssize_t)length ? 0 : -1;
 }
 
+struct names {
+    char **list;
+    size_t count;
+};
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static bool add_name(struct names *names, const char *name)
+{
+    // Room doubles at each power of two.
+    if (!(names->count & (names->count - 1))) {
+        size_t room = names->count ? names->count * 2 : 1;
+        char **list = realloc(names->list, room * sizeof(*list));
+        if (!list)
+            return false;
+        names->list = list;
+    }
+    names->list[names->count] = strdup(name);
+    return names->list[names->count++] != NULL;
+}
+
+static void read_names(DIR *folder, struct names *names)
+{
+    for (struct dirent *entry = readdir(folder); entry; entry = readdir(folder)) {
+        if (entry->d_name[0] != '.' && !add_name(names, entry->d_name))
+            break;
+    }
+    if (names->count)
+        qsort(names->list, names->count, sizeof(*names->list), compare_names);
+}
+
 bool host_each(const struct host_root *root, const char *path,
                bool (*each)(void *context, const char *name), void *context)
 {
+    struct names names = {0};
     int fd = openat(root->fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *folder = fd < 0 ? NULL : fdopendir(fd);
     if (!folder) {
@@ -138,17 +174,18 @@ bool host_each(const struct host_root *root, const char *path,
             close(fd);
         return false;
     }
+    read_names(folder, &names);
+    closedir(folder);
     bool more = true;
-    for (struct dirent *entry = readdir(folder); entry && more; entry = readdir(folder)) {
-        if (entry->d_name[0] == '.')
-            continue;
-        if (root->record >= 0) {
+    for (size_t i = 0; i < names.count; i++) {
+        if (more && root->record >= 0) {
             char entry_path[512];
-            snprintf(entry_path, sizeof(entry_path), "%s/%s", path, entry->d_name);
+            snprintf(entry_path, sizeof(entry_path), "%s/%s", path, names.list[i]);
             host_has(root, entry_path);
         }
-        more = each(context, entry->d_name);
+        more = more && names.list[i] && each(context, names.list[i]);
+        free(names.list[i]);
     }
-    closedir(folder);
+    free(names.list);
     return true;
 }

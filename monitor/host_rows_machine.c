@@ -12,7 +12,10 @@ static enum host_status look_at_metal(const struct host_view *view, char *value,
 {
     char product[64] = "";
     host_read(view->root, "sys/class/dmi/id/product_name", product, sizeof(product));
-    snprintf(value, size, "%s%s%s", view->virtualised ? "a virtual machine" : "bare metal",
+    snprintf(value, size, "%s%s%s",
+             !view->flags[2]     ? "unknown: /proc/cpuinfo does not say"
+             : view->virtualised ? "a virtual machine"
+                                 : "bare metal",
              *product ? ": " : "", product);
     return view->virtualised ? HOST_ABSENT : HOST_ENFORCED;
 }

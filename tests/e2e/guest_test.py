@@ -134,7 +134,8 @@ class Bench:
         for pid in children_named("guillotine-vmm"):
             os.kill(pid, signal.SIGKILL)
         for name in os.listdir(self.runtime):
-            os.unlink(os.path.join(self.runtime, name))
+            if not name.startswith("host-probe-"):
+                os.unlink(os.path.join(self.runtime, name))
 
     def path(self, name):
         return os.path.join(self.folder, name)

@@ -302,8 +302,9 @@ def add_built(contents, commands):
     wanted = []
     for pattern in BUILT:
         wanted += glob.glob(os.path.join(BUILD, pattern))
-    wanted += [word for command in commands for word in command
-               if word.startswith(BUILD + "/") and os.path.isfile(word)]
+    # Meson's commands start in the build folder.
+    named = [os.path.normpath(os.path.join(BUILD, word)) for command in commands for word in command]
+    wanted += [path for path in named if path.startswith(BUILD + "/")]
     wanted = [path for path in wanted
               if os.path.isfile(path) and not BUILT_LEFT_OUT.search(os.path.relpath(path, BUILD))]
     for path in wanted:

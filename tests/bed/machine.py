@@ -59,7 +59,8 @@ def command_line(machine, kernel, initrd, root, folder, shell):
                PROCESSOR, *machine.arguments(), "-nodefaults", "-no-user-config", "-display",
                "none", "-no-reboot", "-kernel", os.path.join(kernel, "vmlinuz"), "-initrd", initrd,
                "-append", append, "-drive", f"file={root},format=raw,if=virtio,readonly=on",
-               "-serial", f"file:{folder}/console.log", "-device", "virtio-serial-pci"]
+               "-serial", f"file:{folder}/console.log", "-monitor",
+               f"unix:{folder}/monitor,server=on,wait=off", "-device", "virtio-serial-pci"]
     for number, name in enumerate(PORTS, 1):
         command += ["-chardev", f"socket,id={name},path={folder}/{name}", "-device",
                     f"virtserialport,chardev={name},nr={number},name={name}"]

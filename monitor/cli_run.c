@@ -42,6 +42,8 @@ enum run_option {
     OPTION_WEIGHTS_COPY,
     OPTION_VCPUS,
     OPTION_MEMORY,
+    OPTION_HUGE_PAGES,
+    OPTION_LOCK_MEMORY,
     OPTION_PORT,
     OPTION_MODEL_CORES,
     OPTION_HYPERVISOR_CORES,
@@ -80,6 +82,12 @@ static const struct {
     {{"memory", 1, NULL, OPTION_MEMORY},
      "SIZE",
      "memory of the model, e.g. 256MiB (default 128MiB + a quarter of the weights)"},
+    {{"huge-pages", 1, NULL, OPTION_HUGE_PAGES},
+     "MODE",
+     "auto, none, transparent or reserved: pages of the memory (default auto)"},
+    {{"lock-memory", 0, NULL, OPTION_LOCK_MEMORY},
+     NULL,
+     "all memory is in RAM before the model runs, and stays there"},
     {{"port", 1, NULL, OPTION_PORT},
      "KIND[:NAME]",
      "grant a port (kinds: console, message, clock, entropy, log, loopback)"},
@@ -227,6 +235,13 @@ static int apply(int option, const char *value, struct run_options *options,
         if (vm->memory_bytes < VM_MEMORY_MIN || vm->memory_bytes > VM_MEMORY_MAX)
             return error_set(err, EXIT_STATUS_USAGE, 0, "--memory %s: use 1MiB to 1024GiB", value);
         return 0;
+    case OPTION_HUGE_PAGES:
+        return vm_huge_pages_parse(value, &vm->huge_pages, err) < 0
+                   ? error_wrap(err, "--huge-pages")
+                   : 0;
+    case OPTION_LOCK_MEMORY:
+        vm->lock_memory = true;
+        return 0;
     case OPTION_PORT:
         return add_port(vm, value, err);
     case OPTION_MODEL_CORES:
@@ -372,6 +387,15 @@ static int complete(struct vm_description *vm, const struct run_options *options
     if (!vm->placement_given && placement && *placement &&
         vm_placement_parse(placement, &vm->placement_shared, err) < 0)
         return error_wrap(err, "GUILLOTINE_PLACEMENT");
+    // Nothing of a strict VM is shared with others, or can be paged out.
+    if (vm->require == VMM_REQUIRE_STRICT && vm->placement_shared)
+        return error_set(err, EXIT_STATUS_HOST_REFUSED, 0,
+                         "--require strict: a VM with --placement shared has no core of its own");
+    if (vm->require == VMM_REQUIRE_STRICT) {
+        vm->lock_memory = true;
+        for (unsigned i = 0; i < vm->weights_count; i++)
+            vm->weights[i].copy = true;
+    }
     note_seeds(vm);
     // Arguments after -- replace those of the file.
     if (options->model_argument_count) {

@@ -220,3 +220,37 @@ bool host_report_meets(const struct host_report *report, enum vmm_require requir
     }
     return !failed[0];
 }
+
+unsigned host_report_count(const struct host_report *report, enum host_status status)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < report->count; i++)
+        count += report->rows[i].status == status;
+    return count;
+}
+
+int host_check_launch(enum vmm_require require, const char *cache, struct host_report *report,
+                      struct error *err)
+{
+    static const char *const names[] = {
+        [VMM_REQUIRE_BASIC] = "basic",
+        [VMM_REQUIRE_STRICT] = "strict",
+    };
+    struct host_root root;
+    char failed[400];
+    const struct host_check_options options = {
+        .probe = require != VMM_REQUIRE_NONE,
+        .cache = cache,
+    };
+    if (host_root_open(&root, NULL, err) < 0)
+        return -1;
+    int result = host_check_run(&root, &options, report, err);
+    host_root_close(&root);
+    if (result < 0 || require == VMM_REQUIRE_NONE ||
+        host_report_meets(report, require, failed, sizeof(failed)))
+        return result;
+    return error_set(err, EXIT_STATUS_HOST_REFUSED, 0,
+                     "--require %s: this host does not have: %s (`guillotine host check --explain "
+                     "ID` says how to get it)",
+                     names[require], failed);
+}

@@ -54,6 +54,14 @@ int host_check_run(struct host_root *root, const struct host_check_options *opti
 bool host_report_meets(const struct host_report *report, enum vmm_require require, char *failed,
                        size_t size);
 
+// Looks at this host before a launch: with --require, refuses with EXIT_STATUS_HOST_REFUSED and the
+// ids of the rows that fail; without, runs no probe cell and only reports. `cache` as above.
+int host_check_launch(enum vmm_require require, const char *cache, struct host_report *report,
+                      struct error *err);
+
+// Number of rows with a status.
+unsigned host_report_count(const struct host_report *report, enum host_status status);
+
 // "enforced", "best-effort", "absent".
 const char *host_status_name(enum host_status status);
 

@@ -4,12 +4,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/kvm.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -71,6 +73,14 @@ static void ask_kvm(struct host_facts *facts)
              ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_X86_NOTIFY_VMEXIT) > 0);
 }
 
+// CAP_SYS_RESOURCE, which root in a container need not have.
+static bool may_raise_limits(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {{0}, {0}};
+    return syscall(SYS_capget, &header, data) == 0 && (data[0].effective >> CAP_SYS_RESOURCE & 1);
+}
+
 void host_facts_collect(struct host_facts *facts)
 {
     struct rlimit limit = {0};
@@ -81,9 +91,8 @@ void host_facts_collect(struct host_facts *facts)
     set_bool(facts, FACT_CORE_SCHEDULING,
              prctl(PR_SCHED_CORE, PR_SCHED_CORE_GET, 0, 0, (unsigned long)&cookie) == 0);
     getrlimit(RLIMIT_MEMLOCK, &limit);
-    snprintf(text, sizeof(text), "%llu", (unsigned long long)limit.rlim_cur);
-    // Root may raise it.
-    bool unlimited = limit.rlim_cur == RLIM_INFINITY || geteuid() == 0;
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)limit.rlim_max);
+    bool unlimited = limit.rlim_max == RLIM_INFINITY || may_raise_limits();
     set(facts, FACT_MEMORY_LOCK, unlimited ? "unlimited" : text);
     getrlimit(RLIMIT_RTPRIO, &limit);
     set_bool(facts, FACT_REAL_TIME, limit.rlim_cur > 0 || geteuid() == 0);

@@ -10,10 +10,12 @@
 #include <linux/falloc.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define PIECE_BYTES (256u << 10)
+#define HUGE_BYTES  (2ull << 20)
 
 static const uint8_t zeros[PIECE_BYTES];
 
@@ -37,12 +39,29 @@ int memory_next_data(int fd, uint64_t size, uint64_t *start, uint64_t *end, stru
     return *start < size;
 }
 
+// Memory of hugetlbfs cannot be written through its descriptor. A page of it that the hardware lost
+// is a signal, which takes the level Offline. Whole pages, as only they can be mapped.
+static int zero_mapped(int fd, uint64_t start, uint64_t end, struct error *err)
+{
+    for (uint64_t at = start / HUGE_BYTES * HUGE_BYTES; at < end; at += HUGE_BYTES) {
+        void *page = mmap(NULL, HUGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)at);
+        if (page == MAP_FAILED)
+            return error_set(err, EXIT_STATUS_INTERNAL, errno, "memory: map at %llu",
+                             (unsigned long long)at);
+        memset(page, 0, HUGE_BYTES);
+        munmap(page, HUGE_BYTES);
+    }
+    return 0;
+}
+
 static int write_zeros(int fd, uint64_t start, uint64_t end, struct error *err)
 {
     while (start < end) {
         ssize_t n = pwrite(fd, zeros, piece(start, end), (off_t)start);
         if (n < 0 && errno == EINTR)
             continue;
+        if (n < 0 && errno == EINVAL)
+            return zero_mapped(fd, start, end, err);
         if (n <= 0)
             return error_set(err, EXIT_STATUS_INTERNAL, n < 0 ? errno : 0,
                              "memory: overwrite at %llu", (unsigned long long)start);

@@ -266,6 +266,14 @@ static int take_any(struct chooser *c, struct error *err)
     return 1;
 }
 
+static int refuse_taken(unsigned cpu, const char *what, struct error *err)
+{
+    return error_set(err, EXIT_STATUS_RESOURCES, 0,
+                     "%s: CPU %u is in use by another VM (`guillotine ps` shows the cores): end "
+                     "that one, give other cores, or run both with --placement shared",
+                     what, cpu);
+}
+
 static int check_given(const struct chooser *c, const char *what, const struct cpu_list *given,
                        struct error *err)
 {
@@ -273,6 +281,11 @@ static int check_given(const struct chooser *c, const char *what, const struct c
     cpu_list_remove(&missing, &c->usable);
     if (!cpu_list_count(&missing))
         return 0;
+    // Another VM's keeper may have moved this process off them.
+    struct cpu_list first = {0};
+    cpu_list_add(&first, (unsigned)cpu_list_nth(&missing, 0));
+    if (core_is_used(c->topology.root, &first) && cpu_list_meets(&first, &c->topology.online))
+        return refuse_taken((unsigned)cpu_list_nth(&missing, 0), what, err);
     char text[128];
     cpu_list_format(&c->usable, text, sizeof(text));
     return error_set(err, EXIT_STATUS_USAGE, 0,
@@ -303,14 +316,6 @@ static int check_overlap(struct chooser *c, struct error *err)
                      "hypervisor core %s shares a physical core or a private cache with a model "
                      "core: give others, or --placement shared",
                      text);
-}
-
-static int refuse_taken(unsigned cpu, const char *what, struct error *err)
-{
-    return error_set(err, EXIT_STATUS_RESOURCES, 0,
-                     "%s: CPU %u is in use by another VM (`guillotine ps` shows the cores): end "
-                     "that one, give other cores, or run both with --placement shared",
-                     what, cpu);
 }
 
 static int claim_given(struct chooser *c, struct error *err)

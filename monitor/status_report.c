@@ -123,6 +123,13 @@ void status_report_json(const struct supervisor *s, const struct vmm_status *sta
         s->orders.keys.set.demo ? "true" : "false", s->audit.full ? "true" : "false",
         s->vm.vcpus ? s->vm.vcpus : 1, uptime_ms, status->exits);
     add_placement(&out, s);
+    add(&out, ",\"memory\":{\"pages\":\"%s\",\"locked\":%s,\"node_bound\":%s}",
+        memory_pages_name(s->process.memory_pages),
+        s->process.config.memory_flags & VMM_MEMORY_LOCKED ? "true" : "false",
+        s->process.memory_bound ? "true" : "false");
+    add(&out, ",\"host\":{\"enforced\":%u,\"best_effort\":%u,\"absent\":%u}",
+        host_report_count(&s->host, HOST_ENFORCED), host_report_count(&s->host, HOST_BEST_EFFORT),
+        host_report_count(&s->host, HOST_ABSENT));
     add(&out, ",\"ports\":[");
     for (unsigned i = 0; i < known_ports(s, status); i++)
         add_port(&out, s, &status->ports[i], i);

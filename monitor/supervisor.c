@@ -579,6 +579,10 @@ static int open_audit(struct supervisor *s, struct error *err)
 static int start(struct supervisor *s, const char *runtime_dir, struct error *err)
 {
     sigset_t set;
+    // Before there is a VM: probe cells may have to run first.
+    if (s->vm.require != VMM_REQUIRE_NONE &&
+        host_check_launch(s->vm.require, runtime_dir, &s->host, err) < 0)
+        return -1;
     if (begin_audit(s, err) < 0 || check_ports(s, err) < 0 ||
         vmm_process_prepare(&s->process, &s->vm, err) < 0 || map_rings(s, err) < 0 ||
         vmm_process_open_inputs(&s->process, &s->vm, err) < 0)
@@ -603,6 +607,9 @@ static int start(struct supervisor *s, const char *runtime_dir, struct error *er
         return -1;
     port_seeds_forget(&s->vm);
     // Everything below happens while the VMM builds the VM.
+    if (s->vm.require == VMM_REQUIRE_NONE &&
+        host_check_launch(VMM_REQUIRE_NONE, runtime_dir, &s->host, err) < 0)
+        return -1;
     if (control_server_open(&s->control, runtime_dir, s->vm.name, err) < 0 ||
         serve_open_places(s, runtime_dir, err) < 0 || (!s->audit.opened && open_audit(s, err) < 0))
         return -1;

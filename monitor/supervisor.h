@@ -15,6 +15,7 @@
 #include "containment.h"
 #include "control_server.h"
 #include "detector_link.h"
+#include "host_check.h"
 #include "keeper_protocol.h"
 #include "key_set_file.h"
 #include "log_file.h"
@@ -98,6 +99,7 @@ struct supervisor {
     uint64_t policy_deadline_ns;        // when it has to be
     struct vmm_process process;
     struct supervisor_keeper keeper;
+    struct host_report host; // as it was at the launch
     struct audit_ring audit_rings[VMM_MAX_POLLERS];
     struct audit_log audit;
     struct audit_place audit_place; // where it is; set before supervisor_run

@@ -405,6 +405,12 @@ static int read_audit(const struct json_place *place, void *target, struct error
     return json_read_object(place, fields, COUNT(fields), target, err);
 }
 
+static int read_memory(const struct json_place *place, void *target, struct error *err)
+{
+    struct vm_reader *reader = target;
+    return vm_file_read_memory(place, &reader->vm, err);
+}
+
 static int read_forensics(const struct json_place *place, void *target, struct error *err)
 {
     struct vm_reader *reader = target;
@@ -487,6 +493,7 @@ static const struct json_field vm_fields[] = {
     {"vcpus", json_field_u32, false, offsetof(struct vm_reader, vm.vcpus), 1, VMM_MAX_VCPUS},
     {"memory_bytes", json_field_u64, false, offsetof(struct vm_reader, vm.memory_bytes),
      VM_MEMORY_MIN, VM_MEMORY_MAX},
+    {.key = "memory", .read = read_memory},
     {.key = "weights", .read = read_weights},
     {.key = "placement", .read = read_placement},
     {.key = "poller", .read = read_poller},

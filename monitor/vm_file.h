@@ -54,6 +54,14 @@ struct vm_settings {
 // Wipes and frees what a kind keeps.
 void vm_settings_free(struct vm_settings *settings);
 
+// Pages that a VM's memory is made of.
+enum vm_huge_pages {
+    VM_HUGE_PAGES_AUTO,        // reserved ones if enough are free, else transparent ones if offered
+    VM_HUGE_PAGES_NONE,        // 4 KiB
+    VM_HUGE_PAGES_TRANSPARENT, // 2 MiB where the kernel finds some
+    VM_HUGE_PAGES_RESERVED,    // 2 MiB of hugetlbfs, or none
+};
+
 // A VM as described; zero means "not given" (run fills defaults). Strings are owned.
 struct vm_description {
     char name[VM_NAME_SIZE];
@@ -65,6 +73,10 @@ struct vm_description {
     uint32_t argument_count;
     uint32_t vcpus;
     uint64_t memory_bytes;
+    enum vm_huge_pages huge_pages;
+    bool lock_memory;     // and touch all of it before the model runs
+    bool numa_node_given; // else the node of the model cores
+    uint32_t numa_node;
     struct vm_weights weights[VMM_MAX_WEIGHTS];
     uint32_t weights_count;
     bool model_cores_given;
@@ -127,6 +139,9 @@ int vm_description_add_argument(struct vm_description *vm, const char *argument,
 
 // True if `name` matches [a-z0-9][a-z0-9-]{0,62}.
 bool vm_name_is_valid(const char *name);
+
+// Parses "auto", "none", "transparent" or "reserved".
+int vm_huge_pages_parse(const char *text, enum vm_huge_pages *pages, struct error *err);
 
 // Parses "isolated" or "shared".
 int vm_placement_parse(const char *text, bool *shared, struct error *err);

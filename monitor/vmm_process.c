@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
@@ -240,9 +241,6 @@ int vmm_process_prepare(struct vmm_process *process, const struct vm_description
 {
     if (fill_config(process, vm, err) < 0 || make_eventfd(&process->wake_supervisor, err) < 0)
         return -1;
-    process->memory = memfd_create("guillotine-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (process->memory < 0)
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "memfd");
     process->forensics = memfd_create("guillotine-forensics", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (process->forensics < 0 || ftruncate(process->forensics, (off_t)FORENSIC_AREA_BYTES) < 0 ||
         fcntl(process->forensics, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
@@ -324,6 +322,49 @@ static int fill_memory(struct vmm_config *config, const struct vm_description *v
     return check_memory(config->memory_bytes, err);
 }
 
+// Raises the VMM's own limit, as far as this process may.
+static int permit_lock(pid_t vmm, uint64_t bytes, struct error *err)
+{
+    const struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
+    struct rlimit limit = {0};
+    if (prlimit(vmm, RLIMIT_MEMLOCK, &all, NULL) == 0)
+        return 0;
+    getrlimit(RLIMIT_MEMLOCK, &limit);
+    // The VMM has inherited what there is; it says itself if that is not enough.
+    if (limit.rlim_cur < bytes)
+        return error_set(err, EXIT_STATUS_RESOURCES, 0,
+                         "memory: %llu MiB are to be locked, and the limit is %llu KiB: raise "
+                         "RLIMIT_MEMLOCK (ulimit -l; LimitMEMLOCK=infinity in a unit)",
+                         (unsigned long long)(bytes >> 20),
+                         (unsigned long long)(limit.rlim_cur >> 10));
+    return 0;
+}
+
+// The memory's file, now that its size is known, and what the VMM is to do with it.
+static int make_memory(struct vmm_process *process, const struct vm_description *vm,
+                       struct error *err)
+{
+    struct vmm_config *config = &process->config;
+    struct host_root root;
+    unsigned node = vm->numa_node_given ? vm->numa_node : process->placement.node;
+    if (host_root_open(&root, NULL, err) < 0)
+        return -1;
+    process->memory =
+        memory_file_make(&root, vm->huge_pages, config->memory_bytes, &process->memory_pages, err);
+    bool nodes = topology_nodes(&root) > 1;
+    host_root_close(&root);
+    if (process->memory < 0)
+        return -1;
+    process->memory_bound = (nodes || vm->numa_node_given) &&
+                            memory_file_bind(process->memory, config->memory_bytes, node);
+    if (vm->numa_node_given && !process->memory_bound)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "memory: NUMA node %u", node);
+    config->memory_flags = (vm->lock_memory ? VMM_MEMORY_LOCKED : 0) |
+                           (process->memory_pages == MEMORY_RESERVED ? VMM_MEMORY_RESERVED : 0) |
+                           (vm->huge_pages == VM_HUGE_PAGES_NONE ? 0 : VMM_MEMORY_HUGE);
+    return vm->lock_memory ? permit_lock(process->pid, config->memory_bytes, err) : 0;
+}
+
 static int put_arguments(struct vmm_config *config, char *text, const struct vm_description *vm,
                          struct error *err)
 {
@@ -379,7 +420,8 @@ static int send_config(struct vmm_process *process, const struct vm_description 
                        FD_MESSAGE_MAX_FDS,
                    "all descriptors fit one message");
     if (put_arguments(config, buffer.bytes + sizeof(*config), vm, err) < 0 ||
-        fill_memory(config, vm, process->sealed, weights_bytes, err) < 0)
+        fill_memory(config, vm, process->sealed, weights_bytes, err) < 0 ||
+        make_memory(process, vm, err) < 0)
         return -1;
     size_t length = sizeof(*config) + config->arguments_bytes;
     vmm_message_init(&config->message, VMM_MESSAGE_CONFIG, (uint32_t)length);

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "level.h"
+#include "memory_file.h"
 #include "placement.h"
 #include "sealed_weights.h"
 #include "shared_ring.h"
@@ -23,6 +24,8 @@ struct vmm_process {
     int audit_rings[VMM_MAX_POLLERS];
     int ports[VMM_MAX_PORTS][VMM_PORT_FDS];       // as enum vmm_port_fd says, -1: none
     int memory;                                   // guest memory
+    enum memory_pages memory_pages;               // what it is made of
+    bool memory_bound;                            // to the model's NUMA node
     int policy;                                   // memfd of policy documents, compiled
     uint8_t *policy_area;                         // mapped; NULL: no document
     unsigned policy_half;                         // of it that is in force

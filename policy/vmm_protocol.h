@@ -194,7 +194,7 @@ struct vmm_config {
     uint64_t policy_bytes;        // of the policy document as compiled; 0: there is none
     uint64_t heartbeat_period_ns; // longest silence of the other side
     uint32_t require;             // enum vmm_require
-    uint32_t pad;
+    uint32_t memory_flags;        // enum vmm_memory, combined
     uint8_t uuid[16];             // of the VM; orders name it
     uint64_t last_sequence;       // of the last accepted order; 0: none
     uint64_t orders_from_s;       // orders that lower and were issued before may be spent ones
@@ -202,6 +202,12 @@ struct vmm_config {
     struct vmm_port_config ports[VMM_MAX_PORTS];
     struct vmm_weights_config weights[VMM_MAX_WEIGHTS];
     // arguments_bytes of terminated strings follow.
+};
+
+enum vmm_memory {
+    VMM_MEMORY_LOCKED = 1,   // in RAM, all of it from the start
+    VMM_MEMORY_HUGE = 2,     // the kernel is asked for huge pages
+    VMM_MEMORY_RESERVED = 4, // the memfd is of hugetlbfs
 };
 
 enum vmm_require {

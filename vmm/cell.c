@@ -199,17 +199,32 @@ static uint64_t writable_bytes(const struct cell *cell)
     return cell->ram.length + cell->io.length + cell->writable_system.length;
 }
 
-static void *map_part(int memory_fd, uint64_t offset, uint64_t length, struct error *err)
+// What the configuration wants of memory that the model gets.
+static int apply_flags(void *host, uint64_t length, uint32_t flags, struct error *err)
 {
-    void *host = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memory_fd,
-                      (off_t)offset);
+    madvise(host, length, MADV_DONTDUMP);
+    if (flags & VMM_MEMORY_HUGE)
+        madvise(host, length, MADV_HUGEPAGE); // as far as there are some
+    if ((flags & VMM_MEMORY_LOCKED) && mlock(host, length) < 0)
+        return error_set(err, EXIT_STATUS_RESOURCES, errno, "lock %llu bytes of memory",
+                         (unsigned long long)length);
+    return 0;
+}
+
+static void *map_part(const struct cell *cell, int memory_fd, uint64_t offset, uint64_t length,
+                      struct error *err)
+{
+    // Reserved pages have to be there when it is mapped; nobody could answer for them later.
+    int reserve = cell->memory_flags & VMM_MEMORY_RESERVED ? 0 : MAP_NORESERVE;
+    length = large_page_up(length);
+    void *host =
+        mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | reserve, memory_fd, (off_t)offset);
     if (host == MAP_FAILED) {
         error_set(err, EXIT_STATUS_RESOURCES, errno, "map guest memory of %llu bytes",
                   (unsigned long long)length);
         return NULL;
     }
-    madvise(host, length, MADV_DONTDUMP);
-    return host;
+    return apply_flags(host, length, cell->memory_flags, err) < 0 ? NULL : host;
 }
 
 // Offset of the read-only slot's bytes in the memfd.
@@ -242,12 +257,12 @@ static int map_backing(struct cell *cell, int memory_fd, struct error *err)
                          (unsigned long long)total);
     if (fcntl(memory_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
         return error_set(err, EXIT_STATUS_INTERNAL, errno, "seal guest memory");
-    cell->ram.host = map_part(memory_fd, 0, writable_bytes(cell), err);
+    cell->ram.host = map_part(cell, memory_fd, 0, writable_bytes(cell), err);
     if (!cell->ram.host)
         return -1;
     cell->io.host = cell->ram.host + cell->ram.length;
     cell->writable_system.host = cell->io.host + cell->io.length;
-    cell->system.host = map_part(memory_fd, readonly_offset(cell), readonly_bytes(cell), err);
+    cell->system.host = map_part(cell, memory_fd, readonly_offset(cell), readonly_bytes(cell), err);
     if (!cell->system.host)
         return -1;
     cell->code.host = cell->system.host + cell->system.length;
@@ -267,7 +282,7 @@ static int load_image(struct cell *cell, int image_fd, struct error *err)
     return 0;
 }
 
-static void *copy_file(int fd, uint64_t bytes, uint64_t mapped, struct error *err)
+static void *copy_file(int fd, uint64_t bytes, uint64_t mapped, uint32_t flags, struct error *err)
 {
     uint8_t *copy = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (copy == MAP_FAILED) {
@@ -275,6 +290,8 @@ static void *copy_file(int fd, uint64_t bytes, uint64_t mapped, struct error *er
                   (unsigned long long)bytes);
         return MAP_FAILED;
     }
+    if (flags & VMM_MEMORY_HUGE)
+        madvise(copy, mapped, MADV_HUGEPAGE); // before it is touched
     for (uint64_t done = 0; done < bytes;) {
         ssize_t n = pread(fd, copy + done, bytes - done, (off_t)done);
         if (n < 0 && errno == EINTR)
@@ -303,14 +320,17 @@ static int load_weights(struct cell *cell, const struct vmm_config *config, cons
             (uint64_t)status.st_size < weights->bytes)
             return error_set(err, EXIT_STATUS_BAD_FILE, 0, "weights %u: the file became shorter",
                              i);
-        void *host = weights->copy ? copy_file(fds[i], weights->bytes, length, err)
+        // The page cache stays where the host has it.
+        uint32_t flags = weights->copy ? config->memory_flags : 0;
+        void *host = weights->copy ? copy_file(fds[i], weights->bytes, length, flags, err)
                                    : mmap(NULL, length, PROT_READ, MAP_SHARED, fds[i], 0);
         if (host == MAP_FAILED) {
             if (!weights->copy)
                 error_set(err, EXIT_STATUS_RESOURCES, errno, "map");
             return error_wrap(err, "weights %u", i);
         }
-        madvise(host, length, MADV_DONTDUMP);
+        if (apply_flags(host, length, flags, err) < 0)
+            return error_wrap(err, "weights %u", i);
         cell->weights[i].host = host;
     }
     return 0;
@@ -409,6 +429,7 @@ int cell_build(struct cell *cell, const struct vmm_config *config, const char *a
         .vcpus = config->vcpus,
         .stack_frames = config->vcpus,
         .arguments_bytes = config->arguments_bytes,
+        .memory_flags = config->memory_flags,
     };
     if (elf_image_read(image_fd, &cell->image, err) < 0)
         return error_wrap(err, "image");
@@ -491,7 +512,7 @@ int cell_freeze(struct cell *cell, uint64_t isa, struct error *err)
         at += runs[i].length;
     }
     if (mprotect(cell->reference, cell->reference_bytes, PROT_READ) < 0 ||
-        mprotect(cell->system.host, readonly_bytes(cell), PROT_READ) < 0)
+        mprotect(cell->system.host, large_page_up(readonly_bytes(cell)), PROT_READ) < 0)
         return error_set(err, EXIT_STATUS_INTERNAL, errno, "write-protect code");
     return 0;
 }

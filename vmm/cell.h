@@ -34,6 +34,7 @@ struct cell {
     struct gpa end; // of all guest-physical memory
     unsigned vcpus;
     uint32_t arguments_bytes;
+    uint32_t memory_flags; // enum vmm_memory
     uint8_t *reference; // private copy of what must never change, see cell_verify
     uint64_t reference_bytes;
     struct guest_memory io_memory; // what ports may touch

@@ -31,6 +31,7 @@ struct bench {
     char work[64];       // temporary folder, removed at the end
     const char *model;   // file to measure with, or NULL: the demo model
     char memory[32];     // of a cell for it
+    char extra[2048];    // more members of the JSON object, each with a comma in front
     size_t metric_count;
     struct {
         const char *name;
@@ -80,5 +81,6 @@ void bench_port(struct bench *bench);
 void bench_isolate(struct bench *bench);
 void bench_audit(struct bench *bench);
 void bench_policy(struct bench *bench);
+void bench_jitter(struct bench *bench);
 
 #endif

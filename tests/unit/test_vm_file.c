@@ -163,8 +163,9 @@ Test(vm_file, relative_paths_start_at_the_folder_of_the_file)
 }
 
 #define ROOT_KEYS                                                                                  \
-    "(known: format, name, uuid, image, arguments, vcpus, memory_bytes, weights, placement, "      \
-    "poller, ports, policy, detectors, audit, forensics, require, heartbeat, on_failure)"
+    "(known: format, name, uuid, image, arguments, vcpus, memory_bytes, memory, weights, "         \
+    "placement, poller, ports, policy, detectors, audit, forensics, require, heartbeat, "          \
+    "on_failure)"
 
 Test(vm_file, refuses_what_is_no_vm_file)
 {
@@ -291,7 +292,7 @@ Test(vm_file, refuses_bad_placement_and_poller)
         {VM("\"placement\":{\"hypervisor_cores\":\"1,3-5\",\"model_cores\":\"0-4\"}"),
          "t.json:2:33: /placement/hypervisor_cores: cores 1,3-4 are in model_cores too"},
         {VM("\"placement\":{\"cores\":\"1\"}"),
-         "t.json:2:14: /placement/cores: unknown key (known: model_cores, hypervisor_cores)"},
+         "t.json:2:14: /placement/cores: unknown key (known: mode, model_cores, hypervisor_cores)"},
         {VM("\"poller\":{\"idle_spin_us\":-1}"),
          "t.json:2:26: /poller/idle_spin_us: -1 is outside 0 to 1000000"},
         {VM("\"poller\":{\"doorbell_interval_us\":1000001}"),

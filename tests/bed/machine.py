@@ -55,7 +55,7 @@ class Machine:
 def command_line(machine, kernel, initrd, root, folder, shell):
     """QEMU's whole command line."""
     append = f"{KERNEL_PARAMETERS} {machine.append}".strip()
-    command = [QEMU, "-M", "q35,usb=off,vmport=off", "-accel", "tcg,thread=multi", "-cpu",
+    command = [QEMU, "-M", "q35,usb=off,vmport=off", "-accel", "tcg,thread=single", "-cpu",
                PROCESSOR, *machine.arguments(), "-nodefaults", "-no-user-config", "-display",
                "none", "-no-reboot", "-kernel", os.path.join(kernel, "vmlinuz"), "-initrd", initrd,
                "-append", append, "-drive", f"file={root},format=raw,if=virtio,readonly=on",

@@ -2,7 +2,9 @@
 // Cpusets that keep everything but a model off its cores, in both hierarchies of cgroups.
 //
 // Version 2: the vCPU threads are in a threaded, isolated partition below the root; the kernel
-// takes its CPUs from everybody else. The VMM's process has to be in the root cgroup for that.
+// takes its CPUs from everybody else. The VMM's process has to be in the root cgroup for that. Its
+// other threads are in a group of their own: before Linux 6.2, all threads of the root lose their
+// affinity when anybody makes or removes a partition (docs/bed.md).
 // Version 1: the vCPU threads are in a cpuset of their own, and every task of the root cpuset is
 // moved to one that has only the other CPUs; cpusets of others (containers) lose the model cores.
 #include <errno.h>
@@ -22,7 +24,7 @@
 #define V2   "sys/fs/cgroup"
 #define REST V1 "/guillotine-rest"
 
-// Of our cpusets: PREFIX, the reservation's id, and in version 1 what is in it.
+// Of our cpusets: PREFIX, the reservation's id, and what is in it (nothing for a partition).
 #define V1_PREFIX  "guillotine-"
 #define V2_PREFIX  "guillotine."
 #define MODEL      ".model"
@@ -39,6 +41,8 @@
 #define DEPTH_MAX 8u
 
 #define TASKS_MAX (4u << 20) // bytes of a list of tasks
+
+#define THREADS_MAX 512u // threads of a VMM whose affinity is kept
 
 enum host_cpuset host_cpuset_kind(const struct host_root *root)
 {
@@ -83,20 +87,6 @@ static bool make_v1(const struct host_root *root, const char *folder, const stru
            put(root, folder, "cpuset.mems", mems) && put_cpus(root, folder, cpus);
 }
 
-// Moves one thread, which keeps its affinity.
-static bool move_thread(const struct host_root *root, const char *folder, const char *file,
-                        const char *thread)
-{
-    cpu_set_t set;
-    pid_t number = (pid_t)strtol(thread, NULL, 10);
-    bool known = root->real && sched_getaffinity(number, sizeof(set), &set) == 0;
-    if (!put(root, folder, file, thread))
-        return false;
-    if (known)
-        sched_setaffinity(number, sizeof(set), &set);
-    return true;
-}
-
 // Moves all tasks of one version 1 cpuset to another. Returns how many it moved.
 static unsigned move_tasks(const struct host_root *root, const char *from, const char *to)
 {
@@ -112,12 +102,20 @@ static unsigned move_tasks(const struct host_root *root, const char *from, const
     return moved;
 }
 
+// What one thread may run on.
+struct thread_affinity {
+    pid_t thread;
+    cpu_set_t set;
+};
+
 struct adoption {
     const struct host_root *root;
     const struct host_reservation *reservation;
     enum host_cpuset kind;
     pid_t vmm;
     unsigned moved;
+    struct thread_affinity *affinities; // as they were before anything was moved
+    unsigned affinity_count;
 };
 
 static void model_folder(char *path, size_t size, enum host_cpuset kind, const char *id)
@@ -128,9 +126,34 @@ static void model_folder(char *path, size_t size, enum host_cpuset kind, const c
         snprintf(path, size, V1 "/" V1_PREFIX "%s" MODEL, id);
 }
 
-static void hypervisor_folder(char *path, size_t size, const char *id)
+static void hypervisor_folder(char *path, size_t size, enum host_cpuset kind, const char *id)
 {
-    snprintf(path, size, V1 "/" V1_PREFIX "%s" HYPERVISOR, id);
+    snprintf(path, size, "%s%s" HYPERVISOR,
+             kind == HOST_CPUSET_V2 ? V2 "/" V2_PREFIX : V1 "/" V1_PREFIX, id);
+}
+
+static bool remember_affinity(void *context, const char *name)
+{
+    struct adoption *a = context;
+    struct thread_affinity *one = &a->affinities[a->affinity_count];
+    one->thread = (pid_t)strtol(name, NULL, 10);
+    if (sched_getaffinity(one->thread, sizeof(one->set), &one->set) == 0)
+        a->affinity_count++;
+    return a->affinity_count < THREADS_MAX;
+}
+
+// Moves one thread, which keeps the affinity that it had.
+static bool move_thread(const struct adoption *a, const char *folder, const char *thread)
+{
+    pid_t number = (pid_t)strtol(thread, NULL, 10);
+    const char *file = a->kind == HOST_CPUSET_V2 ? "cgroup.threads" : "tasks";
+    if (!put(a->root, folder, file, thread))
+        return false;
+    for (unsigned i = 0; i < a->affinity_count; i++) {
+        if (a->affinities[i].thread == number)
+            sched_setaffinity(number, sizeof(a->affinities[i].set), &a->affinities[i].set);
+    }
+    return true;
 }
 
 static bool adopt_thread(void *context, const char *name)
@@ -139,59 +162,95 @@ static bool adopt_thread(void *context, const char *name)
     char path[256];
     snprintf(path, sizeof(path), "proc/%d/task/%s/comm", a->vmm, name);
     bool is_vcpu = host_says(a->root, path, "vcpu");
-    if (is_vcpu) {
+    if (is_vcpu)
         model_folder(path, sizeof(path), a->kind, a->reservation->id);
-        a->moved += move_thread(a->root, path,
-                                a->kind == HOST_CPUSET_V2 ? "cgroup.threads" : "tasks", name);
-    } else if (a->kind == HOST_CPUSET_V1) {
-        hypervisor_folder(path, sizeof(path), a->reservation->id);
-        move_thread(a->root, path, "tasks", name);
-    }
+    else
+        hypervisor_folder(path, sizeof(path), a->kind, a->reservation->id);
+    bool moved = move_thread(a, path, name);
+    a->moved += is_vcpu && moved;
     return true;
+}
+
+// Makes a cpuset of version 2 for threads of processes of the root cgroup.
+static bool make_threaded(const struct host_root *root, const char *path,
+                          const struct cpu_list *cpus)
+{
+    return put(root, V2, "cgroup.subtree_control", "+cpuset") &&
+           (mkdirat(root->fd, path, 0755) == 0 || errno == EEXIST) &&
+           put(root, path, "cgroup.type", "threaded") && put_cpus(root, path, cpus);
 }
 
 static bool make_partition(const struct host_root *root, const char *id,
                            const struct cpu_list *cpus)
 {
     char path[256];
+    char state[256];
     model_folder(path, sizeof(path), HOST_CPUSET_V2, id);
-    if (!put(root, V2, "cgroup.subtree_control", "+cpuset") ||
-        (mkdirat(root->fd, path, 0755) < 0 && errno != EEXIST))
+    snprintf(state, sizeof(state), V2 "/" V2_PREFIX "%s/cpuset.cpus.partition", id);
+    if (!make_threaded(root, path, cpus))
         return false;
-    return put(root, path, "cgroup.type", "threaded") && put_cpus(root, path, cpus) &&
-           put(root, path, "cpuset.cpus.partition", "isolated");
+    // One that became invalid stays so until it was a member again.
+    return host_says(root, state, "isolated") ||
+           (put(root, path, "cpuset.cpus.partition", "member") &&
+            put(root, path, "cpuset.cpus.partition", "isolated"));
+}
+
+// Removes a cpuset without tasks. False with errno. A partition gives its CPUs back first: those of
+// one that is just removed come back some time later.
+static bool remove_empty(const struct host_root *root, enum host_cpuset kind, const char *path)
+{
+    if (kind == HOST_CPUSET_V2)
+        put(root, path, "cpuset.cpus.partition", "member");
+    return unlinkat(root->fd, path, AT_REMOVEDIR) == 0;
+}
+
+// The cpusets of a VM, without threads. False with errno.
+static bool make_cpusets(const struct adoption *a)
+{
+    const struct host_reservation *reservation = a->reservation;
+    char model[256];
+    char hypervisor[256];
+    char number[32];
+    model_folder(model, sizeof(model), a->kind, reservation->id);
+    hypervisor_folder(hypervisor, sizeof(hypervisor), a->kind, reservation->id);
+    if (a->kind == HOST_CPUSET_V1)
+        return make_v1(a->root, model, &reservation->model) &&
+               make_v1(a->root, hypervisor, &reservation->hypervisor);
+    // What `host tune` has reserved is in nobody's use: the VM takes it over.
+    char tuned[256];
+    model_folder(tuned, sizeof(tuned), a->kind, HOST_CORES_TUNE);
+    remove_empty(a->root, a->kind, tuned);
+    snprintf(number, sizeof(number), "%d", a->vmm);
+    // Before there is a partition: who comes to the root later may run there (before Linux 6.2).
+    return put(a->root, V2, "cgroup.procs", number) &&
+           make_threaded(a->root, hypervisor, &reservation->hypervisor) &&
+           make_partition(a->root, reservation->id, &reservation->model);
 }
 
 int host_cores_adopt(const struct host_root *root, const struct host_reservation *reservation,
                      pid_t vmm, struct error *err)
 {
+    cleanup_free struct thread_affinity *affinities = calloc(THREADS_MAX, sizeof(*affinities));
     struct adoption a = {
         .root = root,
         .reservation = reservation,
         .kind = host_cpuset_kind(root),
         .vmm = vmm,
+        .affinities = affinities,
     };
     char path[256];
-    char number[32];
-    bool made = false;
-    snprintf(number, sizeof(number), "%d", vmm);
-    if (a.kind == HOST_CPUSET_V2) {
-        // What `host tune` has reserved is in nobody's use: the VM takes it over.
-        model_folder(path, sizeof(path), a.kind, HOST_CORES_TUNE);
-        unlinkat(root->fd, path, AT_REMOVEDIR);
-        made = make_partition(root, reservation->id, &reservation->model) &&
-               put(root, V2, "cgroup.procs", number);
-    } else if (a.kind == HOST_CPUSET_V1) {
+    if (!affinities)
+        return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "cpusets");
+    snprintf(path, sizeof(path), "proc/%d/task", vmm);
+    if (root->real)
+        host_each(root, path, remember_affinity, &a);
+    if (a.kind == HOST_CPUSET_NONE || !make_cpusets(&a)) {
+        int code = errno;
         model_folder(path, sizeof(path), a.kind, reservation->id);
-        made = make_v1(root, path, &reservation->model);
-        hypervisor_folder(path, sizeof(path), reservation->id);
-        made = made && make_v1(root, path, &reservation->hypervisor);
-    }
-    if (!made)
-        return error_set(err, EXIT_STATUS_HOST_REFUSED, a.kind ? errno : 0,
+        return error_set(err, EXIT_STATUS_HOST_REFUSED, a.kind ? code : 0,
                          a.kind ? "cpusets: /%s" : "this host has no cpusets (%s)",
                          a.kind ? path : "no cgroup controller");
-    snprintf(path, sizeof(path), "proc/%d/task", vmm);
+    }
     host_each(root, path, adopt_thread, &a);
     return a.moved ? 0 : error_set(err, EXIT_STATUS_HOST_REFUSED, errno, "cpusets: move vCPUs");
 }
@@ -211,7 +270,7 @@ void host_cores_lend(const struct host_root *root, pid_t vmm)
     case HOST_CPUSET_V2:
         // What is left of it comes back when the host settles.
         model_folder(path, sizeof(path), HOST_CPUSET_V2, HOST_CORES_TUNE);
-        unlinkat(root->fd, path, AT_REMOVEDIR);
+        remove_empty(root, HOST_CPUSET_V2, path);
         break;
     case HOST_CPUSET_NONE:
     default:
@@ -246,7 +305,7 @@ static void remove_cpuset(struct settling *s, const char *path, bool has_tasks)
             if (!move_tasks(s->root, path, V1))
                 break;
         }
-        if (unlinkat(s->root->fd, path, AT_REMOVEDIR) == 0 || errno == ENOENT)
+        if (remove_empty(s->root, s->report->cpuset, path) || errno == ENOENT)
             return;
         if (errno != EBUSY)
             break;
@@ -267,7 +326,7 @@ static bool remove_dead(void *context, const char *name)
     size_t length = strlen(id);
     if (!is_v2 && ends_with(name, MODEL))
         length -= sizeof(MODEL) - 1;
-    else if (!is_v2 && ends_with(name, HYPERVISOR))
+    else if (ends_with(name, HYPERVISOR))
         length -= sizeof(HYPERVISOR) - 1;
     else if (!is_v2)
         return true; // REST

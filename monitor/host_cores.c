@@ -116,14 +116,16 @@ static bool add_reservation(void *context, const char *name)
         unlinkat(s->root->fd, path, 0);
         return true;
     }
-    char *second = host_read(s->root, path, text, sizeof(text)) > 0 ? strchr(text, '\n') : NULL;
-    if (!second)
+    if (host_read(s->root, path, text, sizeof(text)) <= 0)
         return true;
-    *second++ = '\0';
+    // The second line may be empty: `host tune` reserves no hypervisor cores.
+    char *rest = text;
+    const char *model = strsep(&rest, "\n");
+    const char *hypervisor = rest ? rest : "";
     *found = (struct host_reservation){0};
     snprintf(found->id, sizeof(found->id), "%s", name);
-    if (cpu_list_parse(text, &found->model, NULL) < 0 ||
-        (*second && cpu_list_parse(second, &found->hypervisor, NULL) < 0))
+    if (cpu_list_parse(model, &found->model, NULL) < 0 ||
+        (*hypervisor && cpu_list_parse(hypervisor, &found->hypervisor, NULL) < 0))
         return true;
     cpu_list_join(&s->model, &found->model);
     s->count++;

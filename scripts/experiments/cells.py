@@ -6,7 +6,7 @@ import os
 import time
 
 # A VM of somebody else on the same cores is no failure of an experiment, it only takes time.
-PATIENCE_S = 120
+PATIENCE_S = 900
 RUN_S = 300
 NO_RESOURCES = 75
 
@@ -53,7 +53,7 @@ class CellRun:
 
 
 def cores_taken(ended):
-    return ended.status == NO_RESOURCES and "in use by another VM" in ended.stderr
+    return ended.status == NO_RESOURCES and "`guillotine ps` shows the cores" in ended.stderr
 
 
 def run_cell(bench, image, ports, arguments, timeout=RUN_S, **keys):

@@ -36,7 +36,36 @@ def check_port_resilience(document):
     assert found["wrong_accept_rate_raced_requests"] == 0
 
 
-CHECKS = {"port-resilience": check_port_resilience}
+def check_covert_capacity(document):
+    found = {result["name"]: result for result in document["results"]}
+    control = found["bits_per_s_delays_log_control"]["value"]
+    assert found["bits_per_s_delays_log_none"]["value"] > 2 * control, "delays carry nothing"
+    assert found["bits_per_s_lengths_log_none"]["value"] > 0, "lengths carry nothing"
+    assert found["bits_per_s_content_pipe_none"]["low"] > 16000, "content does not arrive"
+    assert len(document["parameters"]["defences"]) == 3
+
+
+def check_cost(document):
+    found = values(document)
+    for variant, cores in (("process", 1), ("cell", 2)):
+        assert found[f"demo_tokens_per_s_{variant}"] > 0
+        assert found[f"demo_reserved_cores_{variant}"] == cores
+        assert found[f"demo_pss_mib_{variant}"] > 0
+        assert len(document["samples"][f"demo_first_token_ms_{variant}"]) == 2
+    assert document["parameters"]["same_text"] is True
+
+
+def check_failsafe(document):
+    found = values(document)
+    assert found["rounds"] > 0 and found["violations"] == 0
+    assert len(document["events"]) >= found["rounds"]
+    for event in document["events"]:
+        assert event["cause"] and event["level"] in LEVELS, event
+
+
+LEVELS = ["standard", "probation", "severed", "offline", "decapitation", "immolation"]
+CHECKS = {"port-resilience": check_port_resilience, "covert-capacity": check_covert_capacity,
+          "cost": check_cost, "failsafe": check_failsafe}
 
 
 def main():

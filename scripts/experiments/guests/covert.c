@@ -2,15 +2,15 @@
 // Sends a secret out through granted ports, in every way that an ordinary request offers. The
 // secret follows from a seed, so that the receiver knows what it should have got.
 //
-//   covert delays SEED SYMBOLS LEVELS UNIT
-//       one byte on the console for each symbol; the symbol is the pause before it: UNIT times
-//       1 to LEVELS turns of a loop
-//   covert clock SEED SYMBOLS LEVELS UNIT
-//       the same, but the pause is measured with the clock port: UNIT is in nanoseconds
+//   covert delays SEED SYMBOLS LEVELS BASE STEP
+//       one byte on the console for each symbol; the symbol is the pause before it: BASE turns of a
+//       loop and STEP times 0 to LEVELS - 1 more
+//   covert clock SEED SYMBOLS LEVELS BASE STEP
+//       the same, but the pause is measured with the clock port, in nanoseconds
 //   covert lengths SEED SYMBOLS LEVELS
 //       the symbol is the length of a write, 1 to LEVELS bytes
-//   covert content SEED BYTES
-//       random bytes, 4096 at a time: what an open channel carries
+//   covert content SEED BYTES CHUNK
+//       random bytes, CHUNK at a time: what an open channel carries
 //   covert loops TURNS
 //       a byte, so many turns of the loop, another byte: how long is a turn?
 #include "measure.h"
@@ -39,10 +39,10 @@ static uint32_t symbol(uint32_t levels)
 static int delays(char **argv)
 {
     uint32_t levels = (uint32_t)number(argv, 4);
-    uint64_t unit = number(argv, 5);
+    uint64_t base = number(argv, 5), step = number(argv, 6);
     write_bytes("x", 1);
     for (uint64_t i = number(argv, 3); i > 0; i--) {
-        measure_loop((symbol(levels) + 1) * unit);
+        measure_loop(base + symbol(levels) * step);
         write_bytes("x", 1);
     }
     return 0;
@@ -60,13 +60,13 @@ static int delays_by_clock(char **argv)
 {
     struct cell_port clock;
     uint32_t levels = (uint32_t)number(argv, 4);
-    uint64_t unit = number(argv, 5);
+    uint64_t base = number(argv, 5), step = number(argv, 6);
     if (cell_port_open(&clock, "clock") < 0)
         return 61;
     uint64_t now = clock_ns(&clock);
     write_bytes("x", 1);
     for (uint64_t i = number(argv, 3); i > 0; i--) {
-        uint64_t until = now + (symbol(levels) + 1) * unit;
+        uint64_t until = now + base + symbol(levels) * step;
         while (now < until)
             now = clock_ns(&clock);
         write_bytes("x", 1);
@@ -86,11 +86,13 @@ static int lengths(char **argv)
 static int content(char **argv)
 {
     static uint64_t words[CONSOLE_MAX_REQUEST / sizeof(uint64_t)];
-    uint64_t left = number(argv, 3);
+    uint64_t left = number(argv, 3), chunk = number(argv, 4);
+    if (chunk < 1 || chunk > sizeof(words))
+        return 63;
     while (left) {
         for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
             words[i] = measure_random();
-        size_t part = left < console.queue.request_bytes ? left : console.queue.request_bytes;
+        size_t part = left < chunk ? left : chunk;
         write_bytes(words, part);
         left -= part;
     }
@@ -110,8 +112,8 @@ static const struct {
     int arguments;
     int (*run)(char **argv);
 } ways[] = {
-    {"delays", 6, delays},   {"clock", 6, delays_by_clock}, {"lengths", 5, lengths},
-    {"content", 4, content}, {"loops", 3, loops},
+    {"delays", 7, delays},   {"clock", 7, delays_by_clock}, {"lengths", 5, lengths},
+    {"content", 5, content}, {"loops", 3, loops},
 };
 
 int main(int argc, char **argv)

@@ -245,3 +245,33 @@ def channel_capacity_bits(matrix, tolerance=1e-9):
             break
         use = [p * g / total for p, g in zip(use, gain)]
     return max(0.0, lower)
+
+
+def information_interval(pairs, seed, confidence=CONFIDENCE, resamples=RESAMPLES):
+    """Mutual information with a bootstrap interval, moved by the bias that resampling adds."""
+    rng = random.Random(f"information {seed}")
+    value = mutual_information_bits(pairs)
+    again = sorted(mutual_information_bits(rng.choices(pairs, k=len(pairs)))
+                   for _ in range(resamples))
+    shift = value - mean(again)
+    tail = (1 - confidence) / 2
+    low, high = (quantile(again, share) + shift for share in (tail, 1 - tail))
+    return Interval(value, max(0.0, min(value, low)), max(value, high), len(pairs),
+                    f"Miller-Madow, centred bootstrap of {resamples}")
+
+
+def information_by_errors(errors, n, levels, confidence=CONFIDENCE):
+    """Bits for each symbol that uniformly chosen symbols certainly carry, by their errors (Fano).
+
+    The upper bound is what the alphabet has. Needs no estimate of a confusion matrix: for large
+    alphabets and few symbols.
+    """
+    def carried(error):
+        if error >= 1 - 1 / levels:
+            return 0.0
+        lost = error * math.log2(levels - 1) if levels > 2 else 0.0
+        return math.log2(levels) - lost - (entropy_bits([error, 1 - error]) if error else 0.0)
+
+    share = binomial_interval(errors, n, confidence)
+    return Interval(carried(share.value), carried(share.high), math.log2(levels), n,
+                    "Fano's inequality with an exact binomial error rate")

@@ -170,8 +170,9 @@ def ecdf(title, series, x_label, log=False):
 def line(title, series, x_label, y_label, log_x=False, log_y=False):
     """Curves through {name: [(x, y), ...]}."""
     points = _all(series)
-    figure = Figure(title, x_label, y_label, Axis(*_range([x for x, _ in points], log=log_x), log_x),
-                    Axis(*_range([y for _, y in points], True, log_y), log_y))
+    x_axis = Axis(*_range([x for x, _ in points], log=log_x), log_x)
+    y_axis = Axis(*_range([y for _, y in points], True, log_y), log_y)
+    figure = Figure(title, x_label, y_label, x_axis, y_axis)
     figure.grid()
     for number, curve in enumerate(series.values()):
         figure.curve(curve, colour(number))

@@ -11,9 +11,9 @@
 
 #define CANARY 0xa5
 
-void driver_open(struct hostile_driver *driver)
+void driver_open_port(struct hostile_driver *driver, const char *name)
 {
-    const struct port_table_entry *entry = cell_find_port("console");
+    const struct port_table_entry *entry = cell_find_port(name);
     if (!entry)
         cell_exit(ATTACK_UNKNOWN);
     uint64_t reply = entry->buffers + 4096 + sizeof(struct port_request_header) + 40;
@@ -28,6 +28,11 @@ void driver_open(struct hostile_driver *driver)
         .end = entry->buffers + entry->buffers_bytes,
     };
     memset(driver->reply, CANARY, sizeof(*driver->reply));
+}
+
+void driver_open(struct hostile_driver *driver)
+{
+    driver_open_port(driver, "console");
 }
 
 uint64_t driver_physical(const void *object)

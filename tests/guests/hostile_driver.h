@@ -17,7 +17,8 @@ struct hostile_driver {
     uint64_t end; // of the port's buffers
 };
 
-// Binds to the console; ends the cell if there is none.
+// Binds to a port, or to the console; ends the cell if there is none.
+void driver_open_port(struct hostile_driver *driver, const char *name);
 void driver_open(struct hostile_driver *driver);
 
 // Guest-physical address of something in the I/O region.

@@ -68,9 +68,9 @@ static void add_text(json_object *object, const char *key, const char *text)
 // What a level of --require wants of a row; null: nothing.
 static void add_wanted(json_object *object, const char *key, enum host_status wanted)
 {
-    json_object_object_add(object, key,
-                           wanted == HOST_ABSENT ? NULL
-                                                 : json_object_new_string(host_status_name(wanted)));
+    json_object_object_add(
+        object, key,
+        wanted == HOST_ABSENT ? NULL : json_object_new_string(host_status_name(wanted)));
 }
 
 static json_object *describe_row(const struct host_row *row)

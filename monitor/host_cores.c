@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "core_claim.h"
 #include "cpu_mask.h"
 #include "file.h"
 #include "host_cache.h"
@@ -53,7 +54,7 @@ int host_cores_reserve(const struct host_root *root, const struct host_reservati
     if (mkdirat(root->fd, CORES_FOLDER, 0755) < 0 && errno != EEXIST)
         return error_set(err, EXIT_STATUS_HOST_REFUSED, errno, "/" CORES_FOLDER);
     reservation_path(path, sizeof(path), reservation->id);
-    cleanup_fd int fd = openat(root->fd, path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    cleanup_fd int fd = openat(root->fd, path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
         return error_set(err, EXIT_STATUS_HOST_REFUSED, errno, "/%s", path);
     cpu_list_format(&reservation->model, model, sizeof(model));
@@ -76,6 +77,7 @@ struct census {
     const struct host_root *root;
     unsigned alive;
     unsigned dead;
+    unsigned unused; // of those that are alive: no VM has their cores any more
 };
 
 static bool count_reservation(void *context, const char *name)
@@ -87,7 +89,21 @@ static bool count_reservation(void *context, const char *name)
     bool dead = fd >= 0 && strcmp(name, HOST_CORES_TUNE) != 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
     census->dead += dead;
     census->alive += !dead;
+    char text[2048];
+    struct cpu_list model;
+    if (dead || !strcmp(name, HOST_CORES_TUNE) ||
+        host_read(census->root, path, text, sizeof(text)) <= 0)
+        return true;
+    text[strcspn(text, "\n")] = '\0';
+    census->unused +=
+        cpu_list_parse(text, &model, NULL) == 0 && !core_is_used(census->root, &model);
     return true;
+}
+
+bool host_cores_are_settling(const struct host_root *root)
+{
+    struct census census = {.root = root};
+    return host_each(root, CORES_FOLDER, count_reservation, &census) && census.unused;
 }
 
 bool host_cores_are_stale(const struct host_root *root)

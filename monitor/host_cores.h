@@ -57,6 +57,10 @@ void host_cores_unreserve(const struct host_root *root, const char *id);
 int host_cores_adopt(const struct host_root *root, const struct host_reservation *reservation,
                      pid_t vmm, struct error *err);
 
+// True if a keeper is about to put back the cores of a VM that has ended: whoever is started now
+// would find too few.
+bool host_cores_are_settling(const struct host_root *root);
+
 // The model cores that `host tune` has reserved; none if it has not.
 struct cpu_list host_cores_tuned(const struct host_root *root);
 

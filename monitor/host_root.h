@@ -46,8 +46,8 @@ bool host_has(const struct host_root *root, const char *path);
 // is made if it is not there. Returns -1 with errno.
 int host_write(const struct host_root *root, const char *path, const char *text);
 
-// Calls `each` for every name in a folder, in the order of bytes, until it returns false. Returns false if
-// there is no such folder.
+// Calls `each` for every name in a folder, in the order of bytes, until it returns false. Returns
+// false if there is no such folder.
 bool host_each(const struct host_root *root, const char *path,
                bool (*each)(void *context, const char *name), void *context);
 

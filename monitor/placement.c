@@ -453,8 +453,15 @@ int placement_choose(const struct host_root *root, const struct vm_description *
     if (vm->placement_shared && vm->require == VMM_REQUIRE_STRICT)
         return error_set(err, EXIT_STATUS_HOST_REFUSED, 0,
                          "--require strict: a VM with --placement shared has no core of its own");
-    if (topology_open(&chooser.topology, root, err) < 0)
-        return -1;
+    if (topology_open(&chooser.topology, root, err) < 0) {
+        // No sysfs: a VM that shares needs to know nothing.
+        if (placement->state != PLACEMENT_SHARED)
+            return error_wrap(err, "placement: cores cannot be claimed (--placement shared runs "
+                                   "without)");
+        placement->weakness = "this host does not say which cores it has";
+        fill_config(vm, placement, config);
+        return 0;
+    }
     int result = choose(&chooser, err);
     topology_close(&chooser.topology);
     if (result < 0)

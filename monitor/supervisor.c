@@ -757,12 +757,13 @@ void supervisor_run(struct supervisor *s, const char *runtime_dir)
     forensics_scrub(s);
     say_last_words(s);
     forensics_close(s);
+    // With it the cores become free for others, who must find them as they were.
+    keeper_wait(s);
     vmm_process_end(&s->process);
     effects_finish(s);
     close_audit(s);
     effects_finish(s); // a log that could not be closed has isolated the VM
     launch_end(s);
-    keeper_wait(s);
     serve_close_places(s);
     control_server_close(&s->control);
     heartbeats_close(s);

@@ -126,6 +126,10 @@ static int make_level_page(const char *name, int *fd, bool own, void *page, stru
 // Memory that a cell gets if nobody says how much: lazily backed, so generous costs nothing.
 #define DEFAULT_MEMORY_BYTES (128ull << 20)
 
+// For the keeper of a VM that has just ended: 3 s.
+#define SETTLE_TRIES    1500u
+#define SETTLE_PAUSE_US 2000
+
 static int fill_config(struct vmm_process *process, const struct vm_description *vm,
                        struct error *err)
 {
@@ -146,7 +150,10 @@ static int fill_config(struct vmm_process *process, const struct vm_description 
     struct host_root root;
     if (host_root_open(&root, NULL, err) < 0)
         return -1;
-    // A keeper that was killed may have left this process fewer CPUs than there are.
+    // A keeper that is still at work leaves this process fewer CPUs than there will be in a moment.
+    for (unsigned i = 0; i < SETTLE_TRIES && host_cores_are_settling(&root); i++)
+        usleep(SETTLE_PAUSE_US);
+    // So does one that was killed, until somebody clears up behind it.
     struct host_cores_report report;
     if (geteuid() == 0 && host_cores_are_stale(&root))
         host_cores_settle(&root, &report, NULL);

@@ -45,6 +45,23 @@ def check_covert_capacity(document):
     assert len(document["parameters"]["defences"]) == 3
 
 
+def check_side_channels(document):
+    found = {result["name"]: result for result in document["results"]}
+    verdicts = {(event["variant"], event["placement"]): event["verdict"]
+                for event in document["events"]}
+    assert ("flush-reload", "cross-core, private weights") in verdicts, verdicts
+    if "flush-reload/same-core/accuracy" not in found:
+        assert all(verdict.startswith("inconclusive") for verdict in verdicts.values()), verdicts
+        return  # a host whose guests have a TSC of their own
+    # The positive control leaks, and what closes it closes it, however slow the machine is.
+    assert found["flush-reload/same-core/accuracy"]["low"] > 0.6, found
+    assert verdicts["flush-reload", "same-core"] == "leaks", verdicts
+    assert verdicts["flush-reload", "cross-core, private weights"] != "leaks", verdicts
+    # Too few trials for a negative result: none may be claimed.
+    assert "no leak found" not in verdicts.values(), verdicts
+    assert document["parameters"]["trials_needed"] > 1000
+
+
 def check_cost(document):
     found = values(document)
     for variant, cores in (("process", 1), ("cell", 2)):
@@ -65,7 +82,7 @@ def check_failsafe(document):
 
 LEVELS = ["standard", "probation", "severed", "offline", "decapitation", "immolation"]
 CHECKS = {"port-resilience": check_port_resilience, "covert-capacity": check_covert_capacity,
-          "cost": check_cost, "failsafe": check_failsafe}
+          "cost": check_cost, "failsafe": check_failsafe, "side-channels": check_side_channels}
 
 
 def main():

@@ -247,7 +247,10 @@ Test(placement, a_host_that_says_nothing)
     struct vmm_config config;
     struct error err = {0};
     cr_assert_neq(choose(&p, &config, 1, NULL, NULL, false, &err), 0);
-    cr_assert(strstr(err.text, "online"), "%s", err.text);
+    cr_assert(strstr(err.text, "online") && strstr(err.text, "shared"), "%s", err.text);
+    cr_assert_eq(choose(&p, &config, 1, NULL, NULL, true, &err), 0, "%s", err.text);
+    cr_assert_eq(config.model_cpus[0], -1);
+    placement_release(&p);
 }
 
 // Random hosts and random VMs that come and go: nobody ever shares what it must not.

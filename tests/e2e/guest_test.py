@@ -3,6 +3,7 @@
 
 import ctypes
 import fcntl
+import glob
 import json
 import os
 import shutil
@@ -214,9 +215,13 @@ class Bench:
         """Runs to the end."""
         if data is not None:
             keys["stdin"] = subprocess.PIPE
+        fresh = [log for option, log in zip(arguments, arguments[1:])
+                 if option == "--audit" and not os.path.exists(log)]
         for attempt in range(STALLED_TRIES):
             if attempt:
                 print("# the machine stood still: once more", flush=True)
+                for path in [path for log in fresh for path in glob.glob(log + "*")]:
+                    os.unlink(path)
             ended = self.finish(self.start(arguments, **keys), data, timeout)
             if not ended.stalled:
                 break

@@ -221,7 +221,7 @@ static bool make_cpusets(const struct adoption *a)
     model_folder(tuned, sizeof(tuned), a->kind, HOST_CORES_TUNE);
     remove_empty(a->root, a->kind, tuned);
     snprintf(number, sizeof(number), "%d", a->vmm);
-    // Before there is a partition: who comes to the root later may run there (before Linux 6.2).
+    // Before there is a partition: who comes to the root later may run there (Linux 6.1).
     return put(a->root, V2, "cgroup.procs", number) &&
            make_threaded(a->root, hypervisor, &reservation->hypervisor) &&
            make_partition(a->root, reservation->id, &reservation->model);

@@ -18,6 +18,8 @@ import time
 from image import BedError
 
 QEMU = "qemu-system-x86_64"
+# One thread per processor: if they took turns, one that executes `pause` would wait for a tenth of a
+# second, and so would every loop that waits for another processor. hold_kvm.py has the price of it.
 # Without five-level page tables, which each walk in software would pay for.
 PROCESSOR = "max,la57=off"
 KERNEL_PARAMETERS = "console=ttyS0 panic=-1 loglevel=4 random.trust_cpu=on"
@@ -55,7 +57,7 @@ class Machine:
 def command_line(machine, kernel, initrd, root, folder, shell):
     """QEMU's whole command line."""
     append = f"{KERNEL_PARAMETERS} {machine.append}".strip()
-    command = [QEMU, "-M", "q35,usb=off,vmport=off", "-accel", "tcg,thread=single", "-cpu",
+    command = [QEMU, "-M", "q35,usb=off,vmport=off", "-accel", "tcg,thread=multi", "-cpu",
                PROCESSOR, *machine.arguments(), "-nodefaults", "-no-user-config", "-display",
                "none", "-no-reboot", "-kernel", os.path.join(kernel, "vmlinuz"), "-initrd", initrd,
                "-append", append, "-drive", f"file={root},format=raw,if=virtio,readonly=on",

@@ -12,6 +12,7 @@ PATIENCE_S = 900
 HEARTBEAT = {"period_ms": 30000}
 RUN_S = 300
 NO_RESOURCES = 75
+CORES_TAKEN = "`guillotine ps` shows the cores"  # the refusal's words, whoever is in the way
 
 
 def busy_port(kind, name=None, **keys):
@@ -56,7 +57,7 @@ class CellRun:
 
 
 def cores_taken(ended):
-    return ended.status == NO_RESOURCES and "`guillotine ps` shows the cores" in ended.stderr
+    return ended.status == NO_RESOURCES and CORES_TAKEN in ended.stderr
 
 
 def run_cell(bench, image, ports, arguments, timeout=RUN_S, **keys):

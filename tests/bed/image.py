@@ -31,8 +31,8 @@ MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "kvm-amd", "msr", "dumm
 
 # Programs that tests call and busybox lacks or does in another way. Those that this host has not are
 # left out: a test that needs one says so.
-PROGRAMS = ["python3", "bash", "strace", "taskset", "setpriv", "unshare", "prlimit", "chrt",
-            "nsenter", "openssl", "curl", "ip", "ss", "gdb", "nginx", "dnsmasq", "stdbuf"]
+PROGRAMS = ["bash", "strace", "taskset", "setpriv", "unshare", "prlimit", "chrt",
+            "nsenter", "openssl", "curl", "ip", "ss", "stdbuf"]
 # Libraries that are loaded by name while a program runs, so that ldd does not show them.
 LOADED_LIBRARIES = ["libnss_files.so.2", "libnss_dns.so.2", "libgcc_s.so.1", "libresolv.so.2"]
 LIBRARY_FOLDER = "/usr/lib/x86_64-linux-gnu"
@@ -278,18 +278,19 @@ class Contents:
 
 def add_host_programs(contents):
     """Programs of this host's packages."""
-    programs = []
+    version = os.path.basename(os.path.realpath(find_program("python3")))
+    programs = [find_program(version)]
     for name in PROGRAMS:
         path = find_program(name)
         if path:
             programs.append(path)
             contents.add(path)
     contents.add(find_program("busybox"), "/usr/bin/busybox")
-    version = os.path.basename(os.path.realpath(find_program("python3")))
     library = f"/usr/lib/{version}"
     left_out = PYTHON_LEFT_OUT | set(map(os.path.basename, glob.glob(f"{library}/config-*")))
     contents.add_tree(library, library, left_out)
-    contents.add(find_program("python3"), f"/usr/bin/{version}")
+    contents.add(find_program(version))
+    contents.links["usr/bin/python3"] = version
     programs += glob.glob(f"{library}/lib-dynload/*.so")
     for name in LOADED_LIBRARIES:
         if os.path.exists(os.path.join(LIBRARY_FOLDER, name)):
@@ -344,6 +345,7 @@ def lay_out(contents, folder):
     for name in FOLDERS + sorted(set(LINKS.values())):
         os.makedirs(os.path.join(folder, name), exist_ok=True)
     for name, target in contents.links.items():
+        os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
         os.symlink(target, os.path.join(folder, name))
     size = 0
     for place, source in contents.files.items():

@@ -15,13 +15,13 @@ import sys
 import time
 
 import attack_list
-from guest_test import Bench, Skip, Tap
+from guest_test import SLOWNESS, Bench, Skip, Tap
 from level_world import LEVELS, Administrators, Cell
 
 DEFAULT_CASES = 200
-DEFAULT_SECONDS = 30
+DEFAULT_SECONDS = 30 * SLOWNESS
 # How long an attack may take to end once nobody disturbs it any more.
-PATIENCE_S = 10
+PATIENCE_S = 10 * SLOWNESS
 MAX_CHANGES = 3
 
 

@@ -98,7 +98,8 @@ static const struct {
     {{"hypervisor-cores", 1, NULL, OPTION_HYPERVISOR_CORES}, "CPUS", "host CPUs for mediation"},
     {{"placement", 1, NULL, OPTION_PLACEMENT},
      "MODE",
-     "isolated: cores of its own; shared: other VMs may use them too (default "
+     "isolated: cores of its own; exclusive: nothing else runs there, or no launch; shared: other "
+     "VMs may use them too (default "
      "$GUILLOTINE_PLACEMENT, "
      "else isolated)"},
     {{"name", 1, NULL, OPTION_NAME}, "NAME", "name of the VM (default: generated)"},
@@ -252,9 +253,7 @@ static int apply(int option, const char *value, struct run_options *options,
         return cpu_list_parse(value, &vm->hypervisor_cores, err);
     case OPTION_PLACEMENT:
         vm->placement_given = true;
-        return vm_placement_parse(value, &vm->placement_shared, err) < 0
-                   ? error_wrap(err, "--placement")
-                   : 0;
+        return vm_placement_parse(value, vm, err) < 0 ? error_wrap(err, "--placement") : 0;
     case OPTION_NAME:
         return set_name(vm, value, err);
     case OPTION_POLICY:
@@ -385,7 +384,7 @@ static int complete(struct vm_description *vm, const struct run_options *options
                          "nothing to run: give a VM file or --image; see guillotine run --help");
     const char *placement = getenv("GUILLOTINE_PLACEMENT");
     if (!vm->placement_given && placement && *placement &&
-        vm_placement_parse(placement, &vm->placement_shared, err) < 0)
+        vm_placement_parse(placement, vm, err) < 0)
         return error_wrap(err, "GUILLOTINE_PLACEMENT");
     // Nothing of a strict VM is shared with others, or can be paged out.
     if (vm->require == VMM_REQUIRE_STRICT && vm->placement_shared)

@@ -148,11 +148,12 @@ static bool is_placed(const struct supervisor *s)
 
 int keeper_require(struct supervisor *s, struct error *err)
 {
-    if (s->vm.require != VMM_REQUIRE_STRICT)
+    if (s->vm.require != VMM_REQUIRE_STRICT && !s->vm.placement_exclusive)
         return 0;
     if (!is_wanted(s))
         return error_set(err, EXIT_STATUS_HOST_REFUSED, 0,
-                         "--require strict: keeping other tasks off the model cores needs root");
+                         "placement: keeping other tasks off the model cores needs root, and "
+                         "cores of the VM's own");
     uint64_t deadline = clock_now_ns(&clock_host) + PLACED_NS;
     struct pollfd vmm = {.fd = s->process.pidfd, .events = POLLIN};
     while (!is_placed(s)) {
@@ -171,7 +172,7 @@ int keeper_require(struct supervisor *s, struct error *err)
     if (s->keeper.reported && s->keeper.report.others_kept_off)
         return 0;
     return error_set(err, EXIT_STATUS_HOST_REFUSED, 0,
-                     "--require strict: other tasks cannot be kept off the model cores: %s",
+                     "placement: other tasks cannot be kept off the model cores: %s",
                      s->keeper.reported && s->keeper.report.reason[0] ? s->keeper.report.reason
                                                                       : "no answer");
 }

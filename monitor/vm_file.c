@@ -269,7 +269,7 @@ static int read_placement_mode(const struct json_place *place, void *target, str
     if (json_read_text(place, &text, err))
         return -1;
     reader->vm.placement_given = true;
-    if (vm_placement_parse(text, &reader->vm.placement_shared, &inner))
+    if (vm_placement_parse(text, &reader->vm, &inner))
         return vm_file_refuse_because(place, &inner, err);
     return 0;
 }
@@ -424,13 +424,14 @@ static const char *const require_names[] = {
     [VMM_REQUIRE_STRICT] = "strict",
 };
 
-int vm_placement_parse(const char *text, bool *shared, struct error *err)
+int vm_placement_parse(const char *text, struct vm_description *vm, struct error *err)
 {
     char excerpt[JSON_EXCERPT_SIZE];
-    *shared = !strcmp(text, "shared");
-    if (*shared || !strcmp(text, "isolated"))
+    vm->placement_shared = !strcmp(text, "shared");
+    vm->placement_exclusive = !strcmp(text, "exclusive");
+    if (vm->placement_shared || vm->placement_exclusive || !strcmp(text, "isolated"))
         return 0;
-    return error_set(err, EXIT_STATUS_USAGE, 0, "'%s' is not one of: isolated, shared",
+    return error_set(err, EXIT_STATUS_USAGE, 0, "'%s' is not one of: isolated, exclusive, shared",
                      json_excerpt(excerpt, text));
 }
 

@@ -83,8 +83,9 @@ struct vm_description {
     bool hypervisor_cores_given;
     struct cpu_list model_cores;
     struct cpu_list hypervisor_cores;
-    bool placement_given;  // the next line is
-    bool placement_shared; // its cores may run other VMs too
+    bool placement_given;     // the next line is
+    bool placement_shared;    // its cores may run other VMs too
+    bool placement_exclusive; // nothing else runs on them, from before the first entry
     struct vmm_port_config ports[VMM_MAX_PORTS];
     struct vm_restart restarts[VMM_MAX_PORTS];  // of the ports with a process
     struct vm_settings settings[VMM_MAX_PORTS]; // of the ports' kinds
@@ -143,8 +144,8 @@ bool vm_name_is_valid(const char *name);
 // Parses "auto", "none", "transparent" or "reserved".
 int vm_huge_pages_parse(const char *text, enum vm_huge_pages *pages, struct error *err);
 
-// Parses "isolated" or "shared".
-int vm_placement_parse(const char *text, bool *shared, struct error *err);
+// Parses "isolated", "exclusive" or "shared".
+int vm_placement_parse(const char *text, struct vm_description *vm, struct error *err);
 
 // Parses "none", "basic" or "strict".
 int vm_require_parse(const char *text, enum vmm_require *require, struct error *err);

@@ -157,7 +157,7 @@ def check_vm_file():
                           placement={"mode": "alone"})
     ended = bench.run([path])
     assert ended.status == 65, ended
-    one_line(ended.stderr, "alone", "isolated, shared")
+    one_line(ended.stderr, "alone", "isolated, exclusive, shared")
 
 
 @tap.test("model and mediation that share a core or private cache are refused")
@@ -290,6 +290,31 @@ def check_pinning():
     assert samples > 100, samples
     print(f"# {samples} samples of {len(names)} threads, vCPU waited "
           f"{100 * waited / ran:.2f} % of its time", flush=True)
+
+
+@tap.test("exclusive: nothing else is on the model core before the model is entered")
+def check_exclusive():
+    need_keeper()
+    before = host_state()
+    others = burners(2)
+    try:
+        for _ in range(3):
+            vm = Vm("--placement", "exclusive")
+            # No waiting: it runs, so it is true.
+            found = vm.placement
+            assert found["others_kept_off"] and found["core_isolated"], found
+            for process in others:
+                assert not os.sched_getaffinity(process.pid) & cpus(found["model_cpus"])
+            vm.end()
+            assert host_state() == before
+        assert bench.run(["--placement", "exclusive", *HELLO]).status == 0
+        everything = len(os.sched_getaffinity(0))
+        ended = bench.run(["--placement", "exclusive", "--vcpus", str(everything), *HELLO])
+        assert ended.status == REFUSED, ended
+        one_line(ended.stderr, "cores")
+    finally:
+        end_all(others)
+    assert host_state() == before
 
 
 @tap.test("a cell that ends at once rearranges nothing")

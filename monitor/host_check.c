@@ -170,11 +170,10 @@ int host_check_run(struct host_root *root, const struct host_check_options *opti
 {
     static struct host_facts facts; // large
     struct topology topology = {0};
-    cleanup_free struct host_view *view = calloc(1, sizeof(*view));
+    static struct host_view view_of_host; // large
+    struct host_view *view = &view_of_host;
     cleanup_fd int record = -1;
     *report = (struct host_report){0};
-    if (!view)
-        return error_set(err, EXIT_STATUS_RESOURCES, ENOMEM, "host check");
     if (options->record) {
         record = open(options->record, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (record < 0)

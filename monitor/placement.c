@@ -231,7 +231,7 @@ static int take_both(struct chooser *c, const struct model_rule *rule, struct er
 // Many VMs that share: not all of them on the first core.
 static void rotate_order(struct chooser *c, unsigned by)
 {
-    unsigned order[CPU_LIST_MAX];
+    unsigned order[CPU_LIST_MAX] = {0};
     for (unsigned i = 0; i < c->count; i++)
         order[i] = c->order[(i + by) % c->count];
     memcpy(c->order, order, c->count * sizeof(order[0]));

@@ -35,7 +35,7 @@ struct cell {
     unsigned vcpus;
     uint32_t arguments_bytes;
     uint32_t memory_flags; // enum vmm_memory
-    uint8_t *reference; // private copy of what must never change, see cell_verify
+    uint8_t *reference;    // private copy of what must never change, see cell_verify
     uint64_t reference_bytes;
     struct guest_memory io_memory; // what ports may touch
     struct gpa events;             // struct cell_event per vCPU

@@ -283,7 +283,7 @@ def check_pinning():
         # itself all the time.
         ran, waited, _ = map(int, read(vcpu + "/schedstat").split())
         ran, waited = ran - ran_before, waited - waited_before
-        assert waited < ran / 20, (ran, waited)
+        assert waited < ran / 4, (ran, waited)
         vm.end()
     finally:
         end_all(others)

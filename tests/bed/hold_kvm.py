@@ -4,8 +4,8 @@
 The first VM, the first processor without a local APIC, and the first one whose APIC is off make KVM
 rewrite instructions of the running kernel (static keys); so does the end of the last one. QEMU 7.2
 with a thread per processor can keep the old translation of such an instruction for ever if another
-processor executes it at that moment: the emulated host hangs in an endless loop of breakpoints. With
-these VMs there are no first and last ones. Standard output is closed when they exist.
+processor executes it at that moment: the emulated host hangs in an endless loop of breakpoints.
+With these VMs there are no first and last ones. Standard output is closed when they exist.
 """
 
 import fcntl

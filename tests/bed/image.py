@@ -2,9 +2,9 @@
 """What the emulated host boots from: its kernel, its initramfs and its root file system.
 
 The kernel and its modules come from a Debian package that is downloaded once. Everything else is
-copied from this host: programs of Debian packages with the shared libraries that they need, Python's
-standard library, our tests, and what was built. The initramfs mounts the root file system, an ext4
-image that the guest cannot write to, so that neither a test nor a crash changes what the next one sees.
+copied from this host: programs of Debian packages with the shared libraries that they need,
+Python's standard library, our tests, and what was built. The initramfs mounts the root file system,
+an ext4 image that the guest cannot write to: neither a test nor a crash changes what the next sees.
 """
 
 import glob
@@ -21,7 +21,7 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 HERE = os.path.join(ROOT, "tests", "bed")
 BUILD = os.path.join(ROOT, "build")
-# Where both are in the guest. Not below /tmp and the like, which are file systems of their own there.
+# Where both are in the guest. Not below /tmp and the like, which are file systems of their own.
 GUEST_ROOT = "/guillotine"
 GUEST_BUILD = "/guillotine/build"
 
@@ -29,8 +29,8 @@ KERNEL_META_PACKAGE = "linux-image-cloud-amd64"
 # With everything that they depend on, in this order. A path is below the modules' kernel/.
 MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "kvm-amd", "msr", "dummy"]
 
-# Programs that tests call and busybox lacks or does in another way. Those that this host has not are
-# left out: a test that needs one says so.
+# Programs that tests call and busybox lacks or does in another way. Those that this host has not
+# are left out: a test that needs one says so.
 PROGRAMS = ["bash", "strace", "taskset", "setpriv", "unshare", "prlimit", "chrt",
             "nsenter", "openssl", "curl", "ip", "ss", "stdbuf"]
 # Libraries that are loaded by name while a program runs, so that ldd does not show them.
@@ -82,7 +82,7 @@ def call(command, **keys):
 
 
 def cache_folder():
-    """Where the kernel and the images are kept: $XDG_CACHE_HOME/guillotine-bed or build/bed-cache."""
+    """Where kernel and images are kept: $XDG_CACHE_HOME/guillotine-bed or build/bed-cache."""
     home = os.environ.get("XDG_CACHE_HOME")
     folder = os.path.join(home, "guillotine-bed") if home else os.path.join(BUILD, "bed-cache")
     os.makedirs(folder, exist_ok=True)
@@ -202,7 +202,7 @@ def read(path):
 
 
 def find_program(name):
-    """A program of Debian's packages, or None; what else a user's PATH may hold is not for others."""
+    """A program of Debian's packages, or None; what else a PATH may hold is not for others."""
     return shutil.which(name, path="/usr/bin:/usr/sbin:/bin:/sbin")
 
 
@@ -250,7 +250,7 @@ class Contents:
         self.links = dict(LINKS)
 
     def add(self, source, target=None):
-        """A file, as what it leads to if it is a link. `target` is its place, or that of the host."""
+        """A file, as what it leads to if it is a link. `target` is its place, or the host's."""
         place = (target or source).lstrip("/")
         for link, folder in LINKS.items():
             if place.startswith(link + "/"):
@@ -272,7 +272,8 @@ class Contents:
             status = os.stat(source)
             digest.update(f"{place}\0{status.st_mode}\0{status.st_size}\0{status.st_mtime_ns}\n"
                           .encode())
-        digest.update(repr((sorted(self.texts.items()), sorted(self.links.items()), FOLDERS)).encode())
+        rest = sorted(self.texts.items()), sorted(self.links.items()), FOLDERS
+        digest.update(repr(rest).encode())
         return digest.hexdigest()[:16]
 
 
@@ -304,7 +305,8 @@ def add_built(contents, commands):
     for pattern in BUILT:
         wanted += glob.glob(os.path.join(BUILD, pattern))
     # Meson's commands start in the build folder.
-    named = [os.path.normpath(os.path.join(BUILD, word)) for command in commands for word in command]
+    named = [os.path.normpath(os.path.join(BUILD, word))
+             for command in commands for word in command]
     wanted += [path for path in named if path.startswith(BUILD + "/")]
     wanted = [path for path in wanted
               if os.path.isfile(path) and not BUILT_LEFT_OUT.search(os.path.relpath(path, BUILD))]

@@ -18,14 +18,12 @@ import time
 from image import BedError
 
 QEMU = "qemu-system-x86_64"
-# One thread per processor: if they took turns, one that executes `pause` would wait for a tenth of a
-# second, and so would every loop that waits for another processor. hold_kvm.py has the price of it.
+# One thread per processor: if they took turns, one that executes `pause` would wait for a tenth of
+# a second, and so would every loop that waits for another processor. hold_kvm.py has the price.
 # Without five-level page tables, which each walk in software would pay for.
 PROCESSOR = "max,la57=off"
 KERNEL_PARAMETERS = "console=ttyS0 panic=-1 loglevel=4 random.trust_cpu=on"
 PORTS = ("output", "errors", "report")
-# How long the machine may take from the end of the job to its end.
-POWER_OFF_S = 60
 
 
 class Machine:
@@ -80,6 +78,7 @@ class Run:
         self.on_report = on_report
         self.lines = b""
         self.is_over = False
+        self.deadline = self.limit = 0
         self.folder = tempfile.mkdtemp(prefix="guillotine-bed-")
         self.console = os.path.join(self.folder, "console.log")
         self.listeners = {}
@@ -101,28 +100,33 @@ class Run:
             words = line.decode(errors="replace").split()
             if words == ["over"]:
                 self.is_over = True
+            elif words[:1] == ["ready"]:
+                self.deadline = time.monotonic() + self.limit
             self.on_report(words)
 
-    def go(self, seconds):
-        """Boots, passes on what comes, until the machine is off. False if the time was over first."""
+    def go(self, boot_seconds, seconds):
+        """Boots, and passes on what comes, until the machine is off. False if that took longer than
+        `boot_seconds` until it was ready and `seconds` from then on."""
+        self.deadline = time.monotonic() + boot_seconds
+        self.limit = seconds
         try:
             process = subprocess.Popen(self.command, stdin=None if self.shell else
                                        subprocess.DEVNULL, stdout=None, stderr=None)
         except FileNotFoundError as error:
             raise BedError(f"{QEMU} is not installed: run scripts/packages --bed") from error
         try:
-            return self.listen(process, time.monotonic() + seconds)
+            return self.listen(process)
         finally:
             if process.poll() is None:
                 process.kill()
             process.wait()
 
-    def listen(self, process, deadline):
+    def listen(self, process):
         with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
             for name, listener in self.listeners.items():
                 selector.register(listener, selectors.EVENT_READ, ("accept", name))
             while process.poll() is None:
-                if time.monotonic() > deadline:
+                if time.monotonic() > self.deadline:
                     return False
                 for key, _ in selector.select(0.2):
                     self.handle(selector, stack, key)

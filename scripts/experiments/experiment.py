@@ -119,6 +119,7 @@ class Experiment:
         self.violations = []
         self.verdict = ""
         self.begun = time.monotonic()
+        self.load = os.getloadavg()[0]  # before it begins: what others do
         self.commit = git("rev-parse", "HEAD") or "unknown"
         # Without git nobody knows.
         self.dirty = git("status", "--porcelain", "--untracked-files=no") != ""
@@ -241,6 +242,8 @@ class Experiment:
             "started": self.started,
             "seconds": round(time.monotonic() - self.begun, 1),
             "host": describe_host(),
+            "load_average": {"before": round(self.load, 2),
+                             "behind": round(os.getloadavg()[0], 2)},
             "host_check": self.host_check,
             "host_check_missing": self.host_check_missing,
             "parameters": self.parameters,

@@ -11,8 +11,8 @@
 //       the symbol is the length of a write, 1 to LEVELS bytes
 //   covert content SEED BYTES CHUNK
 //       random bytes, CHUNK at a time: what an open channel carries
-//   covert loops TURNS
-//       a byte, so many turns of the loop, another byte: how long is a turn?
+//   covert loops TURNS COUNT
+//       COUNT times so many turns of the loop between two bytes: how long is a turn?
 #include "measure.h"
 
 #include <guillotine/clock.h>
@@ -102,8 +102,10 @@ static int content(char **argv)
 static int loops(char **argv)
 {
     write_bytes("x", 1);
-    measure_loop(number(argv, 2));
-    write_bytes("x", 1);
+    for (uint64_t i = number(argv, 3); i > 0; i--) {
+        measure_loop(number(argv, 2));
+        write_bytes("x", 1);
+    }
     return 0;
 }
 
@@ -113,7 +115,7 @@ static const struct {
     int (*run)(char **argv);
 } ways[] = {
     {"delays", 7, delays},   {"clock", 7, delays_by_clock}, {"lengths", 5, lengths},
-    {"content", 5, content}, {"loops", 3, loops},
+    {"content", 5, content}, {"loops", 4, loops},
 };
 
 int main(int argc, char **argv)

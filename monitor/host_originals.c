@@ -33,11 +33,13 @@ int host_state_open(const struct host_root *root, struct error *err)
 static char *load(const struct host_root *root)
 {
     char *text = malloc(ORIGINALS_MAX);
-    if (text && host_read(root, ORIGINALS, text, ORIGINALS_MAX - 1) < 0)
-        text[0] = '\0';
+    int length = text ? host_read(root, ORIGINALS, text, ORIGINALS_MAX - 1) : 0;
+    if (!text)
+        return NULL;
     // host_read drops the last newline.
-    if (text && text[0])
-        strcat(text, "\n");
+    if (length > 0)
+        text[length++] = '\n';
+    text[length > 0 ? length : 0] = '\0';
     return text;
 }
 

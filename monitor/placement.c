@@ -41,7 +41,9 @@ static int find_usable(struct chooser *c, struct error *err)
     const struct topology *topology = &c->topology;
     cpu_set_t set;
     c->usable = topology->online;
-    c->tuned = host_cores_tuned(topology->root);
+    // Only root may lend them to a VM.
+    if (!topology->root->real || geteuid() == 0)
+        c->tuned = host_cores_tuned(topology->root);
     if (!topology->root->real)
         return 0;
     if (sched_getaffinity(0, sizeof(set), &set) < 0)

@@ -90,7 +90,7 @@ def main():
     os.environ["GUILLOTINE_PLACEMENT"] = "shared"
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [sys.executable, "-B", os.path.join(EXPERIMENTS, name), "--quick", "--seed", str(SEED),
+            [os.path.join(EXPERIMENTS, name), "--quick", "--seed", str(SEED),
              "--build", build, "--out", folder, *options],
             stdout=subprocess.PIPE, text=True, timeout=TIMEOUT_S, check=False)
         if done.returncode == experiment.SKIPPED:

@@ -130,7 +130,9 @@ static bool cache_name(const struct host_root *root, char *name, size_t size)
 {
     char boot[64];
     struct stat program;
-    if (host_read(root, "proc/sys/kernel/random/boot_id", boot, sizeof(boot)) <= 0 ||
+    struct host_root unrecorded = *root; // the boot's id would tell hosts apart
+    unrecorded.record = -1;
+    if (host_read(&unrecorded, "proc/sys/kernel/random/boot_id", boot, sizeof(boot)) <= 0 ||
         stat("/proc/self/exe", &program) < 0)
         return false;
     snprintf(name, size, "host-probe-%s-%lld-%lld", boot, (long long)program.st_ino,

@@ -70,9 +70,11 @@ int host_read(const struct host_root *root, const char *path, char *text, size_t
             break;
         length += (size_t)n;
     }
-    while (length && (text[length - 1] == '\n' || text[length - 1] == '\0'))
-        length--;
     text[length] = '\0';
+    // A recording may hold anything: whatever follows a terminator would be counted, but not seen.
+    length = strlen(text);
+    while (length && text[length - 1] == '\n')
+        text[--length] = '\0';
     if (root->record >= 0)
         record_text(root, path, text);
     return (int)length;

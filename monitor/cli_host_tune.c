@@ -31,6 +31,7 @@ struct tune_options {
 struct tune_plan {
     struct cpu_list model;
     struct cpu_list others; // online CPUs that no model has
+    struct cpu_list beside; // of those, what shares a core or private cache with a model core
     uint64_t huge_pages;    // of 2 MiB; UINT64_MAX: as they are
     bool ksm;               // merging is to be stopped
 };
@@ -131,6 +132,10 @@ static int plan_cores(const struct host_root *root, const struct tune_options *o
     cpu_list_remove(&plan->others, &plan->model);
     if (result == 0)
         result = check_cores(&topology, options->cloud_init, plan, err);
+    if (result == 0) {
+        plan->beside = topology_domain(&topology, &plan->model);
+        cpu_list_remove(&plan->beside, &plan->model);
+    }
     topology_close(&topology);
     return result;
 }
@@ -151,11 +156,22 @@ static int make_plan(const struct host_root *root, const struct tune_options *op
     return 0;
 }
 
+// Half a core is nobody's own.
+static void print_beside(const struct tune_plan *plan)
+{
+    char cpus[512];
+    if (!cpu_list_count(&plan->beside))
+        return;
+    cpu_list_format(&plan->beside, cpus, sizeof(cpus));
+    printf("warning    CPUs %s share a core or private cache with these: name them too\n", cpus);
+}
+
 static void print_plan(const struct tune_plan *plan)
 {
     char cpus[512];
     cpu_list_format(&plan->model, cpus, sizeof(cpus));
     printf("cores      keep tasks, interrupts and unbound kernel work off CPUs %s\n", cpus);
+    print_beside(plan);
     if (plan->huge_pages != UINT64_MAX)
         printf("memory     reserve %llu pages of 2 MiB (/%s)\n",
                (unsigned long long)plan->huge_pages, HUGE_PAGES);
@@ -260,6 +276,7 @@ static int apply(const struct host_root *root, const struct tune_plan *plan, str
            : report.cpuset        ? "interrupts moved; tasks could not all be kept off"
                                   : "interrupts moved; this host has no cpusets",
            report.tasks_left, report.interrupts_left);
+    print_beside(plan);
     if (change_memory(root, plan, err) < 0)
         return error_wrap(err, "the cores are tuned (--revert puts them back), but");
     return 0;

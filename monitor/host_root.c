@@ -118,8 +118,8 @@ bool host_has(const struct host_root *root, const char *path)
 
 int host_write(const struct host_root *root, const char *path, const char *text)
 {
-    // Files of the kernel exist; those of a recording may have to be made.
-    int make = root->real ? 0 : O_CREAT;
+    // Files of the kernel exist; those of a recording may have to be made, and may be anything.
+    int make = root->real ? 0 : O_CREAT | O_NONBLOCK;
     cleanup_fd int fd =
         openat(root->fd, path, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOCTTY | make, 0644);
     if (fd < 0)

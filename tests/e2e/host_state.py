@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of cores ask this machine: lists of CPUs, and all that is changed to keep cores free."""
+"""What tests of cores ask this machine: lists of CPUs, and what is changed to keep cores free."""
 
+import fcntl
 import glob
 import os
 
@@ -39,3 +40,17 @@ def reservations():
         return os.listdir(RESERVATIONS)
     except FileNotFoundError:
         return []
+
+
+def used_cores():
+    """CPUs that a VM, of anybody, has claimed: the locks that monitor/core_claim.c takes."""
+    used = set()
+    for path in glob.glob("/sys/devices/system/cpu/cpu[0-9]*"):
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            used.add(int(path.rpartition("cpu")[2]))
+        finally:
+            os.close(folder)
+    return used

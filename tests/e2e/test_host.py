@@ -15,7 +15,7 @@ import sys
 import jsonschema  # scripts/packages --test installs it
 
 from guest_test import Bench, Skip, Tap, one_line, wait_until
-from host_state import cpus, host_state, read, reservations
+from host_state import cpus, host_state, read, reservations, used_cores
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(HERE))
@@ -363,30 +363,44 @@ def check_cloud_init():
         assert not found["nohz_full"] & found["irqaffinity"] and found["irqaffinity"], found
 
 
+def busy():
+    """What VMs of others have of this machine: what is asked here then says little."""
+    return used_cores() or reservations()
+
+
 def wait_for_cores():
-    """This machine may be busy with VMs of others, which keep its cores; what they change is not ours."""
-    if not wait_until(lambda: not reservations(), 120):
-        raise Skip(f"other VMs have cores of this machine: {reservations()}")
+    if not wait_until(lambda: not busy(), 120):
+        raise Skip(f"VMs of others have cores of this machine: {used_cores()}, {reservations()}")
+
+
+def undisturbed(attempt):
+    """Repeats what came to None, as it does where VMs of others come in between."""
+    disturbed = False
+    for _ in range(5):
+        wait_for_cores()
+        result = attempt()
+        if result is not None:
+            return result
+        disturbed |= bool(busy())
+    assert disturbed, "it never had its cores, and no VM of anybody else was there"
+    raise Skip("VMs of others have cores of this machine, again and again")
 
 
 def probed():
-    """A report with fresh probes; another try if VMs of others came in between."""
-    for _ in range(5):
-        wait_for_cores()
+    """A report with fresh probes."""
+    def attempt():
         document = report("--fresh")
-        if document["probed"]:
-            return document
-    raise Skip("other VMs have cores of this machine, again and again")
+        return document if document["probed"] else None
+
+    return undisturbed(attempt)
 
 
 def run_alone(arguments):
-    """Runs a VM; another try if it finds no core."""
-    for _ in range(5):
-        wait_for_cores()
+    def attempt():
         ended = bench.run(arguments)
-        if ended.status != NO_CORES:
-            return ended
-    raise Skip("other VMs have cores of this machine, again and again")
+        return ended if ended.status != NO_CORES else None
+
+    return undisturbed(attempt)
 
 
 @tap.test("this host: probe cells say what other guests find here")
@@ -434,10 +448,22 @@ def check_here_directly():
             ("kernel-lockdown", not os.path.exists("/sys/kernel/security/lockdown")),
             ("hardware-watchdog", not os.path.exists("/sys/class/watchdog/watchdog0"))):
         assert (rows[row]["status"] == "absent") == is_absent, rows[row]
-    for name in weak:
-        assert rows["cpu-vulnerabilities"]["status"] == "absent", (name, rows["cpu-vulnerabilities"])
+    assert not weak or rows["cpu-vulnerabilities"]["status"] == "absent", weak
     if virtual:
         assert not [row for row in TOPOLOGY if rows[row]["status"] == "enforced"]
+
+
+def check_beside_all(count, runtime):
+    """A host check while a VM has `count` cores; None if a VM of somebody else was there first."""
+    vm = bench.start(["--placement", "isolated", "--vcpus", str(count), "--name", "all",
+                      "--image", bench.guests["attack_hang.elf"], "--", "spin"])
+    wait_until(lambda: vm.poll() is not None or b'"all"' in bench.command(
+        "ps", "--json", "--runtime-dir", bench.runtime).stdout, 20)
+    done = host("check", "--json", "--runtime-dir", runtime)
+    vm.terminate()
+    ended = bench.finish(vm)
+    assert ended.status in (NO_CORES, 128 + 15), ended
+    return None if ended.status == NO_CORES else done
 
 
 @tap.test("probe cells that cannot run say nothing, and nobody remembers it")
@@ -445,21 +471,9 @@ def check_no_probe():
     everything = os.cpu_count()
     if everything < 2:
         raise Skip("needs two CPUs")
-    wait_for_cores()
     runtime = bench.path("elsewhere")
     os.mkdir(runtime, 0o700)
-    vm = bench.start(["--placement", "isolated", "--vcpus", str(everything - 1), "--name", "all",
-                      "--image", bench.guests["attack_hang.elf"], "--", "spin"])
-    try:
-        wait_until(lambda: vm.poll() is not None or b'"all"' in bench.command(
-            "ps", "--json", "--runtime-dir", bench.runtime).stdout, 20)
-        if vm.poll() is not None:
-            raise Skip("the machine does not give all its cores to one VM")
-        done = host("check", "--json", "--runtime-dir", runtime)
-        assert vm.poll() is None
-    finally:
-        vm.terminate()
-        bench.finish(vm)
+    done = undisturbed(lambda: check_beside_all(everything - 1, runtime))
     document = json.loads(done.stdout)
     SCHEMA.validate(document)
     found = statuses(document)
@@ -582,7 +596,8 @@ def check_tune_cores():
 def tunable_state():
     """What a test of tuning has to put back on this machine."""
     state = host_state()
-    for path in ("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", "/sys/kernel/mm/ksm/run"):
+    for path in ("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages",
+                 "/sys/kernel/mm/ksm/run"):
         state[path] = read(path) if os.path.exists(path) else None
     return state
 
@@ -603,31 +618,42 @@ def apply_here(core):
 def check_tune_here():
     if os.geteuid() != 0 or len(os.sched_getaffinity(0)) < 2:
         raise Skip("needs root and two CPUs")
-    wait_for_cores()
-    before = tunable_state()
-    others = subprocess.Popen(["sleep", "300"])
-    try:
-        kept = apply_here("0")
-        assert not kept or 0 not in os.sched_getaffinity(0) | os.sched_getaffinity(others.pid)
-        assert reservations().count("tune") == 1
-        for _ in range(2):
-            vm = bench.start(["--placement", "isolated", "--name", "tuned", "--image",
-                              bench.guests["attack_hang.elf"], "--", "spin"])
-            found = wait_placed(vm)
-            assert cpus(found["model_cpus"]) == {0}, found
-            assert 0 not in cpus(found["hypervisor_cpus"]), found
-            assert not kept or 0 not in os.sched_getaffinity(others.pid)
-            vm.terminate()
-            ended = bench.finish(vm)
-            assert ended.status == 128 + 15 and not ended.stderr, ended
-            # Between VMs, the core stays tuned.
-            assert wait_until(lambda: reservations() == ["tune"], 30), reservations()
-    finally:
-        done = host("tune", "--revert")
-        others.kill()
-        others.wait()
-    assert done.returncode == 0, done
-    assert wait_until(lambda: tunable_state() == before, 20), (before, tunable_state())
+    def attempt():
+        before = tunable_state()
+        try:
+            return tune_and_run()
+        finally:
+            done = host("tune", "--revert")
+            assert done.returncode == 0, done
+            assert wait_until(lambda: tunable_state() == before, 60), (before, tunable_state())
+
+    undisturbed(attempt)
+
+
+def tune_and_run():
+    """None if a VM of somebody else was there first."""
+    with subprocess.Popen(["sleep", "300"]) as other:
+        try:
+            kept = apply_here("0")
+            assert not kept or 0 not in os.sched_getaffinity(0) | os.sched_getaffinity(other.pid)
+            assert reservations().count("tune") == 1
+            for _ in range(2):
+                vm = bench.start(["--placement", "isolated", "--name", "tuned", "--image",
+                                  bench.guests["attack_hang.elf"], "--", "spin"])
+                found = wait_placed(vm)
+                kept_off = not kept or 0 not in os.sched_getaffinity(other.pid)
+                vm.terminate()
+                ended = bench.finish(vm)
+                if ended.status == NO_CORES or cpus(found["model_cpus"]) != {0}:
+                    return None
+                assert ended.status == 128 + 15 and not ended.stderr, ended
+                assert 0 not in cpus(found["hypervisor_cpus"]) and kept_off, found
+                # Between VMs, the core stays tuned.
+                assert "tune" in reservations(), reservations()
+                assert not kept or 0 not in os.sched_getaffinity(other.pid)
+        finally:
+            other.kill()
+    return True
 
 
 def wait_placed(vm):
@@ -640,7 +666,7 @@ def wait_placed(vm):
         found.update(rows[0]["placement"] if rows else {})
         return vm.poll() is not None or found.get("others_kept_off") is not None
 
-    assert wait_until(look, 30) and vm.poll() is None, (found, bench.finish(vm))
+    assert wait_until(look, 30), found
     return found
 
 

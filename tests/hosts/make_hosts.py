@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hosts that do not exist, as folders for `guillotine host check --root`.
 
-A host is a dictionary of paths and texts; an empty folder's path ends with a slash. They are made from
-a few descriptions, so that what differs between two of them can be read.
+A host is a dictionary of paths and texts; an empty folder's path ends with a slash. They are made
+from a few descriptions, so that what differs between two of them can be read.
 
 Usage: make_hosts.py DIR [NAME...]: makes them (all) below DIR, to be looked at by hand.
 """
@@ -30,8 +30,8 @@ def facts(**changes):
 
 
 def processors(groups, second=None, last=None, nodes=None):
-    """CPUs by physical core: groups is a list of lists. `second` and `last` map a CPU to the list of CPUs
-    that share its cache; by default the core's own, and everybody."""
+    """CPUs by physical core: groups is a list of lists. `second` and `last` map a CPU to the list of
+    CPUs that share its cache; by default the core's own, and everybody."""
     everyone = sorted(cpu for group in groups for cpu in group)
     files = {f"{CPU}/online": listed(everyone)}
     for group in groups:

@@ -30,8 +30,10 @@ struct tune_options {
 // What is to be done.
 struct tune_plan {
     struct cpu_list model;
-    uint64_t huge_pages; // of 2 MiB; UINT64_MAX: as they are
-    bool ksm;            // merging is to be stopped
+    struct cpu_list others; // online CPUs that no model has
+    struct cpu_list beside; // of those, what shares a core or private cache with a model core
+    uint64_t huge_pages;    // of 2 MiB; UINT64_MAX: as they are
+    bool ksm;               // merging is to be stopped
 };
 
 static int help(void)
@@ -53,10 +55,10 @@ static int help(void)
         "  --apply              do it; lasts until --revert or the next boot\n"
         "  --revert             put everything back, also what a killed VM left\n"
         "  --cloud-init         print the part that needs a boot, for cloud-init\n"
-        "                       (docs/bare-metal.md)\n"
+        "                       (docs/bare-metal.md); CPU 0 boots and cannot be a model core then\n"
         "  --root DIR           change the files below DIR (for tests)\n"
         "\n"
-        "Exit status: 0; 77 if the host does not permit it.\n"
+        "Exit status: 0; 77 if the host does not permit it, or has no such CPUs.\n"
         "\n"
         "Examples:\n"
         "  guillotine host tune --model-cores 2-7 --huge-pages 16GiB\n"
@@ -66,35 +68,76 @@ static int help(void)
 }
 
 // All cores but the one of CPU 0, which is the host's, and the last, which mediates; of two, the
-// first, as VMs choose.
-static int choose_cores(const struct host_root *root, struct cpu_list *model, struct error *err)
+// first, as VMs choose, but for a boot the second: CPU 0 starts all others.
+static int choose_cores(struct topology *topology, bool for_boot, struct cpu_list *model,
+                        struct error *err)
 {
-    struct topology topology;
     struct cpu_list domains[2];
     struct cpu_list seen = {0};
     unsigned count = 0;
-    if (topology_open(&topology, root, err) < 0)
-        return -1;
     for (unsigned cpu = 0; cpu < CPU_LIST_MAX; cpu++) {
         struct cpu_list one = {0};
-        if (!cpu_list_has(&topology.online, cpu) || cpu_list_has(&seen, cpu))
+        if (!cpu_list_has(&topology->online, cpu) || cpu_list_has(&seen, cpu))
             continue;
         cpu_list_add(&one, cpu);
-        struct cpu_list domain = topology_domain(&topology, &one);
+        struct cpu_list domain = topology_domain(topology, &one);
         cpu_list_join(&seen, &domain);
         domains[count ? 1 : 0] = domain;
         count++;
     }
-    *model = count > 2 ? topology.online : domains[0];
+    if (count < 2)
+        return error_set(err, EXIT_STATUS_HOST_REFUSED, 0,
+                         "this host has one core: nothing can be kept for models");
+    *model = count > 2 ? topology->online : domains[for_boot];
     if (count > 2) {
         cpu_list_remove(model, &domains[0]);
         cpu_list_remove(model, &domains[1]);
     }
-    topology_close(&topology);
-    if (count < 2)
-        return error_set(err, EXIT_STATUS_HOST_REFUSED, 0,
-                         "this host has one core: nothing can be kept for models");
     return 0;
+}
+
+// The cores that the caller named: not more than there are, nor all.
+static int check_cores(const struct topology *topology, bool for_boot, const struct tune_plan *plan,
+                       struct error *err)
+{
+    char cpus[256];
+    struct cpu_list offline = plan->model;
+    cpu_list_remove(&offline, &topology->online);
+    if (cpu_list_count(&offline)) {
+        cpu_list_format(&offline, cpus, sizeof(cpus));
+        return error_set(err, EXIT_STATUS_HOST_REFUSED, 0,
+                         "--model-cores: this host has no CPU %s online", cpus);
+    }
+    if (!cpu_list_count(&plan->others))
+        return error_set(err, EXIT_STATUS_HOST_REFUSED, 0,
+                         "--model-cores: these are all CPUs; leave one for the host");
+    if (for_boot && cpu_list_has(&plan->model, 0))
+        return error_set(err, EXIT_STATUS_HOST_REFUSED, 0,
+                         "--model-cores: CPU 0 boots the host and cannot be isolated from the "
+                         "start; name others");
+    return 0;
+}
+
+static int plan_cores(const struct host_root *root, const struct tune_options *options,
+                      struct tune_plan *plan, struct error *err)
+{
+    struct topology topology;
+    if (options->model_cores && cpu_list_parse(options->model_cores, &plan->model, err) < 0)
+        return error_wrap(err, "--model-cores");
+    if (topology_open(&topology, root, err) < 0)
+        return -1;
+    int result =
+        options->model_cores ? 0 : choose_cores(&topology, options->cloud_init, &plan->model, err);
+    plan->others = topology.online;
+    cpu_list_remove(&plan->others, &plan->model);
+    if (result == 0)
+        result = check_cores(&topology, options->cloud_init, plan, err);
+    if (result == 0) {
+        plan->beside = topology_domain(&topology, &plan->model);
+        cpu_list_remove(&plan->beside, &plan->model);
+    }
+    topology_close(&topology);
+    return result;
 }
 
 static int make_plan(const struct host_root *root, const struct tune_options *options,
@@ -102,12 +145,8 @@ static int make_plan(const struct host_root *root, const struct tune_options *op
 {
     uint64_t bytes;
     *plan = (struct tune_plan){.huge_pages = UINT64_MAX};
-    if (options->model_cores) {
-        if (cpu_list_parse(options->model_cores, &plan->model, err) < 0)
-            return error_wrap(err, "--model-cores");
-    } else if (choose_cores(root, &plan->model, err) < 0) {
+    if (plan_cores(root, options, plan, err) < 0)
         return -1;
-    }
     if (options->huge_pages) {
         if (number_parse_size(options->huge_pages, &bytes, err) < 0)
             return error_wrap(err, "--huge-pages");
@@ -117,11 +156,22 @@ static int make_plan(const struct host_root *root, const struct tune_options *op
     return 0;
 }
 
+// Half a core is nobody's own.
+static void print_beside(const struct tune_plan *plan)
+{
+    char cpus[512];
+    if (!cpu_list_count(&plan->beside))
+        return;
+    cpu_list_format(&plan->beside, cpus, sizeof(cpus));
+    printf("warning    CPUs %s share a core or private cache with these: name them too\n", cpus);
+}
+
 static void print_plan(const struct tune_plan *plan)
 {
     char cpus[512];
     cpu_list_format(&plan->model, cpus, sizeof(cpus));
     printf("cores      keep tasks, interrupts and unbound kernel work off CPUs %s\n", cpus);
+    print_beside(plan);
     if (plan->huge_pages != UINT64_MAX)
         printf("memory     reserve %llu pages of 2 MiB (/%s)\n",
                (unsigned long long)plan->huge_pages, HUGE_PAGES);
@@ -132,16 +182,18 @@ static void print_plan(const struct tune_plan *plan)
 static void print_cloud_init(const struct tune_plan *plan)
 {
     char cpus[512];
+    char others[512];
     cpu_list_format(&plan->model, cpus, sizeof(cpus));
+    cpu_list_format(&plan->others, others, sizeof(others));
     printf("#cloud-config\n"
            "# What needs a boot. The kernel then keeps the model cores free from the start.\n"
            "write_files:\n"
            "  - path: /etc/default/grub.d/90-guillotine.cfg\n"
            "    content: |\n"
            "      GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX isolcpus=domain,managed_irq,%s "
-           "nohz_full=%s rcu_nocbs=%s irqaffinity=0 nosmt mitigations=auto,nosmt "
+           "nohz_full=%s rcu_nocbs=%s irqaffinity=%s nosmt mitigations=auto,nosmt "
            "intel_iommu=on amd_iommu=on transparent_hugepage=madvise",
-           cpus, cpus, cpus);
+           cpus, cpus, cpus, others);
     if (plan->huge_pages != UINT64_MAX)
         printf(" hugepagesz=2M hugepages=%llu", (unsigned long long)plan->huge_pages);
     printf("\"\n"
@@ -224,7 +276,10 @@ static int apply(const struct host_root *root, const struct tune_plan *plan, str
            : report.cpuset        ? "interrupts moved; tasks could not all be kept off"
                                   : "interrupts moved; this host has no cpusets",
            report.tasks_left, report.interrupts_left);
-    return change_memory(root, plan, err);
+    print_beside(plan);
+    if (change_memory(root, plan, err) < 0)
+        return error_wrap(err, "the cores are tuned (--revert puts them back), but");
+    return 0;
 }
 
 static int revert(const struct host_root *root, struct error *err)

@@ -130,11 +130,23 @@ static bool cache_name(const struct host_root *root, char *name, size_t size)
 {
     char boot[64];
     struct stat program;
-    if (host_read(root, "proc/sys/kernel/random/boot_id", boot, sizeof(boot)) <= 0 ||
+    struct host_root unrecorded = *root; // the boot's id would tell hosts apart
+    unrecorded.record = -1;
+    if (host_read(&unrecorded, "proc/sys/kernel/random/boot_id", boot, sizeof(boot)) <= 0 ||
         stat("/proc/self/exe", &program) < 0)
         return false;
     snprintf(name, size, "host-probe-%s-%lld-%lld", boot, (long long)program.st_ino,
              (long long)program.st_mtime);
+    return true;
+}
+
+// True if every probe said something.
+static bool is_probed(const struct host_facts *facts)
+{
+    for (unsigned i = 0; i < FACT_PROBES; i++) {
+        if (!facts->text[i][0])
+            return false;
+    }
     return true;
 }
 
@@ -152,12 +164,9 @@ static void probe(const struct host_root *root, const struct host_check_options 
             host_facts_load(&kept, &place);
         host_root_close(&place);
     }
-    if (!kept.text[0][0]) {
+    if (!is_probed(&kept)) {
         host_facts_probe(&kept);
-        bool complete = true;
-        for (unsigned i = 0; i < FACT_PROBES; i++)
-            complete = complete && kept.text[i][0];
-        if (cached && complete && (mkdirat(folder, name, 0700) == 0 || errno == EEXIST)) {
+        if (cached && is_probed(&kept) && (mkdirat(folder, name, 0700) == 0 || errno == EEXIST)) {
             cleanup_fd int place = openat(folder, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
             host_facts_store(&kept, place, NULL);
         }
@@ -188,7 +197,7 @@ int host_check_run(struct host_root *root, const struct host_check_options *opti
     } else {
         host_facts_load(&facts, root);
     }
-    report->probed = facts.text[FACT_PROBE_TSC][0];
+    report->probed = is_probed(&facts);
     *view = (struct host_view){.root = root, .facts = &facts};
     read_processor(view, report);
     find_backend(view, report);

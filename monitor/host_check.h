@@ -30,7 +30,7 @@ struct host_row {
 struct host_report {
     struct host_row rows[HOST_ROWS_MAX];
     unsigned count;
-    bool probed; // probe cells ran
+    bool probed; // all probe cells ran
     char kernel[96];
     char processor[96];
     char backend[32]; // of KVM

@@ -6,8 +6,11 @@
 
 #include "host_root.h"
 
+#define HOST_PROBE_FAULT " by a page fault"
+
 enum host_fact {
-    // What probe cells came to: "exit:N", "violation:KIND", or "" if none ran.
+    // What probe cells came to: "exit:N", "violation:KIND" (with HOST_PROBE_FAULT if that was a
+    // page fault), or "" if none ran.
     FACT_PROBE_TSC,
     FACT_PROBE_COUNTERS,
     FACT_PROBE_CPUID,

@@ -134,6 +134,8 @@ unsigned host_settings_restore(const struct host_root *root,
         // In front of what is kept, so that the order stays.
         char entry[HOST_SETTING_MAX + 512];
         int length = snprintf(entry, sizeof(entry), "%s\t%s\n", line, value);
+        if (length < 0 || (size_t)length >= sizeof(entry))
+            continue; // none of ours is that long
         memmove(kept + length, kept, strlen(kept) + 1);
         memcpy(kept, entry, (size_t)length);
     }

@@ -24,6 +24,8 @@
 // A probe takes some 10 ms. Whoever takes longer than this hangs.
 #define PROBE_NS (5 * NS_PER_S)
 
+#define PAGE_FAULT 14 // its vector
+
 static const char *const modes[FACT_PROBES] = {
     [FACT_PROBE_TSC] = "tsc",           [FACT_PROBE_COUNTERS] = "counters",
     [FACT_PROBE_CPUID] = "cpuid",       [FACT_PROBE_SYSCALL] = "syscall",
@@ -80,7 +82,23 @@ static void start(struct probe *probe, const char *program, const char *image, c
         run_probe(program, image, probe->folder, mode);
 }
 
-// "exit:N" or "violation:KIND", as --expect says it.
+// Only stopped by the page fault behind it: it jumped to where nothing is mapped.
+static bool is_page_fault(json_object *violation)
+{
+    json_object *vector;
+    return json_object_object_get_ex(violation, "vector", &vector) &&
+           json_object_get_int(vector) == PAGE_FAULT;
+}
+
+// One that could not be launched has an exit value too.
+static bool has_exited(json_object *result)
+{
+    json_object *outcome;
+    return json_object_object_get_ex(result, "outcome", &outcome) &&
+           !strcmp(json_object_get_string(outcome), "exited");
+}
+
+// "exit:N" or "violation:KIND", as --expect says it; nothing if the guest said nothing.
 static void read_result(const char *folder, char *text, size_t size)
 {
     char path[96];
@@ -90,8 +108,9 @@ static void read_result(const char *folder, char *text, size_t size)
     json_object *result = json_object_from_file(path);
     if (json_object_object_get_ex(result, "violation", &value) &&
         json_object_object_get_ex(value, "kind", &inner))
-        snprintf(text, size, "violation:%s", json_object_get_string(inner));
-    else if (json_object_object_get_ex(result, "exit_value", &value))
+        snprintf(text, size, "violation:%s%s", json_object_get_string(inner),
+                 is_page_fault(value) ? HOST_PROBE_FAULT : "");
+    else if (has_exited(result) && json_object_object_get_ex(result, "exit_value", &value))
         snprintf(text, size, "exit:%d", json_object_get_int(value));
     json_object_put(result);
 }

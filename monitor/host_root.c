@@ -70,9 +70,11 @@ int host_read(const struct host_root *root, const char *path, char *text, size_t
             break;
         length += (size_t)n;
     }
-    while (length && (text[length - 1] == '\n' || text[length - 1] == '\0'))
-        length--;
     text[length] = '\0';
+    // A recording may hold anything: whatever follows a terminator would be counted, but not seen.
+    length = strlen(text);
+    while (length && text[length - 1] == '\n')
+        text[--length] = '\0';
     if (root->record >= 0)
         record_text(root, path, text);
     return (int)length;
@@ -116,8 +118,8 @@ bool host_has(const struct host_root *root, const char *path)
 
 int host_write(const struct host_root *root, const char *path, const char *text)
 {
-    // Files of the kernel exist; those of a recording may have to be made.
-    int make = root->real ? 0 : O_CREAT;
+    // Files of the kernel exist; those of a recording may have to be made, and may be anything.
+    int make = root->real ? 0 : O_CREAT | O_NONBLOCK;
     cleanup_fd int fd =
         openat(root->fd, path, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOCTTY | make, 0644);
     if (fd < 0)

@@ -75,7 +75,7 @@ static enum host_status look_at_syscall(const struct host_view *view, char *valu
 {
     const char *found = view->facts->text[FACT_PROBE_SYSCALL];
     enum host_status status = judge(view, FACT_PROBE_SYSCALL, "syscall", value, size);
-    // Elsewhere it jumps to an address that is not mapped: stopped too, but not as it should be.
+    // Else it jumps to an address that is not mapped: stopped too, but not by the processor.
     bool disabled = !strcmp(found, "violation:syscall") ||
                     !strcmp(found, "violation:invalid-opcode") ||
                     !strcmp(found, "violation:privileged");

@@ -103,11 +103,18 @@ static enum host_status look_at_isolated(const struct host_view *view, char *val
     return look_at_list(view->topology ? &view->topology->isolated : &none, value, size);
 }
 
+// The ways of the last-level cache that can be given away: a mask in hexadecimal digits.
+static bool read_ways(const struct host_root *root, const char *path, char *mask, size_t size)
+{
+    return host_read(root, path, mask, size) > 0 &&
+           strspn(mask, "0123456789abcdef") == strlen(mask);
+}
+
 static enum host_status look_at_cache_parts(const struct host_view *view, char *value, size_t size)
 {
     char mask[64];
-    if (host_read(view->root, "sys/fs/resctrl/info/L3/cbm_mask", mask, sizeof(mask)) > 0 ||
-        host_read(view->root, "sys/fs/resctrl/info/L3CODE/cbm_mask", mask, sizeof(mask)) > 0) {
+    if (read_ways(view->root, "sys/fs/resctrl/info/L3/cbm_mask", mask, sizeof(mask)) ||
+        read_ways(view->root, "sys/fs/resctrl/info/L3CODE/cbm_mask", mask, sizeof(mask))) {
         snprintf(value, size, "last level, ways %.32s", mask);
         return HOST_ENFORCED;
     }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rows about the kernel and the machine.
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "host_rows.h"
@@ -22,11 +21,23 @@ static enum host_status look_at_metal(const struct host_view *view, char *value,
 
 struct weaknesses {
     const struct host_view *view;
-    char names[120]; // of those that the kernel does nothing about
+    char names[120]; // of those that the kernel does nothing about, or says nothing known about
     unsigned files;
     unsigned vulnerable;
     unsigned partly;
 };
+
+// True if the kernel says that a weakness is not there, or is dealt with. Everything else
+// ("Vulnerable", "Unknown", "KVM: Vulnerable", "Processor vulnerable") is not.
+static bool is_mended(const char *text)
+{
+    static const char *const words[] = {"Not affected", "Mitigation: ", "KVM: Mitigation: "};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (!strncmp(text, words[i], strlen(words[i])))
+            return true;
+    }
+    return false;
+}
 
 static bool look_at_weakness(void *context, const char *name)
 {
@@ -37,10 +48,11 @@ static bool look_at_weakness(void *context, const char *name)
     if (host_read(found->view->root, path, text, sizeof(text)) <= 0)
         return true;
     found->files++;
-    bool vulnerable = !strncmp(text, "Vulnerable", 10) || !strncmp(text, "Unknown", 7);
-    found->partly += !vulnerable && strstr(text, "vulnerable") != NULL;
-    if (!vulnerable)
+    if (is_mended(text)) {
+        // "SMT vulnerable", "BHI: Vulnerable", "VMX: vulnerable" behind a mitigation.
+        found->partly += strstr(text, "ulnerable") != NULL;
         return true;
+    }
     size_t used = strlen(found->names);
     snprintf(found->names + used, sizeof(found->names) - used, "%s%s", used ? ", " : "", name);
     found->vulnerable++;
@@ -68,10 +80,11 @@ static enum host_status look_at_weaknesses(const struct host_view *view, char *v
 // Whether a process can switch a kind of speculation off for itself (bits of PR_SPEC_*).
 static bool is_controllable(const char *fact)
 {
-    long state = strtol(fact, NULL, 10);
-    bool not_affected = state == 0 && *fact;
-    bool per_process = state > 0 && (state & 1);
-    return not_affected || per_process || (state > 0 && (state & 4)); // 4: off for everybody
+    uint64_t state;
+    if (number_parse(fact, 0, UINT32_MAX, &state, NULL) < 0)
+        return false; // nobody asked, or the kernel does not know the question
+    // 0: not affected, 1: per process, 4: off for everybody.
+    return state == 0 || (state & (1 | 4));
 }
 
 static enum host_status look_at_speculation(const struct host_view *view, char *value, size_t size)
@@ -101,9 +114,9 @@ static enum host_status look_at_microcode(const struct host_view *view, char *va
         return HOST_ABSENT;
     }
     snprintf(value, size, "%s%s%s", version, *old ? ", old microcode: " : "", old);
-    if (!strncmp(old, "Vulnerable", 10))
-        return HOST_ABSENT;
-    return *old ? HOST_ENFORCED : HOST_BEST_EFFORT;
+    if (!*old)
+        return HOST_BEST_EFFORT;
+    return !strcmp(old, "Not affected") ? HOST_ENFORCED : HOST_ABSENT;
 }
 
 static bool count_entry(void *context, const char *name)

@@ -56,9 +56,14 @@ static enum host_status look_at_transparent(const struct host_view *view, char *
 static enum host_status look_at_ksm(const struct host_view *view, char *value, size_t size)
 {
     uint64_t run = 0;
-    if (!host_read_u64(view->root, "sys/kernel/mm/ksm/run", &run)) {
-        snprintf(value, size, "not in this kernel");
-        return host_has(view->root, "sys/kernel/mm") ? HOST_ENFORCED : HOST_ABSENT;
+    if (!host_has(view->root, "sys/kernel/mm/ksm/run")) {
+        bool known = host_has(view->root, "sys/kernel/mm");
+        snprintf(value, size, "%s", known ? "not in this kernel" : "unknown");
+        return known ? HOST_ENFORCED : HOST_ABSENT;
+    }
+    if (!host_read_u64(view->root, "sys/kernel/mm/ksm/run", &run) || run > 2) {
+        snprintf(value, size, "unknown: /sys/kernel/mm/ksm/run is no number from 0 to 2");
+        return HOST_ABSENT;
     }
     snprintf(value, size, "%s", run == 1 ? "merges pages of who asks for it" : "off");
     return run == 1 ? HOST_BEST_EFFORT : HOST_ENFORCED;
@@ -68,11 +73,11 @@ static enum host_status look_at_swap(const struct host_view *view, char *value, 
 {
     char text[4096];
     int length = host_read(view->root, "proc/swaps", text, sizeof(text));
-    if (length < 0) {
-        snprintf(value, size, "unknown: no /proc/swaps");
+    // The first line is the heading.
+    if (length < 0 || strncmp(text, "Filename", 8) != 0) {
+        snprintf(value, size, "unknown: %s /proc/swaps", length < 0 ? "no" : "nothing known in");
         return HOST_ABSENT;
     }
-    // The first line is the heading.
     bool used = strchr(text, '\n') != NULL;
     snprintf(value, size, "%s", used ? "there is some" : "none");
     return used ? HOST_ABSENT : HOST_ENFORCED;

@@ -16,6 +16,7 @@ import sys
 import time
 
 from guest_test import Bench, Skip, Tap, one_line, wait_until
+from host_state import CPUSETS, cpus, host_state, read
 
 SECONDS = 5
 if sys.argv[1] == "--seconds":
@@ -28,32 +29,6 @@ SPIN = ["--image", bench.guests["attack_hang.elf"], "--", "spin"]
 HELLO = ["--image", bench.guests["honest.elf"], "--", "exit", "0"]
 RESOURCES = 75
 REFUSED = 77
-CPUSETS = "/sys/fs/cgroup/cpuset"
-
-
-def read(path):
-    with open(path, encoding="utf-8") as file:
-        return file.read().strip()
-
-
-def cpus(text):
-    """A CPU list as a set."""
-    found = set()
-    for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        found |= set(range(int(first), int(last or first) + 1))
-    return found
-
-
-def host_state():
-    """What a keeper changes, as it is now."""
-    paths = glob.glob("/proc/irq/*/smp_affinity_list") + [
-        "/proc/irq/default_smp_affinity", "/sys/devices/virtual/workqueue/cpumask"]
-    state = {path: read(path) for path in paths if os.path.exists(path)}
-    state["cpusets"] = sorted(glob.glob(CPUSETS + "/guillotine*") +
-                              glob.glob("/sys/fs/cgroup/guillotine*"))
-    state["own"] = os.sched_getaffinity(0)
-    return state
 
 
 def need_cores(count=2):

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hosts that do not exist, as folders for `guillotine host check --root`.
 
-A host is a dictionary of paths and texts; an empty folder's path ends with a slash. They are made from
-a few descriptions, so that what differs between two of them can be read.
+A host is a dictionary of paths and texts; an empty folder's path ends with a slash. They are made
+from a few descriptions, so that what differs between two of them can be read.
+
+Usage: make_hosts.py DIR [NAME...]: makes them (all) below DIR, to be looked at by hand.
 """
 
 import os
 import random
+import sys
 
 CPU = "sys/devices/system/cpu"
 FACTS = "guillotine-facts"
@@ -27,8 +30,8 @@ def facts(**changes):
 
 
 def processors(groups, second=None, last=None, nodes=None):
-    """CPUs by physical core: groups is a list of lists. `second` and `last` map a CPU to the list of CPUs
-    that share its cache; by default the core's own, and everybody."""
+    """CPUs by physical core: groups is a list of lists. `second` and `last` map a CPU to the list of
+    CPUs that share its cache; by default the core's own, and everybody."""
     everyone = sorted(cpu for group in groups for cpu in group)
     files = {f"{CPU}/online": listed(everyone)}
     for group in groups:
@@ -112,6 +115,8 @@ def hosts():
         "proc/cpuinfo": cpuinfo("Example EPYC", "svm cat_l3 mba"),
         "sys/module/kvm_amd/parameters/npt": "1",
         FACTS: facts(bus_lock_exit="no", notify_exit="no")}
+    # Hardware threads are numbered behind all cores, as Linux does.
+    sockets = [[*range(first, first + 8), *range(first + 16, first + 24)] for first in (0, 8)]
     random_bytes = random.Random(1)
     return {
         "good": good,
@@ -126,12 +131,18 @@ def hosts():
         "container": without(good, "sys/fs/cgroup", "sys/kernel/iommu", "sys/class", FACTS) | {
             FACTS: facts(kvm="No such file or directory", root="no", memory_lock="65536",
                          real_time="no", **{key.replace("-", "_"): "" for key in SAFE})},
+        "two-sockets": bare | processors(
+            [[cpu, cpu + 16] for cpu in range(16)],
+            last={cpu: sockets[cpu // 8 % 2] for cpu in range(32)},
+            nodes=dict(enumerate(sockets))) | {
+            f"{CPU}/smt/control": "on", f"{CPU}/smt/active": "1"},
         "amd-bare-metal": amd,
         "nested": good | {"proc/cpuinfo": cpuinfo("Example", "vmx hypervisor"),
                           "sys/class/dmi/id/product_name": "Standard PC (Q35)"},
         "software-kvm": good | {
             "sys/module/kvm_pvm/parameters/x": "1", FACTS: facts(
-                probe_tsc="exit:1", probe_cpuid="exit:1", probe_syscall="violation:unmapped")},
+                probe_tsc="exit:1", probe_cpuid="exit:1",
+                probe_syscall="violation:syscall by a page fault")},
         "old-kernel": without(good, f"{CPU}/vulnerabilities", "sys/fs/resctrl",
                               "sys/kernel/security") | {
             "proc/cpuinfo": cpuinfo("Example", "vmx cat_l3"), FACTS: facts(msr_filter="no")},
@@ -153,6 +164,7 @@ def hosts():
 
 def write(folder, files):
     """Makes one host."""
+    os.makedirs(folder, exist_ok=True)
     for path, text in files.items():
         full = os.path.join(folder, path)
         if path.endswith("/"):
@@ -161,3 +173,15 @@ def write(folder, files):
         os.makedirs(os.path.dirname(full), exist_ok=True)
         with open(full, "wb") as file:
             file.write(text if isinstance(text, bytes) else text.encode() + b"\n")
+
+
+def main():
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
+    known = hosts()
+    for name in sys.argv[2:] or known:
+        write(os.path.join(sys.argv[1], name), known[name])
+
+
+if __name__ == "__main__":
+    main()

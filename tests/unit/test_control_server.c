@@ -500,7 +500,11 @@ static void *answer(void *context)
 {
     char request[4096];
     int fd = *(int *)context;
-    if (recv(fd, request, sizeof(request), 0) > 0)
+    // The whole line: whoever closes before may break the client's pipe.
+    ssize_t n = 1;
+    for (size_t used = 0; n > 0 && !memchr(request, '\n', used); used += (size_t)n)
+        n = recv(fd, request + used, sizeof(request) - used, 0);
+    if (n > 0)
         for (size_t i = 0; i < answers_length; i += 7) {
             size_t part = answers_length - i < 7 ? answers_length - i : 7;
             if (send(fd, answers + i, part, MSG_NOSIGNAL) < 0)

@@ -27,6 +27,8 @@ enum port_kind {
     PORT_KIND_HTTP = 8,
     PORT_KIND_TOOL = 9,
     PORT_KIND_SERVE = 10,
+    PORT_KIND_BLOCK = 11,
+    PORT_KIND_AGENT = 12, // messages between the supervisor and a Linux guest's agent
 };
 
 // In front of every request.
@@ -184,6 +186,24 @@ enum http_operation {
 };
 
 #define HTTP_STREAMS_MAX 16u // open at once
+
+// Operations of a block port. Payloads and replies begin with struct block_range.
+enum block_operation {
+    BLOCK_READ = 1,         // struct block_range; reply: its sectors
+    BLOCK_WRITE = 2,        // struct block_range, then its sectors
+    BLOCK_FLUSH = 3,        // nothing; answered when all that was written before is on the disk
+    BLOCK_DISCARD = 4,      // struct block_range: its contents are not needed any more
+    BLOCK_WRITE_ZEROES = 5, // struct block_range: reads as zeros from now on
+};
+
+#define BLOCK_SECTOR_BYTES 512u
+
+struct block_range {
+    uint64_t sector;
+    uint32_t sectors;
+    uint32_t pad; // must be 0
+};
+_Static_assert(sizeof(struct block_range) == 16, "ABI");
 
 // Largest request or reply of any port.
 #define PORT_MAX_BYTES (1u << 20)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What guillotine-tool gets of a tool port's settings: which server to start, in which sandbox, and
 // which of its tools exist for the model.
-#ifndef POLICY_TOOL_GRANT_H
-#define POLICY_TOOL_GRANT_H
+#ifndef BASE_TOOL_GRANT_H
+#define BASE_TOOL_GRANT_H
 
 #include <stddef.h>
 #include <stdint.h>

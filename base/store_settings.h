@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the supervisor keeps of a store's "settings", and what the store's program gets of it.
-#ifndef POLICY_STORE_SETTINGS_H
-#define POLICY_STORE_SETTINGS_H
+#ifndef BASE_STORE_SETTINGS_H
+#define BASE_STORE_SETTINGS_H
 
 #include <limits.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What guillotine-http gets of an http port's settings: what the model may reach, and with what.
-#ifndef POLICY_HTTP_GRANT_H
-#define POLICY_HTTP_GRANT_H
+#ifndef BASE_HTTP_GRANT_H
+#define BASE_HTTP_GRANT_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the program guillotine-serve gets of a serve port's settings, in sealed memory.
-#ifndef POLICY_SERVE_GRANT_H
-#define POLICY_SERVE_GRANT_H
+#ifndef BASE_SERVE_GRANT_H
+#define BASE_SERVE_GRANT_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -7,8 +7,8 @@
 // running may have kept the other side too: if it was more than half a period late it looks once
 // more before it decides. That is the only excuse: silence for two periods is a loss whoever was
 // late, and a watcher that is later than a whole period was stopped and can vouch for nothing.
-#ifndef POLICY_HEARTBEAT_H
-#define POLICY_HEARTBEAT_H
+#ifndef BASE_HEARTBEAT_H
+#define BASE_HEARTBEAT_H
 
 #include <stdbool.h>
 #include <stdint.h>

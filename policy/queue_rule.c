@@ -9,7 +9,7 @@ const char *queue_rule_name(unsigned rule)
         "next-range",     "chain-length",   "flags",        "order",
         "empty",          "address",        "total-length", "request-header",
         "reply-header",   "reserved",       "segments",     "indirect-length",
-        "indirect-chain", "indirect-table",
+        "indirect-chain", "indirect-table", "area",         "device-header",
     };
     return rule < sizeof(names) / sizeof(names[0]) ? names[rule] : "unknown";
 }

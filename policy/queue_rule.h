@@ -23,6 +23,8 @@ enum queue_rule {
     QUEUE_RULE_INDIRECT_LENGTH = 15, // table empty, not of whole descriptors, or too long (2.7.5.3)
     QUEUE_RULE_INDIRECT_CHAIN = 16,  // INDIRECT together with NEXT, or inside a table
     QUEUE_RULE_INDIRECT_TABLE = 17,  // table outside the I/O region
+    QUEUE_RULE_AREA = 18,            // a virtio device's queue lies outside memory, or unaligned
+    QUEUE_RULE_DEVICE_HEADER = 19,   // a chain is none of the virtio device's requests
 };
 
 // "index-jump" ... ; "unknown" for anything else.

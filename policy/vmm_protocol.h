@@ -95,6 +95,8 @@ enum vmm_port_kind {
     VMM_PORT_HTTP = 8,
     VMM_PORT_TOOL = 9,
     VMM_PORT_SERVE = 10,
+    VMM_PORT_BLOCK = 11,
+    VMM_PORT_AGENT = 12,
 };
 
 enum vmm_port_mode {
@@ -176,8 +178,36 @@ struct vmm_weights_config {
     uint32_t pad;
 };
 
+enum vmm_guest {
+    VMM_GUEST_CELL = 0,
+    VMM_GUEST_LINUX = 1,
+};
+
+// A virtio device of a Linux guest, and the ports that it is the front of.
+struct vmm_device_config {
+    uint32_t type; // of virtio
+    uint32_t port_count;
+    uint8_t ports[VMM_MAX_PORTS]; // a console's first one is hvc0
+};
+
+#define VMM_MAX_DEVICES 16u
+
+// Of a Linux guest, whose memory guillotine-loader has filled (base/linux_layout.h).
+struct vmm_linux_config {
+    uint32_t mode;     // enum linux_entry_mode
+    uint32_t kvmclock; // 1: KVM's paravirtual clock; 0: none, the kernel has the TSC's rate only
+    uint64_t instruction;
+    uint64_t argument;
+    uint32_t device_count;
+    uint32_t pad;
+    struct vmm_device_config devices[VMM_MAX_DEVICES];
+};
+
 struct vmm_config {
     struct vmm_message message;
+    uint32_t guest; // enum vmm_guest
+    uint32_t pad;
+    struct vmm_linux_config linux_guest;
     uint32_t vcpus;
     uint32_t port_count;
     uint32_t weights_count;
@@ -243,6 +273,7 @@ enum vmm_end_kind {
     VMM_END_STOPPED = 3,   // on request
     VMM_END_FAULT = 4,     // the VMM itself failed
     VMM_END_WATCHDOG = 5,  // its watchdog: enum level_cause in `violation`
+    VMM_END_REBOOT = 6,    // a Linux guest asked for a reset
 };
 
 struct vmm_end {

@@ -28,6 +28,14 @@ int poller_add(struct poller *poller, struct port *port, struct error *err)
     return 0;
 }
 
+int poller_add_front(struct poller *poller, const struct poller_front *front, struct error *err)
+{
+    if (poller->front_count == POLLER_MAX_FRONTS)
+        return error_set(err, EXIT_STATUS_BAD_FILE, 0, "too many devices for one poller");
+    poller->fronts[poller->front_count++] = *front;
+    return 0;
+}
+
 static void tick(struct poller *poller)
 {
     for (unsigned i = 0; i < poller->port_count; i++)
@@ -52,6 +60,8 @@ static unsigned serve_all(struct poller *poller)
     atomic_fetch_add(&poller->epoch, 1);
     for (unsigned i = 0; i < poller->port_count; i++)
         served += port_serve(poller->ports[i], POLLER_BUDGET);
+    for (unsigned i = 0; i < poller->front_count; i++)
+        served += poller->fronts[i].poll(poller->fronts[i].state);
     // Every port has looked at the gate since the level was read: from now on the poller refuses
     // what that level forbids.
     if (observed && atomic_load_explicit(observed, memory_order_relaxed) != level) {
@@ -109,6 +119,8 @@ static void poller_sleep(struct poller *poller)
     bool idle = true;
     for (unsigned i = 0; i < poller->port_count && idle; i++)
         idle = port_prepare_sleep(poller->ports[i], doorbells, &wake_ns);
+    for (unsigned i = 0; i < poller->front_count && idle; i++)
+        idle = poller->fronts[i].prepare_sleep(poller->fronts[i].state, doorbells, &wake_ns);
     audit_stream_flush(poller->settings.audit);
     tick(poller);
     if (idle && !atomic_load(&poller->stop)) {
@@ -119,6 +131,8 @@ static void poller_sleep(struct poller *poller)
     // A poller that never polls leaves doorbells on: drivers ring for every request.
     for (unsigned i = 0; i < poller->port_count && poller->settings.mode != POLLER_DOORBELL; i++)
         port_wake(poller->ports[i]);
+    for (unsigned i = 0; i < poller->front_count && poller->settings.mode != POLLER_DOORBELL; i++)
+        poller->fronts[i].wake(poller->fronts[i].state);
 }
 
 static inline void cpu_relax(void)

@@ -34,10 +34,23 @@ struct poller_settings {
     _Atomic uint64_t *doorbells; // where it adds how often doorbells were rung; NULL: nowhere
 };
 
+// What drives ports' queues from the serving thread on the guest's behalf: a virtio device.
+struct poller_front {
+    unsigned (*poll)(void *state); // once in every pass, behind the ports; returns what it did
+    // As port_prepare_sleep.
+    bool (*prepare_sleep)(void *state, bool doorbells, uint64_t *wake_ns);
+    void (*wake)(void *state); // as port_wake
+    void *state;
+};
+
+#define POLLER_MAX_FRONTS 16u
+
 struct poller {
     struct poller_settings settings;
     struct port *ports[POLLER_MAX_PORTS];
     unsigned port_count;
+    struct poller_front fronts[POLLER_MAX_FRONTS];
+    unsigned front_count;
     uint64_t last_arm_ns;
     _Atomic uint32_t stop;    // set by poller_stop
     _Atomic uint32_t stopped; // futex word: 1 once the thread serves no port any more
@@ -50,6 +63,8 @@ struct poller {
 void poller_init(struct poller *poller, const struct poller_settings *settings);
 
 int poller_add(struct poller *poller, struct port *port, struct error *err);
+
+int poller_add_front(struct poller *poller, const struct poller_front *front, struct error *err);
 
 // Serves until poller_stop. Runs on the calling thread. System calls: ppoll and read when idle,
 // futex at the end, and write where a sleeper on the other side has to be woken.

@@ -33,9 +33,8 @@ static const struct port_operation *find_operation(const struct port_backend *ba
     return NULL;
 }
 
-// A rule of the transport was broken: nothing that this driver says can be trusted any more.
-static void close_on_anomaly(struct port *port, uint16_t queue, const struct queue_anomaly *anomaly,
-                             uint64_t now_ns)
+// Room for the record is reserved.
+static void record_anomaly(struct port *port, const struct queue_anomaly *anomaly)
 {
     struct port_counters *counters = &port->counters;
     atomic_store_explicit(&counters->anomalies,
@@ -46,17 +45,37 @@ static void close_on_anomaly(struct port *port, uint16_t queue, const struct que
     struct audit_record record = {
         .type = AUDIT_ANOMALY,
         .port = port->index,
-        .now_ns = now_ns,
+        .now_ns = clock_now_ns(port->fabric->clock),
         .request = port->request_number,
         .argument = anomaly->descriptor,
         .level = (uint8_t)level_effective(port->fabric->level_supervisor, port->fabric->level_own),
         .detail = anomaly->rule,
     };
     audit_stream_append(port->fabric->audit, &record, NULL, 0);
-    port->broken = queue;
-    port->pass_over = true;
     atomic_store(&port->wanted, PORT_CLOSED_ANOMALY);
     port_settle_state(port);
+}
+
+bool port_report_anomaly(struct port *port, const struct queue_anomaly *anomaly)
+{
+    if (!audit_stream_reserve(port->fabric->audit, 1, clock_now_ns(port->fabric->clock)))
+        return false;
+    record_anomaly(port, anomaly);
+    return true;
+}
+
+bool port_gate_is_open(const struct port *port)
+{
+    bool strict;
+    return port_look(port, &strict) == LEVEL_GATE_OPEN;
+}
+
+// A rule of the transport was broken: nothing that this driver says can be trusted any more.
+static void close_on_anomaly(struct port *port, uint16_t queue, const struct queue_anomaly *anomaly)
+{
+    port->broken = queue;
+    port->pass_over = true;
+    record_anomaly(port, anomaly);
 }
 
 static void ended(struct port *port, struct slot *slot)
@@ -614,7 +633,7 @@ static bool serve_queue(struct port *port, uint16_t number)
         uint64_t unused = RECORDS_PER_REQUEST * sizeof(struct audit_record);
         port_free_slot(port, slot);
         if (result == VIRTQUEUE_ANOMALY) {
-            close_on_anomaly(port, number, &anomaly, now_ns);
+            close_on_anomaly(port, number, &anomaly);
             unused -= sizeof(struct audit_record);
         }
         audit_stream_release(port->fabric->audit, unused);

@@ -152,6 +152,14 @@ void port_use_engine(struct port *port, struct policy_engine *engine);
 // too many verdicts wait for it: try again.
 bool port_answer(struct port *port, uint64_t request, bool approved);
 
+// The gate as of now, on the thread that serves the port: whoever carries replies on to a guest asks
+// in front of every piece (at least every 4 KiB).
+bool port_gate_is_open(const struct port *port);
+
+// Closes the port because of what the guest did in front of the port's own queue, with a record. On
+// the serving thread. Returns false, having done nothing, if the log has no room: try again.
+bool port_report_anomaly(struct port *port, const struct queue_anomaly *anomaly);
+
 const struct port_counters *port_counters(const struct port *port);
 
 // The time below which `fraction` of the completed requests stayed, in ns; 0 without any. From any

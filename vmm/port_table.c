@@ -22,6 +22,8 @@ _Static_assert((int)VMM_PORT_LOG == (int)PORT_KIND_LOG, "one numbering of kinds"
 _Static_assert((int)VMM_PORT_HTTP == (int)PORT_KIND_HTTP, "one numbering of kinds");
 _Static_assert((int)VMM_PORT_STORE == (int)PORT_KIND_STORE, "one numbering of kinds");
 _Static_assert((int)VMM_PORT_SERVE == (int)PORT_KIND_SERVE, "one numbering of kinds");
+_Static_assert((int)VMM_PORT_BLOCK == (int)PORT_KIND_BLOCK, "one numbering of kinds");
+_Static_assert((int)VMM_PORT_AGENT == (int)PORT_KIND_AGENT, "one numbering of kinds");
 _Static_assert(VMM_LOG_SEVERITY_MAX == LOG_SEVERITY_DEBUG, "one numbering of severities");
 _Static_assert(VMM_MAX_QUEUES == PORT_MAX_QUEUES, "one number of queues");
 _Static_assert(VMM_MAX_PORTS <= POLLER_MAX_PORTS, "one poller can serve all ports");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The socket device (virtio 1.2, section 5.10): streams from a guest's processes to ports by number
-// (ports/stream_abi.h). The guest can only connect; nobody connects to it.
+// (base/stream_abi.h). The guest can only connect; nobody connects to it.
 //
 // Of each stream the device keeps what the guest has sent in a buffer of its own, copied once, and
 // makes requests of it; replies go back as the guest gives credit.

@@ -129,6 +129,13 @@ struct vmm_entropy_options {
     uint8_t seed[VMM_PORT_SEED_BYTES];
 };
 
+// What the guest is told of a disk; the backend has it from its grant.
+struct vmm_block_options {
+    uint64_t sectors;
+    uint32_t writable;
+    uint32_t discards;
+};
+
 #define VMM_CLOCK_RESOLUTION_MIN_MS 1u
 #define VMM_CLOCK_RESOLUTION_MAX_MS 3600000u
 
@@ -141,6 +148,7 @@ union vmm_port_options {
     uint64_t words[8];
     struct vmm_clock_options clock;
     struct vmm_entropy_options entropy;
+    struct vmm_block_options block;
 };
 _Static_assert(sizeof(union vmm_port_options) == 64, "format");
 

@@ -23,7 +23,7 @@ enum port_kind {
     PORT_KIND_CLOCK = 4,
     PORT_KIND_ENTROPY = 5,
     PORT_KIND_LOG = 6,
-    PORT_KIND_STORE = 7, // payloads of 7 to 10 are made of fields (policy/port_fields_abi.h)
+    PORT_KIND_STORE = 7, // payloads of 7 to 10 are made of fields (base/port_fields_abi.h)
     PORT_KIND_HTTP = 8,
     PORT_KIND_TOOL = 9,
     PORT_KIND_SERVE = 10,

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backing.h"
 #include "cpu_tables.h"
 
 // Smallest heap that is worth starting a model with.
@@ -199,34 +200,6 @@ static uint64_t writable_bytes(const struct cell *cell)
     return cell->ram.length + cell->io.length + cell->writable_system.length;
 }
 
-// What the configuration wants of memory that the model gets.
-static int apply_flags(void *host, uint64_t length, uint32_t flags, struct error *err)
-{
-    madvise(host, length, MADV_DONTDUMP);
-    if (flags & VMM_MEMORY_HUGE)
-        madvise(host, length, MADV_HUGEPAGE); // as far as there are some
-    if ((flags & VMM_MEMORY_LOCKED) && mlock(host, length) < 0)
-        return error_set(err, EXIT_STATUS_RESOURCES, errno, "lock %llu bytes of memory",
-                         (unsigned long long)length);
-    return 0;
-}
-
-static void *map_part(const struct cell *cell, int memory_fd, uint64_t offset, uint64_t length,
-                      struct error *err)
-{
-    // Reserved pages have to be there when it is mapped; nobody could answer for them later.
-    int reserve = cell->memory_flags & VMM_MEMORY_RESERVED ? 0 : MAP_NORESERVE;
-    length = large_page_up(length);
-    void *host =
-        mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | reserve, memory_fd, (off_t)offset);
-    if (host == MAP_FAILED) {
-        error_set(err, EXIT_STATUS_RESOURCES, errno, "map guest memory of %llu bytes",
-                  (unsigned long long)length);
-        return NULL;
-    }
-    return apply_flags(host, length, cell->memory_flags, err) < 0 ? NULL : host;
-}
-
 // Offset of the read-only slot's bytes in the memfd.
 static uint64_t readonly_offset(const struct cell *cell)
 {
@@ -257,12 +230,13 @@ static int map_backing(struct cell *cell, int memory_fd, struct error *err)
                          (unsigned long long)total);
     if (fcntl(memory_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
         return error_set(err, EXIT_STATUS_INTERNAL, errno, "seal guest memory");
-    cell->ram.host = map_part(cell, memory_fd, 0, writable_bytes(cell), err);
+    cell->ram.host = backing_map(memory_fd, 0, writable_bytes(cell), cell->memory_flags, err);
     if (!cell->ram.host)
         return -1;
     cell->io.host = cell->ram.host + cell->ram.length;
     cell->writable_system.host = cell->io.host + cell->io.length;
-    cell->system.host = map_part(cell, memory_fd, readonly_offset(cell), readonly_bytes(cell), err);
+    cell->system.host = backing_map(memory_fd, readonly_offset(cell), readonly_bytes(cell),
+                                    cell->memory_flags, err);
     if (!cell->system.host)
         return -1;
     cell->code.host = cell->system.host + cell->system.length;
@@ -329,7 +303,7 @@ static int load_weights(struct cell *cell, const struct vmm_config *config, cons
                 error_set(err, EXIT_STATUS_RESOURCES, errno, "map");
             return error_wrap(err, "weights %u", i);
         }
-        if (apply_flags(host, length, flags, err) < 0)
+        if (backing_apply(host, length, flags, err) < 0)
             return error_wrap(err, "weights %u", i);
         cell->weights[i].host = host;
     }

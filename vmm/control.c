@@ -295,7 +295,7 @@ static void finish(struct vmm *vmm)
         *end = vmm->violation;
     else if (atomic_load(&vmm->ended) != 2)
         *end = (struct vmm_end){.kind = VMM_END_STOPPED, .vector = UINT32_MAX};
-    if (!cell_verify(&vmm->cell)) {
+    if (vmm->config.guest == VMM_GUEST_CELL && !cell_verify(&vmm->cell)) {
         end->kind = VMM_END_VIOLATION;
         end->violation = VIOLATION_STATE;
     }

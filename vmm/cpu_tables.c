@@ -16,8 +16,6 @@
 #define VECTORS    256
 #define STUB_BYTES 8
 
-#define EFER_LME (1ull << 8)
-#define EFER_LMA (1ull << 10)
 #define EFER_NXE (1ull << 11)
 
 // PE, MP, ET, NE, WP, AM, PG: write protection holds for supervisor accesses too.

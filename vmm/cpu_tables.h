@@ -30,6 +30,8 @@ bool cpu_exception_read(const uint8_t *stack_page, struct gva stack_base, uint64
                         struct cpu_exception *exception);
 
 // CR4 bits that a cell must have, and those that it has where the processor offers them.
+#define EFER_LME       (1ull << 8)
+#define EFER_LMA       (1ull << 10)
 #define CR4_PAE        (1ull << 5)
 #define CR4_OSFXSR     (1ull << 9)
 #define CR4_OSXMMEXCPT (1ull << 10)

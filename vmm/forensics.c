@@ -8,6 +8,9 @@
 #include "forensic_area.h"
 #include "vmm.h"
 
+// A Linux guest's memory is shown as its processor sees it without paging.
+#define PAGE_ALL (PAGE_WRITE | PAGE_EXECUTE | PAGE_USER)
+
 _Static_assert(FORENSIC_MAX_MAPPINGS >= FRAME_MAP_MAX, "every mapping has a place");
 _Static_assert(FORENSIC_MAX_VCPUS >= VMM_MAX_VCPUS, "every vCPU has a place");
 
@@ -18,6 +21,18 @@ int forensics_open(struct vmm *vmm, int fd, struct error *err)
     if (area == MAP_FAILED)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "map forensic area");
     vmm->forensics = area;
+    if (vmm->config.guest == VMM_GUEST_LINUX) {
+        const struct linux_guest *guest = &vmm->linux_guest;
+        area->mappings[area->mapping_count++] =
+            (struct forensic_mapping){.length = guest->low_bytes, .rights = PAGE_ALL};
+        if (guest->high_bytes)
+            area->mappings[area->mapping_count++] =
+                (struct forensic_mapping){.address = LINUX_HIGH_BASE,
+                                          .offset = guest->low_bytes,
+                                          .length = guest->high_bytes,
+                                          .rights = PAGE_ALL};
+        return 0;
+    }
     for (unsigned i = 0; i < vmm->cell.map.count; i++) {
         const struct frame_mapping *mapping = &vmm->cell.map.mappings[i];
         uint64_t offset;
@@ -63,5 +78,7 @@ void forensics_take_registers(const struct vcpu *vcpu)
     target->fs = sregs->fs.selector;
     target->gs = sregs->gs.selector;
     // A vCPU that never entered has the zeros of a fresh kvm_run.
-    atomic_store(&target->known, sregs->cr3 == vcpu->cr3);
+    atomic_store(&target->known, vcpu->vmm->config.guest == VMM_GUEST_LINUX
+                                     ? sregs->cr0 != 0
+                                     : sregs->cr3 == vcpu->cr3);
 }

@@ -116,6 +116,13 @@ static uint64_t share(uint64_t limit, unsigned poller)
     return limit && !part ? 1 : part;
 }
 
+// Devices of a Linux guest look for replies in every pass; its interrupts are their own.
+static void raise_nothing(void *context, unsigned target)
+{
+    (void)context;
+    (void)target;
+}
+
 static int open_poller(unsigned index, const int *fds, struct error *err)
 {
     struct vmm_poller *own = &vmm.pollers[index];
@@ -134,7 +141,10 @@ static int open_poller(unsigned index, const int *fds, struct error *err)
         .level_own = vmm.level_own,
         .audit = &own->audit,
         .clock = &clock_host,
-        .host = {.raise_event = vcpu_raise_event, .escalate = port_table_escalate, .context = &vmm},
+        .host = {.raise_event =
+                     vmm.config.guest == VMM_GUEST_LINUX ? raise_nothing : vcpu_raise_event,
+                 .escalate = port_table_escalate,
+                 .context = &vmm},
     };
     const struct poller_settings settings = {
         .mode = poller_mode(&vmm.config, index),
@@ -159,6 +169,7 @@ static int open_rings(const int *fds, struct error *err)
     if (vmm.control_fd < 0)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "eventfd");
     vmm.wake_supervisor_fd = fds[VMM_FD_WAKE_SUPERVISOR];
+    vmm.backends.wake_supervisor_fd = vmm.wake_supervisor_fd;
     if (map_level_page(fds[VMM_FD_LEVEL_SUPERVISOR], PROT_READ, &vmm.level_supervisor, err) < 0 ||
         map_level_page(fds[VMM_FD_LEVEL_VMM], PROT_READ | PROT_WRITE, &vmm.level_own, err) < 0)
         return -1;
@@ -239,7 +250,18 @@ static int wait_for_vm(struct error *err)
     return 0;
 }
 
-static int build(int *fds, struct error *err)
+static int build_linux(int *fds, struct error *err)
+{
+    if (linux_guest_build(&vmm, fds[VMM_FD_MEMORY], err) < 0 ||
+        forensics_open(&vmm, fds[VMM_FD_FORENSICS], err) < 0 || open_rings(fds, err) < 0 ||
+        wait_for_vm(err) < 0 || join_creator(err) < 0 ||
+        port_table_open_policy(&vmm, fds[VMM_FD_POLICY], err) < 0 ||
+        port_table_create(&vmm, fds, err) < 0 || linux_guest_add_to_vm(&vmm, err) < 0)
+        return -1;
+    return vcpus_prepare(&vmm, err);
+}
+
+static int build_cell(int *fds, struct error *err)
 {
     if (cell_build(&vmm.cell, &vmm.config, vmm.arguments, fds[VMM_FD_IMAGE], fds[VMM_FD_MEMORY],
                    fds + vmm_config_weights_fd(&vmm.config), err) < 0 ||
@@ -254,6 +276,11 @@ static int build(int *fds, struct error *err)
         join_creator(err) < 0)
         return -1;
     return vcpus_prepare(&vmm, err);
+}
+
+static int build(int *fds, struct error *err)
+{
+    return vmm.config.guest == VMM_GUEST_LINUX ? build_linux(fds, err) : build_cell(fds, err);
 }
 
 // What stays open after the build: channel, vCPUs, and the eventfds that wake others.

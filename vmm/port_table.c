@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of port backends, and the ports that a configuration grants.
+// The ports that a configuration grants.
 #include "vmm.h"
 
 #include <errno.h>
@@ -7,116 +7,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "http_port.h"
-#include "loopback.h"
-#include "serve_port.h"
-#include "store_port.h"
-#include "tool_port.h"
-
-_Static_assert((int)VMM_PORT_CONSOLE == (int)PORT_KIND_CONSOLE, "one numbering of kinds");
-_Static_assert((int)VMM_PORT_LOOPBACK == (int)PORT_KIND_LOOPBACK, "one numbering of kinds");
-_Static_assert((int)VMM_PORT_MESSAGE == (int)PORT_KIND_MESSAGE, "one numbering of kinds");
-_Static_assert((int)VMM_PORT_CLOCK == (int)PORT_KIND_CLOCK, "one numbering of kinds");
-_Static_assert((int)VMM_PORT_ENTROPY == (int)PORT_KIND_ENTROPY, "one numbering of kinds");
-_Static_assert((int)VMM_PORT_LOG == (int)PORT_KIND_LOG, "one numbering of kinds");
-_Static_assert((int)VMM_PORT_HTTP == (int)PORT_KIND_HTTP, "one numbering of kinds");
-_Static_assert((int)VMM_PORT_STORE == (int)PORT_KIND_STORE, "one numbering of kinds");
-_Static_assert((int)VMM_PORT_SERVE == (int)PORT_KIND_SERVE, "one numbering of kinds");
-_Static_assert((int)VMM_PORT_BLOCK == (int)PORT_KIND_BLOCK, "one numbering of kinds");
-_Static_assert((int)VMM_PORT_AGENT == (int)PORT_KIND_AGENT, "one numbering of kinds");
-_Static_assert(VMM_LOG_SEVERITY_MAX == LOG_SEVERITY_DEBUG, "one numbering of severities");
 _Static_assert(VMM_MAX_QUEUES == PORT_MAX_QUEUES, "one number of queues");
 _Static_assert(VMM_MAX_PORTS <= POLLER_MAX_PORTS, "one poller can serve all ports");
-
-// Makes the private state of a backend in the VMM for one port. Returns NULL and sets *err on
-// failure.
-typedef void *(*backend_state_maker)(struct vmm *vmm, unsigned port, const int *fds,
-                                     struct error *err);
-
-static int map_rings(const struct vmm_port_config *port, const int *fds,
-                     struct shared_ring *to_host, struct shared_ring *from_host, struct error *err)
-{
-    if (shared_ring_map(to_host, fds[VMM_PORT_FD_TO_HOST], vmm_port_ring_bytes(port, 1), err) < 0)
-        return -1;
-    return shared_ring_map(from_host, fds[VMM_PORT_FD_FROM_HOST], vmm_port_ring_bytes(port, 0),
-                           err);
-}
-
-static void *make_console(struct vmm *vmm, unsigned port, const int *fds, struct error *err)
-{
-    struct console *console = &vmm->console;
-    if (console->output.header) {
-        error_set(err, EXIT_STATUS_BAD_FILE, 0, "a VM has at most one console");
-        return NULL;
-    }
-    if (map_rings(&vmm->config.ports[port], fds, &console->output, &console->input, err) < 0)
-        return NULL;
-    console->wake_fd = vmm->wake_supervisor_fd;
-    return console;
-}
-
-static void *make_message(struct vmm *vmm, unsigned port, const int *fds, struct error *err)
-{
-    struct message *message = &vmm->messages[port];
-    if (map_rings(&vmm->config.ports[port], fds, &message->output, &message->input, err) < 0)
-        return NULL;
-    message->wake_fd = vmm->wake_supervisor_fd;
-    return message;
-}
-
-static void *make_clock(struct vmm *vmm, unsigned port, const int *fds, struct error *err)
-{
-    struct vmm_clock_options *options = &vmm->config.ports[port].options.clock;
-    (void)fds;
-    if (vmm->clock.clock) {
-        error_set(err, EXIT_STATUS_BAD_FILE, 0, "a VM has at most one clock");
-        return NULL;
-    }
-    int result = clock_port_init(&vmm->clock, options, &clock_host, err);
-    explicit_bzero(options->seed, sizeof(options->seed));
-    return result < 0 ? NULL : &vmm->clock;
-}
-
-static void *make_entropy(struct vmm *vmm, unsigned port, const int *fds, struct error *err)
-{
-    struct vmm_entropy_options *options = &vmm->config.ports[port].options.entropy;
-    (void)fds;
-    (void)err;
-    entropy_port_init(&vmm->entropy[port], options->seed);
-    explicit_bzero(options->seed, sizeof(options->seed));
-    return &vmm->entropy[port];
-}
-
-static void *make_loopback(struct vmm *vmm, unsigned port, const int *fds, struct error *err)
-{
-    (void)port;
-    (void)fds;
-    (void)err;
-    return vmm; // it has none, but NULL means failure
-}
-
-enum backend_place {
-    IN_VMM = 1,
-    IN_PROCESS = 2,
-};
-
-// Every backend that exists, and where it may run. A kind that is not here cannot be granted.
-static const struct {
-    const struct port_backend *backend;
-    unsigned places;
-    backend_state_maker make_state;
-} backends[] = {
-    {&console_backend, IN_VMM, make_console},
-    {&message_backend, IN_VMM, make_message},
-    {&log_backend, IN_VMM, make_message},
-    {&clock_backend, IN_VMM, make_clock},
-    {&entropy_backend, IN_VMM, make_entropy},
-    {&loopback_backend, IN_VMM | IN_PROCESS, make_loopback},
-    {&store_port, IN_PROCESS, NULL},
-    {&http_port, IN_PROCESS, NULL},
-    {&tool_port, IN_PROCESS, NULL},
-    {&serve_port, IN_PROCESS, NULL},
-};
 
 // A backend failed: the control thread tells the supervisor. On a poller's thread.
 static void report_event(void *context, unsigned port, enum vmm_port_event_kind event)
@@ -149,31 +41,27 @@ static int choose_backend(struct vmm *vmm, unsigned index, const int *fds,
                           struct port_settings *settings, struct error *err)
 {
     const struct vmm_port_config *config = &vmm->config.ports[index];
-    size_t row = 0;
-    while (row < sizeof(backends) / sizeof(backends[0]) &&
-           (uint32_t)backends[row].backend->kind != config->kind)
-        row++;
-    if (row == sizeof(backends) / sizeof(backends[0]))
-        return error_set(err, EXIT_STATUS_BAD_FILE, 0, "no backend for kind %u", config->kind);
-    if (!(backends[row].places & (config->process ? IN_PROCESS : IN_VMM)))
-        return error_set(err, EXIT_STATUS_BAD_FILE, 0, "a %s cannot run %s",
-                         backends[row].backend->name,
-                         config->process ? "in a process of its own" : "in the VMM");
+    const struct port_backend *backend = vmm_backend_find(config, err);
+    if (!backend)
+        return -1;
     if (config->process) {
-        if (make_link(vmm, index, backends[row].backend, fds, err) < 0)
+        if (make_link(vmm, index, backend, fds, err) < 0)
             return -1;
         settings->backend = &vmm->links[index].backend;
         settings->backend_state = &vmm->links[index];
         return 0;
     }
-    settings->backend = backends[row].backend;
-    settings->backend_state = backends[row].make_state(vmm, index, fds, err);
+    settings->backend = backend;
+    settings->backend_state =
+        vmm_backend_make(&vmm->backends, &vmm->config.ports[index], index, fds, err);
     return settings->backend_state ? 0 : -1;
 }
 
 static int add_queues(struct vmm *vmm, unsigned index, struct error *err)
 {
     const struct vmm_port_config *config = &vmm->config.ports[index];
+    if (vmm->config.guest == VMM_GUEST_LINUX)
+        return port_driver_attach(vmm->linux_guest.devices.drivers[index], vmm->ports[index], err);
     for (unsigned i = 0; i < config->queue_count; i++) {
         const struct cell_queue *place = &vmm->cell.queues[index][i];
         struct virtqueue queue;
@@ -273,6 +161,8 @@ static int create_one(struct vmm *vmm, unsigned index, const int *fds, struct er
     if (!vmm->ports[index] || add_queues(vmm, index, err) < 0 ||
         poller_add(&poller->poller, vmm->ports[index], err) < 0)
         return -1;
+    if (vmm->config.guest == VMM_GUEST_LINUX)
+        return 0; // its devices have doorbells
     return kvm_add_doorbell(&vmm->kvm, cell_doorbell_gpa(index), poller->doorbell_fd, err);
 }
 

@@ -66,6 +66,8 @@ int vcpu_create(struct vmm *vmm, unsigned index, struct error *err)
 static int prepare_one(struct vcpu *vcpu, struct error *err)
 {
     struct vmm *vmm = vcpu->vmm;
+    if (vmm->config.guest == VMM_GUEST_LINUX)
+        return linux_guest_prepare_vcpu(vcpu, err);
     struct kvm_sregs sregs;
     struct kvm_xcrs xcrs = {.nr_xcrs = 1};
     if (kvm_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) < 0)
@@ -192,6 +194,16 @@ static bool serve_control_page(struct vcpu *vcpu)
     return false;
 }
 
+// Serves an exit of a Linux guest. Returns false if it is none that a Linux guest may make.
+static bool serve_linux(struct vcpu *vcpu)
+{
+    struct vmm_end end;
+    enum linux_exit exit = linux_guest_handle_exit(vcpu, &end);
+    if (exit == LINUX_EXIT_ENDS)
+        vmm_report(vcpu->vmm, &end);
+    return exit != LINUX_EXIT_UNKNOWN;
+}
+
 // What is free to check at every exit, since KVM hands it over anyway (KVM_CAP_SYNC_REGS).
 static bool state_is_intact(const struct vcpu *vcpu)
 {
@@ -211,11 +223,13 @@ static bool handle_exit(struct vcpu *vcpu, int result, int code)
                                                                    : VIOLATION_UNKNOWN_EXIT);
         return false;
     }
-    if (!state_is_intact(vcpu)) {
+    bool is_linux = vcpu->vmm->config.guest == VMM_GUEST_LINUX;
+    if (!is_linux && !state_is_intact(vcpu)) {
         report_violation(vcpu, VIOLATION_STATE);
         return false;
     }
-    if (vcpu->run->exit_reason == KVM_EXIT_MMIO && serve_control_page(vcpu))
+    if (is_linux ? serve_linux(vcpu)
+                 : vcpu->run->exit_reason == KVM_EXIT_MMIO && serve_control_page(vcpu))
         return !atomic_load(&vcpu->vmm->ended);
     if (vcpu->run->exit_reason == KVM_EXIT_INTR)
         return true;

@@ -8,13 +8,11 @@
 
 #include "backend_link.h"
 #include "cell.h"
-#include "clock_port.h"
-#include "console.h"
-#include "entropy_port.h"
 #include "fatal_signal.h"
-#include "message.h"
+#include "linux_guest.h"
 #include "poller.h"
 #include "thread_filter.h"
+#include "vmm_backends.h"
 #include "vmm_protocol.h"
 
 struct forensic_area;
@@ -60,16 +58,14 @@ struct vmm {
     struct vmm_config config; // private copy
     char arguments[VMM_ARGUMENTS_MAX];
     struct kvm_vm kvm;
-    struct cell cell;
+    struct cell cell; // one of the two, as config.guest says
+    struct linux_guest linux_guest;
     uint64_t xcr0;
     uint64_t isa;
     struct vcpu vcpus[VMM_MAX_VCPUS];
     struct vmm_poller pollers[VMM_MAX_POLLERS];
     struct port *ports[VMM_MAX_PORTS];
-    struct console console;
-    struct message messages[VMM_MAX_PORTS]; // of the message ports and logs
-    struct clock_port clock;
-    struct entropy_port entropy[VMM_MAX_PORTS];  // of the ports of that kind
+    struct vmm_backends backends;
     struct backend_link links[VMM_MAX_PORTS];    // of the ports with a process
     _Atomic uint32_t port_events[VMM_MAX_PORTS]; // enum vmm_port_event_kind to be reported, or 0
     _Atomic uint64_t escalations[VMM_MAX_PORTS]; // level << 32 | rule to be reported, or 0

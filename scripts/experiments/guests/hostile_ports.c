@@ -248,7 +248,7 @@ static uint16_t spoil_table_address(void)
     return head;
 }
 
-// `rule` is enum queue_rule of policy/queue_rule.h.
+// `rule` is enum queue_rule of base/queue_rule.h.
 static const struct corruption {
     const char *name;
     unsigned rule;

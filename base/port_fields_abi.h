@@ -3,8 +3,8 @@
 //
 // Requests and replies of store, http and tool ports are made of these, so that policy, backend and
 // guest find the same field at the same place without a parser. Little-endian.
-#ifndef POLICY_PORT_FIELDS_ABI_H
-#define POLICY_PORT_FIELDS_ABI_H
+#ifndef BASE_PORT_FIELDS_ABI_H
+#define BASE_PORT_FIELDS_ABI_H
 
 #include <stdbool.h>
 #include <stddef.h>

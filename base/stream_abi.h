@@ -6,10 +6,13 @@
 // and payload, in any order: the cookie says to which request. A stream that breaks these rules, or
 // whose port is closed, is reset. At STREAM_TABLE_PORT every connection gets the table of ports,
 // and then its end.
-#ifndef PORTS_STREAM_ABI_H
-#define PORTS_STREAM_ABI_H
+#ifndef BASE_STREAM_ABI_H
+#define BASE_STREAM_ABI_H
 
-#include "port_abi.h"
+#include <stddef.h>
+#include <stdint.h>
+
+#define STREAM_NAME_SIZE 32 // PORT_NAME_SIZE
 
 #define STREAM_FORMAT     "guillotine-st/1"
 #define STREAM_HOST_CID   2u
@@ -28,9 +31,9 @@ struct stream_table {
 _Static_assert(sizeof(struct stream_table) == 24, "ABI");
 
 struct stream_table_entry {
-    char name[PORT_NAME_SIZE]; // terminated
-    uint32_t kind;             // enum port_kind
-    uint32_t vsock_port;       // 0: the port has a device of its own
+    char name[STREAM_NAME_SIZE]; // terminated
+    uint32_t kind;               // enum port_kind
+    uint32_t vsock_port;         // 0: the port has a device of its own
     uint32_t max_request_bytes;
     uint32_t max_reply_bytes;
     uint32_t in_flight; // requests that the port takes at once, of all streams together

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rules of a queue that its driver can break. They stand in audit records.
-#ifndef POLICY_QUEUE_RULE_H
-#define POLICY_QUEUE_RULE_H
+#ifndef BASE_QUEUE_RULE_H
+#define BASE_QUEUE_RULE_H
 
 // Rules that a chain can break. Stable numbers: they stand in audit logs.
 enum queue_rule {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a model can be caught at: stable names for reports, audit logs and `run --expect`.
-#ifndef POLICY_VIOLATION_H
-#define POLICY_VIOLATION_H
+#ifndef BASE_VIOLATION_H
+#define BASE_VIOLATION_H
 
 enum violation_kind {
     VIOLATION_NONE = 0,

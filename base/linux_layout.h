@@ -21,6 +21,9 @@
 #define LINUX_GPA_PAGE_TABLES  0x4000ull // PML4, PDPT, four page directories: the first 4 GiB
 #define LINUX_GPA_COMMAND_LINE 0x10000ull
 #define LINUX_COMMAND_LINE_MAX 0x1000ull // with its terminating zero
+#define LINUX_GPA_SETUP_DATA   0x11000ull
+#define LINUX_GPA_LOW_RESERVED 0x9fc00ull // up to 1 MiB nothing is the kernel's to use
+#define LINUX_GPA_KERNEL_MIN   0x100000ull
 #define LINUX_GPA_ACPI         0xe0000ull
 #define LINUX_GPA_ACPI_END     0x100000ull // backed by RAM, reserved in the memory map
 
@@ -63,8 +66,6 @@ struct linux_entry {
         uint32_t text; // 1: text, 0: read-only data
         uint32_t pad;
     } ranges[4];
-    uint8_t kernel_digest[32]; // SHA-256 of the files as read
-    uint8_t initrd_digest[32];
     uint32_t status; // 0, or enum exit_status with a text
     char text[236];  // of an error; terminated
 };

@@ -212,6 +212,9 @@ int linux_devices_make(struct linux_devices *devices, const struct vmm_config *c
     }
     if (devices->vsock.device)
         fill_table(devices);
+    if (config->linux_guest.debug_serial && devices->console.device)
+        debug_serial_init(&devices->serial, &devices->console.channels[0].driver, host->wake,
+                          host->context);
     return 0;
 }
 
@@ -228,7 +231,8 @@ int linux_devices_start(struct linux_devices *devices, struct poller *poller, st
     }
     if (devices->console.device)
         virtio_console_charge(&devices->console);
-    return 0;
+    struct poller_front serial = debug_serial_front(&devices->serial);
+    return devices->serial.driver ? poller_add_front(poller, &serial, err) : 0;
 }
 
 bool linux_devices_access(struct linux_devices *devices, uint64_t address, bool is_write,
@@ -245,4 +249,15 @@ bool linux_devices_access(struct linux_devices *devices, uint64_t address, bool 
     else
         virtio_device_read(&devices->devices[index], offset, data, length);
     return true;
+}
+
+void linux_devices_io(struct linux_devices *devices, uint16_t port, bool is_write, uint8_t *data,
+                      unsigned length, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++, data += length) {
+        if (length == 1 && debug_serial_access(&devices->serial, port, is_write, data))
+            continue;
+        if (!is_write)
+            memset(data, 0xff, length);
+    }
 }

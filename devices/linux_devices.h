@@ -3,6 +3,7 @@
 #ifndef DEVICES_LINUX_DEVICES_H
 #define DEVICES_LINUX_DEVICES_H
 
+#include "debug_serial.h"
 #include "linux_layout.h"
 #include "virtio_block.h"
 #include "virtio_console.h"
@@ -19,6 +20,7 @@ struct linux_devices {
     struct virtio_calls entropy;
     struct virtio_block blocks[VMM_MAX_DEVICES];
     struct virtio_vsock vsock;
+    struct debug_serial serial;
 };
 
 // Makes the devices and the drivers of the ports' queues, which are attached by the caller as the
@@ -35,5 +37,10 @@ int linux_devices_start(struct linux_devices *devices, struct poller *poller, st
 // A load or store of a vCPU, 1 to 8 bytes. False if there is no device.
 bool linux_devices_access(struct linux_devices *devices, uint64_t address, bool is_write,
                           void *data, unsigned length);
+
+// An access to I/O ports, `count` units of `length` bytes. There is nothing behind any of them but
+// the debug serial port: loads give all ones, as on an empty bus.
+void linux_devices_io(struct linux_devices *devices, uint16_t port, bool is_write, uint8_t *data,
+                      unsigned length, unsigned count);
 
 #endif

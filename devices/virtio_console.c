@@ -240,6 +240,10 @@ static unsigned deliver_input(struct virtio_console *console, unsigned index)
 static void take_reply(struct virtio_console *console, struct virtio_channel *channel,
                        struct port_call *call)
 {
+    if (call->owner != channel) { // of the debug serial port
+        port_driver_free(call);
+        return;
+    }
     if (!(call->tag & TAG_READ)) {
         if (call->tag >> 1 == console->generation)
             channel->send_pending = false;

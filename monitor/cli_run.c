@@ -38,6 +38,10 @@ struct run_options {
 
 enum run_option {
     OPTION_IMAGE = 256,
+    OPTION_KERNEL,
+    OPTION_INITRD,
+    OPTION_APPEND,
+    OPTION_DEBUG_SERIAL,
     OPTION_WEIGHTS,
     OPTION_WEIGHTS_COPY,
     OPTION_VCPUS,
@@ -74,6 +78,14 @@ static const struct {
     const char *help;
 } run_options_table[] = {
     {{"image", 1, NULL, OPTION_IMAGE}, "FILE", "cell image: static ELF64 executable"},
+    {{"kernel", 1, NULL, OPTION_KERNEL},
+     "FILE",
+     "Linux guest: its kernel, a bzImage or a vmlinux with a PVH entry"},
+    {{"initrd", 1, NULL, OPTION_INITRD}, "FILE", "Linux guest: its initial file system"},
+    {{"append", 1, NULL, OPTION_APPEND}, "TEXT", "Linux guest: its kernel's command line"},
+    {{"debug-serial", 0, NULL, OPTION_DEBUG_SERIAL},
+     NULL,
+     "Linux guest: a serial port (earlyprintk=serial) whose output goes to the console port"},
     {{"weights", 1, NULL, OPTION_WEIGHTS}, "FILE", "map FILE read-only into the cell (repeatable)"},
     {{"weights-copy", 1, NULL, OPTION_WEIGHTS_COPY},
      "FILE",
@@ -157,6 +169,7 @@ static int help(void)
 {
     printf("Usage: guillotine run [OPTIONS] FILE.json [-- ARGUMENTS]\n"
            "       guillotine run [OPTIONS] --image FILE [-- ARGUMENTS]\n"
+           "       guillotine run [OPTIONS] --kernel FILE [--initrd FILE] [-- INIT'S ARGUMENTS]\n"
            "\n"
            "Runs the VM that FILE.json describes (docs/vm-file.md); options override it. The\n"
            "command behaves like any program: standard input and output are the model's\n"
@@ -175,7 +188,8 @@ static int help(void)
            "Examples:\n"
            "  guillotine run demo.json -- --prompt 'The lighthouse'\n"
            "  guillotine run --image llm.elf --weights demo.gguf --port console -- --tokens 50\n"
-           "  guillotine run --expect violation:write-code --image attack.elf\n");
+           "  guillotine run --expect violation:write-code --image attack.elf\n"
+           "  guillotine run --kernel vmlinuz --initrd initrd.gz --port console --append quiet\n");
     return EXIT_STATUS_OK;
 }
 
@@ -221,7 +235,18 @@ static int apply(int option, const char *value, struct run_options *options,
     uint64_t number;
     switch (option) {
     case OPTION_IMAGE:
+        vm->linux_guest.given = false;
         return replace_string(&vm->image, value, err);
+    case OPTION_KERNEL:
+        vm->linux_guest.given = true;
+        return replace_string(&vm->image, value, err);
+    case OPTION_INITRD:
+        return replace_string(&vm->linux_guest.initrd, value, err);
+    case OPTION_APPEND:
+        return replace_string(&vm->linux_guest.command_line, value, err);
+    case OPTION_DEBUG_SERIAL:
+        vm->linux_guest.debug_serial = true;
+        return 0;
     case OPTION_WEIGHTS:
     case OPTION_WEIGHTS_COPY:
         return add_weights(vm, value, option == OPTION_WEIGHTS_COPY, err);
@@ -381,7 +406,11 @@ static int complete(struct vm_description *vm, const struct run_options *options
 {
     if (!vm->image)
         return error_set(err, EXIT_STATUS_USAGE, 0,
-                         "nothing to run: give a VM file or --image; see guillotine run --help");
+                         "nothing to run: give a VM file, --image or --kernel; see guillotine run "
+                         "--help");
+    if (!vm->linux_guest.given && (vm->linux_guest.initrd || vm->linux_guest.command_line))
+        return error_set(err, EXIT_STATUS_USAGE, 0,
+                         "--initrd and --append are for Linux guests: give --kernel");
     const char *placement = getenv("GUILLOTINE_PLACEMENT");
     if (!vm->placement_given && placement && *placement &&
         vm_placement_parse(placement, vm, err) < 0)
@@ -406,6 +435,8 @@ static int complete(struct vm_description *vm, const struct run_options *options
                 return -1;
         }
     }
+    if (vm->linux_guest.given && vm_linux_check(vm, err) < 0)
+        return -1;
     if (options->policy && apply_policy(vm, options->policy, err) < 0)
         return -1;
     if (!vm->name[0]) {

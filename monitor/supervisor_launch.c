@@ -11,6 +11,8 @@
 
 #include "cleanup.h"
 #include "digest.h"
+#include "linux_layout.h"
+#include "linux_machine.h"
 #include "paths.h"
 #include "sha256.h"
 #include "supervisor_internal.h"
@@ -20,6 +22,29 @@
 #define LOG_NS  (10 * NS_PER_S)
 #define OPEN_NS (600 * NS_PER_S)
 
+// A Linux guest is its kernel, its initrd and its command line together.
+static int measure_linux(struct supervisor *s, struct digest_set *digests, struct error *err)
+{
+    struct file_digest digest = {0};
+    char command_line[LINUX_COMMAND_LINE_MAX];
+    char what[160];
+    snprintf(what, sizeof(what), "initrd %s",
+             s->vm.linux_guest.initrd ? s->vm.linux_guest.initrd : "");
+    if (linux_machine_command_line(&s->vm, command_line, sizeof(command_line), err) < 0 ||
+        (s->process.initrd >= 0 &&
+         file_digest_get(&digest, &s->state.deployment, s->process.initrd, what, err) < 0))
+        return -1;
+    const struct sha256_piece pieces[] = {
+        {digests->image, DIGEST_BYTES},
+        {digest.sha256, DIGEST_BYTES},
+        {command_line, strlen(command_line)},
+    };
+    uint8_t all[DIGEST_BYTES];
+    sha256_pieces(pieces, sizeof(pieces) / sizeof(pieces[0]), all);
+    memcpy(digests->image, all, DIGEST_BYTES);
+    return 0;
+}
+
 static int measure(struct supervisor *s, struct digest_set *digests, struct error *err)
 {
     struct file_digest digest;
@@ -28,6 +53,8 @@ static int measure(struct supervisor *s, struct digest_set *digests, struct erro
     if (file_digest_get(&digest, &s->state.deployment, s->process.inputs[0], what, err) < 0)
         return -1;
     memcpy(digests->image, digest.sha256, DIGEST_BYTES);
+    if (s->vm.linux_guest.given && measure_linux(s, digests, err) < 0)
+        return -1;
     digests->weights_count = s->vm.weights_count;
     for (unsigned i = 0; i < s->vm.weights_count; i++) {
         // Sealing the same weights anew, or not at all, makes no other model of them.

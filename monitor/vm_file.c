@@ -153,6 +153,15 @@ static int read_image(const struct json_place *place, void *target, struct error
     return read_path(place, reader->path, &reader->vm.image, err);
 }
 
+static int read_linux(const struct json_place *place, void *target, struct error *err)
+{
+    struct vm_reader *reader = target;
+    if (reader->vm.image)
+        return json_refuse(place, JSON_PART_VALUE, err,
+                           "a VM has an image or a Linux kernel, not both");
+    return vm_file_read_linux(place, &reader->vm, err);
+}
+
 int vm_description_add_argument(struct vm_description *vm, const char *argument, struct error *err)
 {
     size_t bytes = strlen(argument) + 1;
@@ -489,7 +498,8 @@ static const struct json_field vm_fields[] = {
     {.key = "format", .read = read_format, .required = true},
     {.key = "name", .read = read_vm_name},
     {.key = "uuid", .read = read_uuid},
-    {.key = "image", .read = read_image, .required = true},
+    {.key = "image", .read = read_image},
+    {.key = "linux", .read = read_linux},
     {.key = "arguments", .read = read_arguments},
     {"vcpus", json_field_u32, false, offsetof(struct vm_reader, vm.vcpus), 1, VMM_MAX_VCPUS},
     {"memory_bytes", json_field_u64, false, offsetof(struct vm_reader, vm.memory_bytes),
@@ -526,6 +536,12 @@ int vm_file_parse(const char *path, const char *text, size_t length, struct vm_d
     if (read_format(&format, NULL, err) ||
         json_read_object(&root, vm_fields, COUNT(vm_fields), &reader, err))
         return -1;
+    if (!reader.vm.image)
+        return json_refuse(&root, JSON_PART_VALUE, err,
+                           "missing key 'image', or 'linux' for a Linux guest");
+    struct error inner;
+    if (reader.vm.linux_guest.given && vm_linux_check(&reader.vm, &inner) < 0)
+        return vm_file_refuse_because(&root, &inner, err);
     *vm = reader.vm;
     reader.vm = (struct vm_description){0};
     return 0;
@@ -580,6 +596,8 @@ void vm_description_free(struct vm_description *vm)
         free(vm->weights[i].path);
     free(vm->arguments);
     free(vm->image);
+    free(vm->linux_guest.initrd);
+    free(vm->linux_guest.command_line);
     free(vm->audit_path);
     free(vm->audit_witness);
     for (unsigned i = 0; i < VMM_MAX_PORTS; i++)

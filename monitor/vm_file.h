@@ -62,6 +62,19 @@ enum vm_huge_pages {
     VM_HUGE_PAGES_RESERVED,    // 2 MiB of hugetlbfs, or none
 };
 
+// A Linux guest, whose kernel is the VM's image.
+struct vm_linux {
+    bool given;
+    bool no_clock;      // KVM's paravirtual clock is not offered
+    bool debug_serial;  // a serial port whose output goes to the console port
+    char *initrd;       // NULL: none
+    char *command_line; // of the kernel; NULL: empty
+};
+
+// Memory of a Linux guest if nobody says how much, and the least that it can have.
+#define VM_LINUX_MEMORY_DEFAULT (512ull << 20)
+#define VM_LINUX_MEMORY_MIN     (64ull << 20)
+
 // A VM as described; zero means "not given" (run fills defaults). Strings are owned.
 struct vm_description {
     char name[VM_NAME_SIZE];
@@ -69,6 +82,7 @@ struct vm_description {
     bool uuid_given;
     struct uuid uuid;
     char *image;
+    struct vm_linux linux_guest;
     char **arguments;
     uint32_t argument_count;
     uint32_t vcpus;
@@ -126,6 +140,9 @@ int vm_file_parse(const char *path, const char *text, size_t length, struct vm_d
 // Adds a port with the defaults of its kind, as `run --port KIND[:NAME]` does.
 int vm_description_add_port(struct vm_description *vm, const char *kind, const char *name,
                             struct error *err);
+
+// Checks what a Linux guest cannot have, once everything has been read.
+int vm_linux_check(const struct vm_description *vm, struct error *err);
 
 // Checks that a policy is about ports that a description has.
 int vm_description_check_policy(const struct vm_description *vm,

@@ -52,6 +52,10 @@ int vm_file_read_store(const struct json_place *place, struct vmm_port_config *c
 int vm_file_read_detectors(const struct json_place *place, struct detector_settings *settings,
                            struct error *err);
 
+// Reads "linux".
+int vm_file_read_linux(const struct json_place *place, struct vm_description *vm,
+                       struct error *err);
+
 // Reads "memory".
 int vm_file_read_memory(const struct json_place *place, struct vm_description *vm,
                         struct error *err);

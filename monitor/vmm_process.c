@@ -22,6 +22,7 @@
 #include "forensic_area.h"
 #include "heartbeat.h"
 #include "host_cores.h"
+#include "linux_machine.h"
 #include "paths.h"
 #include "placement.h"
 #include "port_seeds.h"
@@ -80,6 +81,7 @@ static void forget(struct vmm_process *process)
         .memory = -1,
         .forensics = -1,
         .policy = -1,
+        .initrd = -1,
         .level_supervisor_fd = -1,
         .level_vmm_fd = -1,
     };
@@ -138,6 +140,9 @@ static int fill_config(struct vmm_process *process, const struct vm_description 
     config->require = vm->require;
     config->port_count = vm->port_count;
     memcpy(config->ports, vm->ports, sizeof(config->ports));
+    config->guest = vm->linux_guest.given ? VMM_GUEST_LINUX : VMM_GUEST_CELL;
+    if (vm->linux_guest.given && linux_machine_plan(config, err) < 0)
+        return -1;
     config->weights_count = vm->weights_count;
     config->audit_records_per_s = vm->audit_records_per_s;
     config->audit_burst = vm->audit_burst;
@@ -310,7 +315,11 @@ static int check_memory(uint64_t bytes, struct error *err)
 
 uint64_t vmm_process_memory_bytes(const struct vm_description *vm, uint64_t weights_bytes)
 {
-    return vm->memory_bytes ? vm->memory_bytes : DEFAULT_MEMORY_BYTES + weights_bytes / 4;
+    if (!vm->linux_guest.given)
+        return vm->memory_bytes ? vm->memory_bytes : DEFAULT_MEMORY_BYTES + weights_bytes / 4;
+    // Whole large pages: its memory is mapped as it is.
+    uint64_t bytes = vm->memory_bytes ? vm->memory_bytes : VM_LINUX_MEMORY_DEFAULT;
+    return bytes & ~((2ull << 20) - 1);
 }
 
 // What depends on the files.
@@ -428,7 +437,9 @@ static int send_config(struct vmm_process *process, const struct vm_description 
                    "all descriptors fit one message");
     if (put_arguments(config, buffer.bytes + sizeof(*config), vm, err) < 0 ||
         fill_memory(config, vm, process->sealed, weights_bytes, err) < 0 ||
-        make_memory(process, vm, err) < 0)
+        make_memory(process, vm, err) < 0 ||
+        (vm->linux_guest.given && linux_machine_load(config, vm, process->memory, inputs[0],
+                                                     process->initrd, err) < 0))
         return -1;
     size_t length = sizeof(*config) + config->arguments_bytes;
     vmm_message_init(&config->message, VMM_MESSAGE_CONFIG, (uint32_t)length);
@@ -448,6 +459,9 @@ static void close_inputs(struct vmm_process *process)
             close(process->inputs[i]);
         process->inputs[i] = -1;
     }
+    if (process->initrd >= 0)
+        close(process->initrd);
+    process->initrd = -1;
 }
 
 int vmm_process_open_inputs(struct vmm_process *process, const struct vm_description *vm,
@@ -455,12 +469,15 @@ int vmm_process_open_inputs(struct vmm_process *process, const struct vm_descrip
 {
     for (unsigned i = 0; i < 1 + vm->weights_count; i++) {
         process->inputs[i] =
-            i == 0 ? open_input("image", vm->image, &process->input_bytes[0], err)
+            i == 0 ? open_input(vm->linux_guest.given ? "kernel" : "image", vm->image, &process->input_bytes[0], err)
                    : open_input("weights", vm->weights[i - 1].path, &process->input_bytes[i], err);
         if (process->inputs[i] < 0)
             return -1;
     }
-    return 0;
+    uint64_t bytes;
+    if (vm->linux_guest.initrd)
+        process->initrd = open_input("initrd", vm->linux_guest.initrd, &bytes, err);
+    return vm->linux_guest.initrd && process->initrd < 0 ? -1 : 0;
 }
 
 int vmm_process_configure(struct vmm_process *process, const struct vm_description *vm,

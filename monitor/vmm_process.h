@@ -34,6 +34,7 @@ struct vmm_process {
     struct sealed_memory sealed[VMM_MAX_WEIGHTS]; // decrypted weights
     int inputs[1 + VMM_MAX_WEIGHTS];              // image and weights, until sent; -1: none
     uint64_t input_bytes[1 + VMM_MAX_WEIGHTS];
+    int initrd; // of a Linux guest; -1: none
     int level_supervisor_fd;
     int level_vmm_fd;
     struct level_page *level_own;       // written by the supervisor

@@ -207,7 +207,7 @@ struct vmm_linux_config {
     uint64_t instruction;
     uint64_t argument;
     uint32_t device_count;
-    uint32_t pad;
+    uint32_t debug_serial; // 1: a serial port whose output goes to the console
     struct vmm_device_config devices[VMM_MAX_DEVICES];
 };
 

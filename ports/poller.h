@@ -43,7 +43,7 @@ struct poller_front {
     void *state;
 };
 
-#define POLLER_MAX_FRONTS 16u
+#define POLLER_MAX_FRONTS 17u
 
 struct poller {
     struct poller_settings settings;

@@ -195,15 +195,16 @@ static enum linux_exit serve_memory(struct vcpu *vcpu, struct vmm_end *end)
                : LINUX_EXIT_UNKNOWN;
 }
 
-// There is nothing behind any I/O port, but kernels look for what PCs had: all ones, as on an empty
-// bus.
-static enum linux_exit serve_io(const struct vcpu *vcpu)
+static enum linux_exit serve_io(struct vcpu *vcpu)
 {
     struct kvm_run *run = vcpu->run;
+    uint64_t room = vcpu->vmm->kvm.run_size;
     uint64_t bytes = (uint64_t)run->io.size * run->io.count;
-    if (run->io.direction == KVM_EXIT_IO_IN && run->io.data_offset < vcpu->vmm->kvm.run_size &&
-        bytes <= vcpu->vmm->kvm.run_size - run->io.data_offset)
-        memset((uint8_t *)run + run->io.data_offset, 0xff, bytes);
+    if (run->io.data_offset > room || bytes > room - run->io.data_offset)
+        return LINUX_EXIT_UNKNOWN;
+    linux_devices_io(&vcpu->vmm->linux_guest.devices, run->io.port,
+                     run->io.direction == KVM_EXIT_IO_OUT, (uint8_t *)run + run->io.data_offset,
+                     run->io.size, run->io.count);
     return LINUX_EXIT_HANDLED;
 }
 

@@ -116,13 +116,6 @@ static uint64_t share(uint64_t limit, unsigned poller)
     return limit && !part ? 1 : part;
 }
 
-// Devices of a Linux guest look for replies in every pass; its interrupts are their own.
-static void raise_nothing(void *context, unsigned target)
-{
-    (void)context;
-    (void)target;
-}
-
 static int open_poller(unsigned index, const int *fds, struct error *err)
 {
     struct vmm_poller *own = &vmm.pollers[index];
@@ -141,10 +134,7 @@ static int open_poller(unsigned index, const int *fds, struct error *err)
         .level_own = vmm.level_own,
         .audit = &own->audit,
         .clock = &clock_host,
-        .host = {.raise_event =
-                     vmm.config.guest == VMM_GUEST_LINUX ? raise_nothing : vcpu_raise_event,
-                 .escalate = port_table_escalate,
-                 .context = &vmm},
+        .host = {.raise_event = vcpu_raise_event, .escalate = port_table_escalate, .context = &vmm},
     };
     const struct poller_settings settings = {
         .mode = poller_mode(&vmm.config, index),

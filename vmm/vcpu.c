@@ -138,6 +138,9 @@ void vcpu_raise_event(void *context, unsigned index)
 {
     struct vmm *vmm = context;
     struct vcpu *vcpu = &vmm->vcpus[index];
+    // Devices of a Linux guest look for replies in every pass; its interrupts are their own.
+    if (vmm->config.guest == VMM_GUEST_LINUX)
+        return;
     struct cell_event *shared = guest_memory_shared(
         &vmm->cell.io_memory, gpa_add(vmm->cell.events, index * sizeof(struct cell_event)),
         sizeof(*shared), sizeof(*shared), GUEST_WRITE);

@@ -44,7 +44,7 @@ PYTHON_LEFT_OUT = {"dist-packages", "test", "idlelib", "lib2to3", "tkinter", "en
 SOURCES = ["tests/e2e", "tests/bed", "docs", "models/agent", "models/demo", "scripts"]
 # Of the build folder: programs and files that tests name only through their neighbours.
 BUILT = ["guillotine", "guillotine-*", "*.elf", "llm-host", "agent-host", "*.json", "*.gguf",
-         "tests/guests/*.elf", "tests/e2e/fallen_*"]
+         "tests/guests/*.elf", "tests/e2e/fallen_*", "linux-guest/*"]
 BUILT_LEFT_OUT = re.compile(r"\.p$|\.p/|compile_commands\.json$")
 
 # Folders that other file systems are mounted on, or that must be there.

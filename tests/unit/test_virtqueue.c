@@ -756,7 +756,7 @@ Test(virtqueue, stable_rule_names)
         "next-range",     "chain-length",   "flags",        "order",
         "empty",          "address",        "total-length", "request-header",
         "reply-header",   "reserved",       "segments",     "indirect-length",
-        "indirect-chain", "indirect-table",
+        "indirect-chain", "indirect-table", "area",         "device-header",
     };
     for (unsigned i = 0; i < COUNT(names); i++)
         cr_expect_str_eq(queue_rule_name(i), names[i]);

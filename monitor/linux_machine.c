@@ -117,6 +117,9 @@ int linux_machine_command_line(const struct vm_description *vm, char *text, size
     // A panic is the end of the run, not of its output.
     if (fits && !says(given, "panic="))
         fits = append(text, size, "panic=-1");
+    // Kernels take hardware-reduced ACPI for a sign of EFI, of which there is none.
+    if (fits && !says(given, "reboot="))
+        fits = append(text, size, "reboot=acpi");
     if (fits && *given)
         fits = append(text, size, given);
     if (fits && vm->argument_count)

@@ -148,11 +148,13 @@ static void take_end(struct supervisor *s, const struct vmm_end *end)
         return; // what was found before stands
     s->end = *end;
     s->ended = true;
-    if (end->kind != VMM_END_EXIT && end->kind != VMM_END_STOPPED)
+    if (end->kind != VMM_END_EXIT && end->kind != VMM_END_STOPPED && end->kind != VMM_END_REBOOT)
         go_offline(s);
     switch (end->kind) {
     case VMM_END_EXIT:
+    case VMM_END_REBOOT:
         s->outcome = RUN_EXITED;
+        s->rebooted = end->kind == VMM_END_REBOOT;
         break;
     case VMM_END_VIOLATION:
         // A cell whose memory vanished did nothing wrong; it is Offline all the same.

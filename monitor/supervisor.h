@@ -148,6 +148,7 @@ struct supervisor {
     uint32_t paused_vcpus;            // as last confirmed
     struct supervisor_heartbeat heartbeat;
     enum run_outcome outcome;
+    bool rebooted; // RUN_EXITED: a Linux guest asked for a reset, not for power-off
     struct vmm_ready ready_message;
     struct vmm_end end;
     struct error error;

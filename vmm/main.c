@@ -295,9 +295,14 @@ static void close_build_fds(int *fds)
         if (!is_needed_later(fds[i]))
             close(fds[i]);
     }
-    close(vmm.kvm.fd);
     close(vmm.kvm.kvm_fd);
-    vmm.kvm.fd = vmm.kvm.kvm_fd = -1;
+    vmm.kvm.kvm_fd = -1;
+    // KVM takes interrupts from eventfds only as long as the VM's own descriptor is open. No filter
+    // lets anything be done with it.
+    if (vmm.config.guest == VMM_GUEST_LINUX)
+        return;
+    close(vmm.kvm.fd);
+    vmm.kvm.fd = -1;
 }
 
 static int check_layers(struct error *err)

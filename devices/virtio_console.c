@@ -60,7 +60,8 @@ static void hear(struct virtio_console *console, const struct control_message *m
         message->id < console->channel_count)
         console->channels[message->id].news |=
             VIRTIO_NEWS_OPEN | (message->id ? VIRTIO_NEWS_NAME : VIRTIO_NEWS_CONSOLE);
-    // Which channels its processes have open is the guest's own business.
+    if (message->event == EVENT_PORT_OPEN && message->id < console->channel_count)
+        console->channels[message->id].connected = message->value;
 }
 
 static unsigned hear_control(struct virtio_console *console)
@@ -191,13 +192,19 @@ static unsigned serve_output(struct virtio_console *console, unsigned index)
     return send_part(console, index);
 }
 
+static bool may_receive(const struct virtio_console *console, const struct virtio_channel *channel)
+{
+    return channel->connected ||
+           !(console->device->driver_features & VIRTIO_CONSOLE_FEATURES); // it cannot say so
+}
+
 static unsigned ask_for_input(struct virtio_console *console, unsigned index)
 {
     struct virtio_channel *channel = &console->channels[index];
     const struct clock *clock = console->device->settings.clock;
     // Nothing is asked for that the guest has no room for.
     if (!channel->read_operation || channel->asked || channel->ended ||
-        !virtio_has_work(console->device, receive_queue(index)) ||
+        !may_receive(console, channel) || !virtio_has_work(console->device, receive_queue(index)) ||
         !port_gate_is_open(channel->driver.port) ||
         (channel->ask_again_ns && clock_now_ns(clock) < channel->ask_again_ns))
         return 0;
@@ -220,8 +227,8 @@ static unsigned deliver_input(struct virtio_console *console, unsigned index)
     const struct port *port = channel->driver.port;
     struct virtqueue_chain chain;
     unsigned queue = receive_queue(index);
-    if (!channel->reply || !virtio_has_work(device, queue) || !port_gate_is_open(port) ||
-        !virtio_take(device, queue, &chain))
+    if (!channel->reply || !may_receive(console, channel) || !virtio_has_work(device, queue) ||
+        !port_gate_is_open(port) || !virtio_take(device, queue, &chain))
         return 0;
     uint32_t left = channel->reply->reply_length - channel->reply_done;
     uint32_t part = left < chain.writable_bytes ? left : chain.writable_bytes;
@@ -293,7 +300,7 @@ static void console_reset(struct virtio_device *device)
     for (unsigned i = 0; i < console->channel_count; i++) {
         struct virtio_channel *channel = &console->channels[i];
         channel->news = 0;
-        channel->sending = channel->send_pending = false;
+        channel->sending = channel->send_pending = channel->connected = false;
     }
 }
 

@@ -41,6 +41,7 @@ struct virtio_channel {
     struct virtqueue_chain sent;
     uint32_t sent_bytes;
     // To the guest.
+    bool connected; // a process of the guest has it open: drivers drop what comes before
     bool asked;
     bool ended; // nothing will come any more
     struct port_call *reply;

@@ -105,6 +105,8 @@ int run_report_write(const struct supervisor *s, const char *path, struct error 
             fprintf(file, ",\"vector\":%u", end->vector);
         fprintf(file, "},");
     }
+    if (s->rebooted)
+        fprintf(file, "\"reboot\":true,");
     if (s->outcome == RUN_FAILED || s->outcome == RUN_ISOLATED) {
         fprintf(file, "\"error\":\"");
         json_text(file, s->error.text);

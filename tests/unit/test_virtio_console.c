@@ -102,7 +102,7 @@ Test(virtio_console, gives_input_only_where_there_is_room)
     uint32_t written;
     memcpy(w->ports[0].input, "hello, guest", 12);
     w->ports[0].input_bytes = 12;
-    world_settle(w);
+    tell(w, 0, 6, 1);
     cr_expect_eq(w->ports[0].submitted, 0u, "no buffer, no question");
     uint8_t *buffer = world_buffer(w, 0, RX0, 0);
     world_post(w, 0, RX0, NULL, 0, buffer, 5);
@@ -125,6 +125,8 @@ Test(virtio_console, gives_input_only_where_there_is_room)
     w->ports[0].input[0] = 'x';
     w->ports[0].input_bytes = 1;
     world_settle(w);
+    cr_expect_eq(world_used(w, 0, RX0, &written), -1, "nobody has it open");
+    tell(w, 0, 6, 1);
     cr_assert_geq(world_used(w, 0, RX0, &written), 0);
     cr_expect_eq(written, 1u);
     cr_expect_eq(buffer[0], 'x');
@@ -136,6 +138,7 @@ Test(virtio_console, no_byte_while_the_gate_is_shut)
     struct world *w = make();
     uint32_t written;
     uint8_t *buffer = world_buffer(w, 0, RX0, 0);
+    tell(w, 0, 6, 1);
     world_post(w, 0, RX0, NULL, 0, buffer, 100);
     world_settle(w);
     atomic_store(&w->level_own.level, LEVEL_SEVERED);

@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Linux guests: Debian's kernel on our VMM, with our devices.
+
+They need a processor that virtualizes: on other hosts the tests that boot are skipped, and
+`scripts/bed linux` runs them on an emulated one.
+
+Usage: test_linux.py GUILLOTINE FOLDER    the folder has vmlinuz and initrd.cpio
+"""
+
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+from guest_test import SLOWNESS, Bench, Skip, Tap, wait_until
+
+FOLDER = sys.argv[2]
+KERNEL = os.path.join(FOLDER, "vmlinuz")
+INITRD = os.path.join(FOLDER, "initrd.cpio")
+BOOT_S = 60 * SLOWNESS
+
+bench = Bench(sys.argv[1], [])
+tap = Tap(after=bench.clean)
+
+
+def why_not():
+    """Why no Linux kernel can run here, or None."""
+    if not os.path.exists(KERNEL):
+        return f"no {KERNEL}: scripts/bed linux makes it"
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        if not re.search(r"^flags.*\b(svm|vmx)\b", file.read(), re.M):
+            return "this processor does not virtualize: scripts/bed linux"
+    return None
+
+
+def test(name):
+    """A test that boots."""
+    def register(function):
+        def check():
+            reason = why_not()
+            if reason:
+                raise Skip(reason)
+            function()
+        tap.add(name, check)
+        return function
+    return register
+
+
+def options(what, *more, console=True, memory="192MiB", append="", kernel=KERNEL):
+    ports = ["--port", "console"] if console else []
+    return ["--kernel", kernel, "--initrd", INITRD, *ports, "--memory", memory,
+            "--append", f"quiet guest.test={what} {append}".strip(), *more]
+
+
+def run(what, *more, data=None, **keys):
+    return bench.run(options(what, *more, **keys), data=data, timeout=BOOT_S)
+
+
+@test("a kernel boots, says hello and powers off")
+def hello():
+    ended = run("hello")
+    assert ended.outcome == "exit:0", ended
+    assert not ended.result.get("reboot"), ended
+    assert b"hello from Linux 6." in ended.stdout, ended
+    assert ended.stdout.rstrip().endswith(b"guest: over"), ended
+
+
+@test("2 and 4 vCPUs")
+def vcpus():
+    for count in (2, 4):
+        ended = run("hello", "--vcpus", str(count))
+        assert ended.outcome == "exit:0", ended
+        assert re.search(rb"guest: up [\d.]+ %d " % count, ended.stdout), ended
+
+
+@test("a reset ends the run, ten times")
+def reboot():
+    for _ in range(10):
+        ended = run("reboot")
+        assert ended.outcome == "exit:0" and ended.result["reboot"] is True, ended
+
+
+@test("a panic ends the run as a reset")
+def panic():
+    ended = run("panic")
+    assert ended.outcome == "exit:0" and ended.result["reboot"] is True, ended
+
+
+@test("the console carries lines both ways")
+def echo():
+    lines = [f"line {i} {'abc' * (i % 50)}" for i in range(30)]
+    ended = run("echo", data=("\n".join(lines) + "\nend\n").encode())
+    assert ended.outcome == "exit:0", ended
+    text = ended.stdout.decode().replace("\r", "")
+    for line in lines:
+        assert line.upper() + "\n" in text, (line, ended)
+
+
+@test("the entropy device is a front of its port")
+def entropy():
+    audit = bench.path("entropy.audit")
+    ended = run("random", "--port", "entropy", "--audit", audit)
+    assert ended.outcome == "exit:0", ended
+    assert b"virtio_rng" in ended.stdout and b"\n64" in ended.stdout.replace(b"\r", b""), ended
+    records = [record for record in bench.audit(audit)
+               if record["type"] == "request" and record.get("port") == 1]
+    assert records, "no request for random bytes is in the log"
+
+
+@test("without KVM's clock")
+def no_clock():
+    vm = bench.write_vm("clock.json", ports=[{"kind": "console"}], memory_bytes=192 << 20,
+                        linux={"kernel": KERNEL, "initrd": INITRD, "clock": "none",
+                               "cmdline": "quiet guest.test=clock"})
+    ended = bench.run([vm], timeout=BOOT_S)
+    assert ended.outcome == "exit:0", ended
+    assert b"kvm-clock" not in ended.stdout and b"clocks:" in ended.stdout, ended
+
+
+@test("a PVH kernel: the vmlinux inside of the bzImage")
+def pvh():
+    path = bench.write("vmlinux", unpack_kernel())
+    ended = run("hello", kernel=path)
+    assert ended.outcome == "exit:0", ended
+    assert b"hello from Linux" in ended.stdout, ended
+
+
+def unpack_kernel():
+    """The payload of a bzImage (boot.rst: payload_offset, payload_length), unpacked."""
+    with open(KERNEL, "rb") as file:
+        image = file.read()
+    start = (image[0x1f1] + 1) * 512
+    offset, length = struct.unpack_from("<II", image, 0x248)
+    payload = image[start + offset:start + offset + length]
+    for magic, command in ((b"\x1f\x8b", ["busybox", "gunzip"]),
+                           (b"\xfd7zXZ", ["busybox", "unxz"]),
+                           (b"\x28\xb5\x2f\xfd", ["zstd", "-d"])):
+        if payload.startswith(magic):
+            # Its length follows what the program unpacks.
+            done = subprocess.run([*command, "-c"], input=payload, capture_output=True, check=False)
+            assert done.stdout.startswith(b"\x7fELF"), done.stderr
+            return done.stdout
+    raise Skip(f"the kernel is packed in a way that this test does not know: {payload[:6]!r}")
+
+
+@test("isolation: severed and lowered again, offline")
+def levels():
+    process = bench.start(["--name", "sleeper", *options("sleep")])
+    try:
+        bench.wait_running("sleeper", process)
+        done = bench.command("isolate", "--runtime-dir", bench.runtime, "sleeper", "severed")
+        assert done.returncode == 0, done
+        done = bench.command("isolate", "--runtime-dir", bench.runtime, "sleeper", "offline")
+        assert done.returncode == 0, done
+        ended = bench.finish(process)
+        assert ended.status == 81, ended
+    finally:
+        if process.poll() is None:
+            process.kill()
+    bench.check_nothing_left()
+
+
+@tap.test("bad kernels and options are refused by name")
+def refusals():
+    garbage = bench.write("garbage", b"\0" * 100000)
+    short = bench.write("short", b"MZ")
+    empty = bench.write("empty", b"")
+    for arguments, text in (
+            (["--kernel", garbage], "neither a bzImage nor an x86-64 vmlinux"),
+            (["--kernel", short], "neither a bzImage nor an x86-64 vmlinux"),
+            (["--kernel", empty], "is empty"),
+            (["--kernel", "/nonexistent"], "/nonexistent"),
+            (["--kernel", garbage, "--weights", garbage], "has no weights"),
+            (["--kernel", garbage, "--memory", "8MiB"], "at least 64 MiB"),
+            (["--kernel", garbage, "--", "two words"], "cannot be empty nor hold spaces"),
+            (["--initrd", garbage, "--image", garbage], "give --kernel"),
+            (["--kernel", garbage, "--port", "message:m"], "need a console port")):
+        ended = bench.run(arguments)
+        assert ended.status in (64, 65), ended
+        assert text in ended.stderr, (text, ended.stderr)
+    bench.check_nothing_left()
+
+
+def main():
+    try:
+        return 0 if tap.run() else 1
+    finally:
+        bench.close()
+
+
+sys.exit(main())

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "block_port.h"
 #include "http_port.h"
 #include "loopback.h"
 #include "serve_port.h"
@@ -116,6 +117,7 @@ static const struct {
     {&clock_backend, IN_VMM, make_clock},
     {&entropy_backend, IN_VMM, make_entropy},
     {&loopback_backend, IN_VMM | IN_PROCESS, make_loopback},
+    {&block_port, IN_PROCESS, NULL},
     {&store_port, IN_PROCESS, NULL},
     {&http_port, IN_PROCESS, NULL},
     {&tool_port, IN_PROCESS, NULL},

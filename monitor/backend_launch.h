@@ -20,6 +20,7 @@ struct backend_launch {
 
 // What opens the files of kinds of ports, one for each (struct backend_program). Each may change
 // `settings` and `length`, and set the others. Returns 0 or -1.
+int backend_block_prepare(struct backend_launch *launch, struct error *err);
 int backend_http_prepare(struct backend_launch *launch, struct error *err);
 int backend_serve_prepare(struct backend_launch *launch, struct error *err);
 int backend_store_prepare(struct backend_launch *launch, struct error *err);

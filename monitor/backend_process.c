@@ -70,6 +70,7 @@ static const struct backend_program *program_of(uint32_t kind)
 {
     static const struct backend_program programs[] = {
         {VMM_PORT_LOOPBACK, "guillotine-backend", NULL}, // the first refuses what nobody knows
+        {VMM_PORT_BLOCK, "guillotine-block", backend_block_prepare},
         {VMM_PORT_STORE, "guillotine-store", backend_store_prepare},
         {VMM_PORT_HTTP, "guillotine-http", backend_http_prepare},
         {VMM_PORT_TOOL, "guillotine-tool", backend_tool_prepare},

@@ -28,6 +28,9 @@ int vm_file_read_limits(const struct json_place *place, struct limits_config *li
 int vm_file_read_path(const struct json_place *place, char **path, struct error *err);
 
 // The defaults of kinds of ports, and readers of their "settings" (vm_file_KIND.c).
+void vm_file_block_defaults(struct vmm_port_config *config);
+int vm_file_read_block(const struct json_place *place, struct vmm_port_config *config,
+                       struct vm_settings *settings, struct error *err);
 void vm_file_clock_defaults(struct vmm_port_config *config);
 int vm_file_read_clock(const struct json_place *place, struct vmm_port_config *config,
                        struct vm_settings *settings, struct error *err);

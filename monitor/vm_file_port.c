@@ -158,6 +158,19 @@ static const struct port_kind_rules port_kinds[] = {
         .needs_settings = true,
         .set_defaults = vm_file_serve_defaults,
     },
+    {
+        .name = "block",
+        .number = VMM_PORT_BLOCK,
+        .operations = {"read", "write", "flush", "discard", "write-zeroes"},
+        .operation_numbers = {1, 2, 3, 4, 5},
+        .operation_count = 5,
+        .most_bytes = 1u << 20,
+        .default_bytes = 1u << 20,
+        .process = PROCESS_ALWAYS,
+        .read_settings = vm_file_read_block,
+        .needs_settings = true,
+        .set_defaults = vm_file_block_defaults,
+    },
 };
 
 #define FEATURE_INDIRECT 1u

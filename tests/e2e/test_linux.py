@@ -8,16 +8,14 @@ They need a processor that virtualizes: on other hosts the tests that boot are s
 Usage: test_linux.py GUILLOTINE FOLDER    the folder has vmlinuz and initrd.cpio
 """
 
+import hashlib
 import os
 import re
-import signal
 import struct
 import subprocess
 import sys
-import threading
-import time
 
-from guest_test import SLOWNESS, Bench, Skip, Tap, wait_until
+from guest_test import SLOWNESS, Bench, Skip, Tap
 
 FOLDER = sys.argv[2]
 KERNEL = os.path.join(FOLDER, "vmlinuz")
@@ -93,7 +91,7 @@ def panic():
 
 @test("the console carries lines both ways")
 def echo():
-    lines = [f"line {i} {'abc' * (i % 50)}" for i in range(30)]
+    lines = [f"line {i} {'abc' * (i % 50)}." for i in range(30)]
     ended = run("echo", data=("\n".join(lines) + "\nend\n").encode())
     assert ended.outcome == "exit:0", ended
     text = ended.stdout.decode().replace("\r", "")
@@ -110,6 +108,55 @@ def entropy():
     records = [record for record in bench.audit(audit)
                if record["type"] == "request" and record.get("port") == 1]
     assert records, "no request for random bytes is in the log"
+
+
+def disk_vm(what, disks):
+    """A VM file with disks: pairs of a path and whether the guest may write."""
+    ports = [{"kind": "console"}]
+    for index, (path, writable) in enumerate(disks):
+        operations = ["read", "write", "discard", "write-zeroes"] if writable else ["read"]
+        ports.append({"kind": "block", "name": f"disk{index}", "operations": operations,
+                      "settings": {"path": path}})
+    return bench.write_vm("disks.json", ports=ports, memory_bytes=192 << 20,
+                          linux={"kernel": KERNEL, "initrd": INITRD,
+                                 "cmdline": f"quiet guest.test={what}"})
+
+
+@test("disks are read whole, and nobody looks for a format")
+def disks():
+    content = b"QFI\xfb" + os.urandom((8 << 20) - 4)
+    path = bench.write("disk", content)
+    ended = bench.run([disk_vm("disks", [(path, False)])], timeout=BOOT_S)
+    assert ended.outcome == "exit:0", ended
+    line = f"/dev/vda {8 << 20} 1 {hashlib.md5(content).hexdigest()}"
+    assert line.encode() in ended.stdout, ended
+
+
+@test("a disk is written, flushed and discarded; a read-only one is not")
+def writes():
+    content = os.urandom(8 << 20)
+    source, target = bench.write("source", content), bench.write("target", bytes(8 << 20))
+    ended = bench.run([disk_vm("write", [(source, False), (target, True)])], timeout=BOOT_S)
+    assert ended.outcome == "exit:0", ended
+    assert f"same {8 << 20}".encode() in ended.stdout, ended
+    assert b"wrote to a read-only disk" not in ended.stdout, ended
+    assert b"discarded" in ended.stdout, ended
+    with open(source, "rb") as file:
+        assert file.read() == content, "a read-only disk changed"
+    with open(target, "rb") as file:
+        written = file.read()
+    assert written[:1 << 20] == content[:1 << 20] and written[2 << 20:] == content[2 << 20:]
+    assert written[1 << 20:2 << 20] == bytes(1 << 20), "a discarded part keeps its bytes"
+
+
+@test("four processes write and verify at once")
+def stress():
+    source = bench.write("source", os.urandom(8 << 20))
+    target = bench.write("target", bytes(8 << 20))
+    ended = bench.run([disk_vm("stress", [(source, False), (target, True)]), "--vcpus", "2"],
+                      timeout=BOOT_S)
+    assert ended.outcome == "exit:0", ended
+    assert ended.stdout.count(b" good") == 12, ended
 
 
 @test("without KVM's clock")

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// The block backend: a raw file, or a block device, as a disk.
+#include "block.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "block_port.h"
+
+// Zeros that are written where the file system cannot make them, in one turn.
+#define ZEROS_BYTES 65536u
+
+// The part of the disk that a request names. Returns false if it is not all there, or nothing.
+static bool take_range(const struct block *block, const struct port_request *request,
+                       uint64_t *offset, uint64_t *bytes)
+{
+    struct block_range range;
+    uint64_t sectors = block->grant.bytes / BLOCK_SECTOR_BYTES;
+    if (request->length < sizeof(range))
+        return false;
+    memcpy(&range, request->payload, sizeof(range));
+    if (range.pad || !range.sectors || range.sector > sectors ||
+        range.sectors > sectors - range.sector)
+        return false;
+    *offset = range.sector * BLOCK_SECTOR_BYTES;
+    *bytes = (uint64_t)range.sectors * BLOCK_SECTOR_BYTES;
+    return true;
+}
+
+static uint32_t read_disk(const struct block *block, uint8_t *target, uint64_t bytes,
+                          uint64_t offset)
+{
+    for (uint64_t done = 0; done < bytes;) {
+        ssize_t n = pread(block->fd, target + done, bytes - done, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) // an error, or somebody made the file shorter
+            return PORT_STATUS_FAILED;
+        done += (uint64_t)n;
+    }
+    return PORT_STATUS_OK;
+}
+
+static uint32_t write_disk(const struct block *block, const uint8_t *source, uint64_t bytes,
+                           uint64_t offset)
+{
+    for (uint64_t done = 0; done < bytes;) {
+        ssize_t n = pwrite(block->fd, source + done, bytes - done, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return PORT_STATUS_FAILED;
+        done += (uint64_t)n;
+    }
+    return PORT_STATUS_OK;
+}
+
+static uint32_t zero_disk(const struct block *block, uint64_t bytes, uint64_t offset)
+{
+    static const uint8_t zeros[ZEROS_BYTES];
+    if (fallocate(block->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                  (off_t)bytes) == 0)
+        return PORT_STATUS_OK;
+    if (errno != EOPNOTSUPP && errno != EINVAL && errno != ENODEV)
+        return PORT_STATUS_FAILED;
+    for (uint64_t done = 0; done < bytes;) {
+        uint64_t part = bytes - done < sizeof(zeros) ? bytes - done : sizeof(zeros);
+        uint32_t status = write_disk(block, zeros, part, offset + done);
+        if (status)
+            return status;
+        done += part;
+    }
+    return PORT_STATUS_OK;
+}
+
+// Advice: a file system that cannot give blocks back keeps them.
+static uint32_t discard_disk(const struct block *block, uint64_t bytes, uint64_t offset)
+{
+    if (!block->grant.discards ||
+        fallocate(block->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                  (off_t)bytes) == 0 ||
+        errno == EOPNOTSUPP || errno == EINVAL || errno == ENODEV)
+        return PORT_STATUS_OK;
+    return PORT_STATUS_FAILED;
+}
+
+static uint32_t carry_out(const struct block *block, struct port_request *request)
+{
+    uint64_t offset;
+    uint64_t bytes;
+    const uint32_t head = sizeof(struct block_range);
+    if (request->operation == BLOCK_FLUSH)
+        return fdatasync(block->fd) == 0 ? PORT_STATUS_OK : PORT_STATUS_FAILED;
+    if (!take_range(block, request, &offset, &bytes))
+        return PORT_STATUS_INVALID;
+    switch (request->operation) {
+    case BLOCK_READ:
+        if (bytes > request->reply_capacity)
+            return PORT_STATUS_TOO_LARGE;
+        request->reply_length = (uint32_t)bytes;
+        return read_disk(block, request->reply, bytes, offset);
+    case BLOCK_WRITE:
+        if (bytes != request->length - head)
+            return PORT_STATUS_INVALID;
+        return write_disk(block, request->payload + head, bytes, offset);
+    case BLOCK_DISCARD:
+        return discard_disk(block, bytes, offset);
+    case BLOCK_WRITE_ZEROES:
+        return zero_disk(block, bytes, offset);
+    default:
+        return PORT_STATUS_INVALID;
+    }
+}
+
+static enum port_progress block_submit(void *state, struct port_request *request)
+{
+    request->reply_length = 0;
+    request->status = carry_out(state, request);
+    if (request->status)
+        request->reply_length = 0;
+    return PORT_DONE;
+}
+
+static void block_nothing(void *state)
+{
+    (void)state;
+}
+
+static bool block_prepare_sleep(void *state, uint64_t *wake_ns)
+{
+    (void)state;
+    (void)wake_ns;
+    return false;
+}
+
+const struct port_backend block_backend = {
+    .kind = PORT_KIND_BLOCK,
+    .name = "block",
+    .operations = block_operations,
+    .operation_count = BLOCK_OPERATIONS,
+    .submit = block_submit,
+    .resume = block_submit, // never pending
+    .flush = block_nothing,
+    .prepare_sleep = block_prepare_sleep,
+    .forget = block_nothing,
+};

@@ -17,6 +17,11 @@ enum virtio_order {
     ORDER_START,
 };
 
+// The bits that a driver sets.
+#define STATUS_OF_DRIVER                                                                           \
+    ((uint32_t)(VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER | VIRTIO_STATUS_DRIVER_OK |       \
+                VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_FAILED))
+
 // How long a vCPU waits before it looks whether the run ends.
 static const struct timespec order_nap = {0, 10000000};
 
@@ -77,7 +82,7 @@ static void write_status(struct virtio_device *device, uint32_t value)
         atomic_store(&device->status, 0);
         return;
     }
-    uint32_t added = value & ~now & 0xff & ~(uint32_t)VIRTIO_STATUS_NEEDS_RESET;
+    uint32_t added = value & ~now & STATUS_OF_DRIVER;
     const uint64_t known = features_of(device);
     if ((added & VIRTIO_STATUS_FEATURES_OK) &&
         (!((now | added) & VIRTIO_STATUS_DRIVER) || (device->driver_features & ~known) ||

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -152,6 +153,21 @@ static int set_msrs(int vcpu_fd, struct error *err)
     return 0;
 }
 
+// Without a paravirtual clock nobody tells the kernel the TSC's rate, and there is no timer to
+// measure it by: the command line does, in front of everything else.
+static void tell_tsc_rate(const struct vcpu *vcpu)
+{
+    char *line = (char *)vcpu->vmm->linux_guest.low + LINUX_GPA_COMMAND_LINE;
+    char first[48];
+    int khz = kvm_ioctl(vcpu->fd, KVM_GET_TSC_KHZ, NULL);
+    size_t length = strnlen(line, LINUX_COMMAND_LINE_MAX);
+    int n = snprintf(first, sizeof(first), "tsc_early_khz=%d ", khz);
+    if (khz <= 0 || n < 0 || length + (size_t)n >= LINUX_COMMAND_LINE_MAX)
+        return;
+    memmove(line + n, line, length + 1);
+    memcpy(line, first, (size_t)n);
+}
+
 int linux_guest_prepare_vcpu(struct vcpu *vcpu, struct error *err)
 {
     const struct vmm_linux_config *config = &vcpu->vmm->config.linux_guest;
@@ -159,6 +175,8 @@ int linux_guest_prepare_vcpu(struct vcpu *vcpu, struct error *err)
         set_msrs(vcpu->fd, err) < 0)
         return -1;
     vcpu->run->kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+    if (!vcpu->index && !config->kvmclock)
+        tell_tsc_rate(vcpu);
     return vcpu->index ? 0
                        : linux_cpu_set_entry(vcpu->fd, config->mode, config->instruction,
                                              config->argument, err);

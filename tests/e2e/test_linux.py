@@ -5,14 +5,12 @@
 They need a processor that virtualizes: on other hosts the tests that boot are skipped, and
 `scripts/bed linux` runs them on an emulated one.
 
-Usage: test_linux.py GUILLOTINE FOLDER    the folder has vmlinuz and initrd.cpio
+Usage: test_linux.py GUILLOTINE FOLDER ring0.elf    the folder has vmlinuz and initrd.cpio
 """
 
 import hashlib
 import os
 import re
-import struct
-import subprocess
 import sys
 
 from guest_test import SLOWNESS, Bench, Skip, Tap
@@ -22,7 +20,7 @@ KERNEL = os.path.join(FOLDER, "vmlinuz")
 INITRD = os.path.join(FOLDER, "initrd.cpio")
 BOOT_S = 60 * SLOWNESS
 
-bench = Bench(sys.argv[1], [])
+bench = Bench(sys.argv[1], sys.argv[3:])
 tap = Tap(after=bench.clean)
 
 
@@ -171,28 +169,45 @@ def no_clock():
 
 @test("a PVH kernel: the vmlinux inside of the bzImage")
 def pvh():
-    path = bench.write("vmlinux", unpack_kernel())
+    path = os.path.join(FOLDER, "vmlinux")
+    if not os.path.exists(path):
+        raise Skip("no vmlinux: the kernel is packed in a way that tests/linux does not know")
     ended = run("hello", kernel=path)
     assert ended.outcome == "exit:0", ended
     assert b"hello from Linux" in ended.stdout, ended
 
 
-def unpack_kernel():
-    """The payload of a bzImage (boot.rst: payload_offset, payload_length), unpacked."""
-    with open(KERNEL, "rb") as file:
-        image = file.read()
-    start = (image[0x1f1] + 1) * 512
-    offset, length = struct.unpack_from("<II", image, 0x248)
-    payload = image[start + offset:start + offset + length]
-    for magic, command in ((b"\x1f\x8b", ["busybox", "gunzip"]),
-                           (b"\xfd7zXZ", ["busybox", "unxz"]),
-                           (b"\x28\xb5\x2f\xfd", ["zstd", "-d"])):
-        if payload.startswith(magic):
-            # Its length follows what the program unpacks.
-            done = subprocess.run([*command, "-c"], input=payload, capture_output=True, check=False)
-            assert done.stdout.startswith(b"\x7fELF"), done.stderr
-            return done.stdout
-    raise Skip(f"the kernel is packed in a way that this test does not know: {payload[:6]!r}")
+# Attacks of a hostile kernel (tests/guests/ring0), by how the run has to end.
+RING0 = {
+    "power-off": "registers bad-areas chain-loop chain-outside chain-wraps chain-next chain-head "
+                 "chain-jump chain-readable chain-empty storm ports msrs processor memory power "
+                 "tables",
+    "violation:unmapped": "outside outside-read behind-devices",
+    "violation:emulation": "outside-code",
+    "violation:shutdown": "triple",
+}
+# Attacks that break a rule of a queue: their port is closed, with a record each.
+BREAKS = "bad-areas chain-loop chain-outside chain-wraps chain-next chain-head chain-jump " \
+         "chain-readable chain-empty"
+
+
+def attack(name, expected):
+    audit = bench.path(f"ring0-{name}.audit")
+    ended = bench.run(["--kernel", bench.guests["ring0.elf"], "--port", "console", "--port",
+                       "entropy", "--memory", "64MiB", "--append", f"attack={name}", "--audit",
+                       audit], timeout=BOOT_S)
+    if expected == "power-off":
+        assert ended.outcome == "exit:0" and not ended.result.get("reboot"), ended
+    else:
+        assert ended.outcome == expected and ended.status == 80, ended
+    anomalies = [record for record in bench.audit(audit) if record["type"] == "anomaly"]
+    assert bool(anomalies) == (name in BREAKS.split()), anomalies
+    bench.check_nothing_left()
+
+
+for outcome, names in RING0.items():
+    for each in names.split():
+        test(f"ring 0: {each}")(lambda each=each, outcome=outcome: attack(each, outcome))
 
 
 @test("isolation: severed and lowered again, offline")

@@ -3,11 +3,13 @@
 """Makes what the Linux guests of the tests boot: Debian's kernel, the one that the bed runs on too,
 and an initramfs of busybox, the modules for our devices, and the tests' init.
 
-Usage: guest_image.py FOLDER    writes vmlinuz and initrd.cpio there
+Usage: guest_image.py FOLDER    writes vmlinuz, the vmlinux in it, and initrd.cpio there
 """
 
 import os
 import stat
+import struct
+import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -15,6 +17,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "bed"))
 
 import image  # noqa: E402
 
+UNPACKERS = {b"\x1f\x8b": ["busybox", "gunzip", "-c"], b"\xfd7zXZ": ["busybox", "unxz", "-c"],
+             b"\x02!L\x18": ["lz4", "-dc"], b"\x28\xb5\x2f\xfd": ["zstd", "-dc"]}
 MODULES = ["virtio_mmio", "virtio_console", "virtio_blk", "virtio-rng", "vsock",
            "vmw_vsock_virtio_transport"]
 
@@ -38,6 +42,19 @@ def initramfs(kernel):
     return archive.finish()
 
 
+def unpacked(kernel):
+    """The vmlinux inside of a bzImage (boot.rst: payload_offset, payload_length), or None."""
+    start = (kernel[0x1f1] + 1) * 512
+    offset, length = struct.unpack_from("<II", kernel, 0x248)
+    payload = kernel[start + offset:start + offset + length]
+    for magic, command in UNPACKERS.items():
+        if payload.startswith(magic):
+            # The length behind it is not the program's to understand.
+            done = subprocess.run(command, input=payload, capture_output=True, check=False)
+            return done.stdout if done.stdout.startswith(b"\x7fELF") else None
+    return None
+
+
 def write_if_changed(path, content):
     if not os.path.exists(path) or image.read(path) != content:
         with open(path + ".new", "wb") as file:
@@ -50,7 +67,13 @@ def make(folder):
     os.makedirs(folder, exist_ok=True)
     kernel = image.kernel_folder()
     paths = os.path.join(folder, "vmlinuz"), os.path.join(folder, "initrd.cpio")
-    write_if_changed(paths[0], image.read(os.path.join(kernel, "vmlinuz")))
+    packed = image.read(os.path.join(kernel, "vmlinuz"))
+    whole = os.path.join(folder, "vmlinux")
+    if not os.path.exists(whole) or image.read(paths[0]) != packed:
+        write_if_changed(whole, unpacked(packed) or b"")
+    if not os.path.getsize(whole):
+        os.unlink(whole)
+    write_if_changed(paths[0], packed)
     write_if_changed(paths[1], initramfs(kernel))
     return paths
 

@@ -7,7 +7,6 @@
 
 #include <stdbool.h>
 
-#include "guest_memory.h"
 #include "port.h"
 
 enum port_call_state {

@@ -82,7 +82,7 @@ int linux_bzimage_load(const struct linux_memory *memory, const struct linux_fil
         return error_set(err, EXIT_STATUS_BAD_FILE, 0,
                          "the kernel is not %llu bytes long, as its setup header says",
                          (unsigned long long)needed);
-    if (linux_file_read(file, offset, memory->host + kernel->base, file->bytes - offset, err) < 0)
+    if (linux_file_load(memory, file, offset, kernel->base, file->bytes - offset, err) < 0)
         return -1;
     kernel->end = kernel->base + needed;
     kernel->initrd_max = field(head, INITRD_MAX, 4);

@@ -53,8 +53,8 @@ static int load_segments(const struct linux_memory *memory, const struct linux_f
                              i, (unsigned long long)segment->p_memsz,
                              (unsigned long long)segment->p_paddr,
                              (unsigned long long)(memory->bytes >> 20));
-        if (linux_file_read(file, segment->p_offset, memory->host + segment->p_paddr,
-                            segment->p_filesz, err) < 0)
+        if (linux_file_load(memory, file, segment->p_offset, segment->p_paddr, segment->p_filesz,
+                            err) < 0)
             return error_wrap(err, "segment %u", i);
         if (segment->p_paddr < kernel->base)
             kernel->base = segment->p_paddr;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <unistd.h>
 
 #define PAGE_BYTES 4096ull
@@ -33,6 +34,23 @@ int linux_file_read(const struct linux_file *file, uint64_t offset, void *target
     return 0;
 }
 
+int linux_file_load(const struct linux_memory *memory, const struct linux_file *file,
+                    uint64_t offset, uint64_t address, uint64_t length, struct error *err)
+{
+    uint64_t done = 0;
+    if (offset <= file->bytes && length <= file->bytes - offset && memory->fd >= 0 &&
+        lseek(memory->fd, (off_t)address, SEEK_SET) == (off_t)address) {
+        off_t at = (off_t)offset;
+        ssize_t n = 1;
+        while (done < length && n > 0) {
+            n = sendfile(memory->fd, file->fd, &at, length - done);
+            done += n > 0 ? (uint64_t)n : 0;
+        }
+    }
+    // What is left, and the errors, are linux_file_read's.
+    return linux_file_read(file, offset + done, memory->host + address + done, length - done, err);
+}
+
 // As high as the kernel allows: what it needs to start grows upwards from its own place.
 static int load_initrd(const struct linux_memory *memory, const struct linux_kernel *kernel,
                        const struct linux_file *file, uint64_t *place, struct error *err)
@@ -48,7 +66,7 @@ static int load_initrd(const struct linux_memory *memory, const struct linux_ker
                          (unsigned long long)(kernel->end >> 20),
                          (unsigned long long)(file->bytes >> 20));
     *place = (end - file->bytes) & ~(PAGE_BYTES - 1);
-    return linux_file_read(file, 0, memory->host + *place, file->bytes, err);
+    return linux_file_load(memory, file, 0, *place, file->bytes, err);
 }
 
 int linux_load_all(const struct linux_memory *memory, const struct linux_load *load,

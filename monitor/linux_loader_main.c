@@ -64,6 +64,7 @@ static int open_all(const int *fds, struct error *err)
     if (host == MAP_FAILED)
         return error_set(err, EXIT_STATUS_RESOURCES, errno, "map guest memory");
     memory.host = host;
+    memory.fd = fds[LINUX_LOAD_FD_MEMORY];
     if (open_file(&files[0], fds[LINUX_LOAD_FD_KERNEL], err) < 0)
         return -1;
     if (request.load.has_initrd && open_file(&files[1], fds[LINUX_LOAD_FD_INITRD], err) < 0)

@@ -12,6 +12,8 @@
 
 static const struct seccomp_rule loader_rules[] = {
     {SYS_pread64, LOADER_FILTER, SECCOMP_ANY, "read kernel and initrd"},
+    {SYS_sendfile, LOADER_FILTER, SECCOMP_ANY, "copy them into the memory's file"},
+    {SYS_lseek, LOADER_FILTER, SECCOMP_ANY, "where in it"},
     {SYS_sendmsg, LOADER_FILTER, 0, LINUX_LOADER_FD_CHANNEL, -1, 0, "answer"},
     {SYS_exit_group, LOADER_FILTER, SECCOMP_ANY, "end"},
 };

@@ -122,11 +122,9 @@ int linux_guest_add_to_vm(struct vmm *vmm, struct error *err)
 {
     struct linux_guest *guest = &vmm->linux_guest;
     struct kvm_vm *vm = &vmm->kvm;
-    // The VM that was made in advance is a cell's: its vCPU came before the controllers could.
-    close(vmm->vcpus[0].fd);
-    munmap(vmm->vcpus[0].run, vm->run_size);
+    // The VM that was made in advance is a cell's: its vCPU came before the controllers could. It
+    // stays as it is, without memory: KVM takes milliseconds to end one.
     vmm->vcpus[0].fd = -1;
-    close(vm->fd);
     if (kvm_vm_create(vm, vm->kvm_fd, err) < 0 || add_controllers(vm, err) < 0 ||
         kvm_add_slot(vm, (struct gpa){0}, guest->low_bytes, guest->low, 0, err) < 0 ||
         (guest->high && kvm_add_slot(vm, (struct gpa){LINUX_HIGH_BASE}, guest->high_bytes,

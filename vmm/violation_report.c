@@ -212,7 +212,9 @@ void violation_describe(const struct vcpu *vcpu, struct vmm_end *end)
         break;
     case KVM_EXIT_MMIO:
         end->address = run->mmio.phys_addr;
-        end->violation = kind_of_mmio(&vcpu->vmm->cell, run->mmio.phys_addr);
+        end->violation = vcpu->vmm->config.guest == VMM_GUEST_LINUX
+                             ? VIOLATION_UNMAPPED
+                             : kind_of_mmio(&vcpu->vmm->cell, run->mmio.phys_addr);
         break;
     case KVM_EXIT_IO:
         end->violation = VIOLATION_PRIVILEGED;

@@ -53,8 +53,22 @@ def options(what, *more, console=True, memory="192MiB", append="", kernel=KERNEL
             "--append", f"quiet guest.test={what} {append}".strip(), *more]
 
 
+# In the emulated bed one boot of Debian's kernel in some thirty ends in a triple fault, at another
+# place each time (docs/bed.md). It is repeated there, once, and said so; elsewhere never.
+BOOT_TRIES = 2 if SLOWNESS > 1 else 1
+
+
+def boot(arguments, data=None):
+    for _ in range(BOOT_TRIES):
+        ended = bench.run(arguments, data=data, timeout=BOOT_S)
+        if ended.outcome != "violation:shutdown":
+            break
+        print(f"# a triple fault of Debian's kernel: {ended.result}", flush=True)
+    return ended
+
+
 def run(what, *more, data=None, **keys):
-    return bench.run(options(what, *more, **keys), data=data, timeout=BOOT_S)
+    return boot(options(what, *more, **keys), data)
 
 
 @test("a kernel boots, says hello and powers off")
@@ -124,7 +138,7 @@ def disk_vm(what, disks):
 def disks():
     content = b"QFI\xfb" + os.urandom((8 << 20) - 4)
     path = bench.write("disk", content)
-    ended = bench.run([disk_vm("disks", [(path, False)])], timeout=BOOT_S)
+    ended = boot([disk_vm("disks", [(path, False)])])
     assert ended.outcome == "exit:0", ended
     line = f"/dev/vda {8 << 20} 1 {hashlib.md5(content).hexdigest()}"
     assert line.encode() in ended.stdout, ended
@@ -134,7 +148,7 @@ def disks():
 def writes():
     content = os.urandom(8 << 20)
     source, target = bench.write("source", content), bench.write("target", bytes(8 << 20))
-    ended = bench.run([disk_vm("write", [(source, False), (target, True)])], timeout=BOOT_S)
+    ended = boot([disk_vm("write", [(source, False), (target, True)])])
     assert ended.outcome == "exit:0", ended
     assert f"same {8 << 20}".encode() in ended.stdout, ended
     assert b"wrote to a read-only disk" not in ended.stdout, ended
@@ -151,8 +165,7 @@ def writes():
 def stress():
     source = bench.write("source", os.urandom(8 << 20))
     target = bench.write("target", bytes(8 << 20))
-    ended = bench.run([disk_vm("stress", [(source, False), (target, True)]), "--vcpus", "2"],
-                      timeout=BOOT_S)
+    ended = boot([disk_vm("stress", [(source, False), (target, True)]), "--vcpus", "2"])
     assert ended.outcome == "exit:0", ended
     assert ended.stdout.count(b" good") == 12, ended
 
@@ -162,7 +175,7 @@ def no_clock():
     vm = bench.write_vm("clock.json", ports=[{"kind": "console"}], memory_bytes=192 << 20,
                         linux={"kernel": KERNEL, "initrd": INITRD, "clock": "none",
                                "cmdline": "quiet guest.test=clock"})
-    ended = bench.run([vm], timeout=BOOT_S)
+    ended = boot([vm])
     assert ended.outcome == "exit:0", ended
     assert b"kvm-clock" not in ended.stdout and b"clocks:" in ended.stdout, ended
 

@@ -438,8 +438,8 @@ static int send_config(struct vmm_process *process, const struct vm_description 
     if (put_arguments(config, buffer.bytes + sizeof(*config), vm, err) < 0 ||
         fill_memory(config, vm, process->sealed, weights_bytes, err) < 0 ||
         make_memory(process, vm, err) < 0 ||
-        (vm->linux_guest.given && linux_machine_load(config, vm, process->memory, inputs[0],
-                                                     process->initrd, err) < 0))
+        (vm->linux_guest.given &&
+         linux_machine_load(config, vm, process->memory, inputs[0], process->initrd, err) < 0))
         return -1;
     size_t length = sizeof(*config) + config->arguments_bytes;
     vmm_message_init(&config->message, VMM_MESSAGE_CONFIG, (uint32_t)length);
@@ -469,7 +469,8 @@ int vmm_process_open_inputs(struct vmm_process *process, const struct vm_descrip
 {
     for (unsigned i = 0; i < 1 + vm->weights_count; i++) {
         process->inputs[i] =
-            i == 0 ? open_input(vm->linux_guest.given ? "kernel" : "image", vm->image, &process->input_bytes[0], err)
+            i == 0 ? open_input(vm->linux_guest.given ? "kernel" : "image", vm->image,
+                                &process->input_bytes[0], err)
                    : open_input("weights", vm->weights[i - 1].path, &process->input_bytes[i], err);
         if (process->inputs[i] < 0)
             return -1;

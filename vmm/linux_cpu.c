@@ -145,7 +145,8 @@ static const struct msr_run {
     {0xc0000100, 0xc0000103}, // FS, GS, kernel GS, TSC_AUX
     {0xc0010010, 0xc0010015}, // SYSCFG, HWCR
     {0xc0010055, 0xc0010055}, // interrupts pending
-    {0xc0010114, 0xc001011f}, // VM_CR, virtualized speculation control
+    {0xc0010114, 0xc0010114}, // VM_CR
+    {0xc001011f, 0xc001011f}, // virtualized speculation control
     {0xc0011029, 0xc0011029}, // DE_CFG
 };
 

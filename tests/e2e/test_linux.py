@@ -170,6 +170,25 @@ def stress():
     assert ended.stdout.count(b" good") == 12, ended
 
 
+@test("streams of many processes, each byte checked")
+def streams():
+    audit = bench.path("streams.audit")
+    vm = bench.write_vm("streams.json", memory_bytes=192 << 20,
+                        ports=[{"kind": "console"}, {"kind": "loopback", "name": "echo"}],
+                        linux={"kernel": KERNEL, "initrd": INITRD,
+                               "cmdline": "quiet guest.test=streams"})
+    ended = boot([vm, "--vcpus", "2", "--audit", audit])
+    assert ended.outcome == "exit:0", ended
+    for text in (b"port echo kind 2 at 1025", b"nobody: -1 Connection reset by peer",
+                 b"streams: 40 of 40 good", b"streams: 3 of 3 good"):
+        assert text in ended.stdout, (text, ended.stdout)
+    assert b"malformed: answered" not in ended.stdout, ended
+    assert b"table does not end" not in ended.stdout, ended
+    echoed = [record for record in bench.audit(audit)
+              if record["type"] == "request" and record.get("port") == 1]
+    assert len(echoed) == 40 * 20 + 3 * 200, len(echoed)
+
+
 @test("without KVM's clock")
 def no_clock():
     vm = bench.write_vm("clock.json", ports=[{"kind": "console"}], memory_bytes=192 << 20,

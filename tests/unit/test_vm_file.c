@@ -163,7 +163,7 @@ Test(vm_file, relative_paths_start_at_the_folder_of_the_file)
 }
 
 #define ROOT_KEYS                                                                                  \
-    "(known: format, name, uuid, image, arguments, vcpus, memory_bytes, memory, weights, "         \
+    "(known: format, name, uuid, image, linux, arguments, vcpus, memory_bytes, memory, weights, "  \
     "placement, poller, ports, policy, detectors, audit, forensics, require, heartbeat, "          \
     "on_failure)"
 
@@ -175,7 +175,8 @@ Test(vm_file, refuses_what_is_no_vm_file)
         {"null", "t.json:1:1: an object is expected, found null"},
         {"{}", "t.json:1:1: missing key 'format': a VM file says 'guillotine-vm/1'"},
         {"{\"x\":1}", "t.json:1:1: missing key 'format': a VM file says 'guillotine-vm/1'"},
-        {"{\"format\":\"guillotine-vm/1\"}", "t.json:1:1: missing key 'image'"},
+        {"{\"format\":\"guillotine-vm/1\"}",
+         "t.json:1:1: missing key 'image', or 'linux' for a Linux guest"},
         {"{\"format\":1}", "t.json:1:11: /format: a string is expected, found an integer"},
         {"{\"format\":\"guillotine-vm/2\",\"cells\":[]}",
          "t.json:1:11: /format: format 'guillotine-vm/2' is newer: this version reads "
@@ -488,4 +489,41 @@ Test(vm_file, random_changes_never_crash)
         vm_description_free(&vm);
     }
     cr_expect_gt(accepted, 100);
+}
+
+Test(vm_file, linux_guest)
+{
+    static const char text[] =
+        "{\"format\":\"guillotine-vm/1\",\"linux\":{\"kernel\":\"vmlinuz\",\"initrd\":\"/i\","
+        "\"cmdline\":\"quiet\",\"clock\":\"none\",\"debug_serial\":true}}";
+    struct vm_description vm = {0};
+    struct error err;
+    cr_assert_eq(vm_file_parse("/vms/t.json", text, sizeof(text) - 1, &vm, &err), 0, "%s",
+                 err.text);
+    cr_expect(vm.linux_guest.given && vm.linux_guest.no_clock && vm.linux_guest.debug_serial);
+    cr_expect_str_eq(vm.image, "/vms/vmlinuz");
+    cr_expect_str_eq(vm.linux_guest.initrd, "/i");
+    cr_expect_str_eq(vm.linux_guest.command_line, "quiet");
+    vm_description_free(&vm);
+}
+
+Test(vm_file, refuses_bad_linux_guests)
+{
+#define VM_OF(rest) "{\"format\":\"guillotine-vm/1\"," rest "}"
+    static const struct refusal refusals[] = {
+        {VM_OF("\"linux\":{}"), "t.json:1:37: /linux: missing key 'kernel'"},
+        {VM_OF("\"image\":\"i\",\"linux\":{\"kernel\":\"k\"}"),
+         "t.json:1:49: /linux: a VM has an image or a Linux kernel, not both"},
+        {VM_OF("\"linux\":{\"kernel\":\"k\",\"cmdline\":\"a\\nb\"}"),
+         "t.json:1:61: /linux/cmdline: a command line is one line"},
+        {VM_OF("\"linux\":{\"kernel\":\"k\"},\"memory_bytes\":2097152"),
+         "t.json:1:1: memory_bytes: a Linux guest needs at least 64 MiB"},
+        {VM_OF("\"linux\":{\"kernel\":\"k\"},\"weights\":[{\"file\":\"w\"}]"),
+         "t.json:1:1: a Linux guest has no weights: give them in its image or on a block port"},
+        {VM_OF("\"linux\":{\"kernel\":\"k\"},\"arguments\":[\"a b\"]"),
+         "t.json:1:1: argument 1: what goes to a Linux guest's init on the command line cannot be "
+         "empty nor hold spaces or quotes"},
+    };
+#undef VM_OF
+    check_refusals(refusals, COUNT(refusals));
 }

@@ -148,7 +148,9 @@ Test(vm_file_ports, names_of_kinds_and_operations)
     cr_expect_str_eq(vm_port_operation_name(PORT_KIND_ENTROPY, ENTROPY_READ), "read");
     cr_expect_str_eq(vm_port_kind_name(PORT_KIND_LOG), "log");
     cr_expect_str_eq(vm_port_operation_name(PORT_KIND_LOG, LOG_WRITE), "write");
-    static const uint32_t unknown[] = {0, 11, 1u << 31, UINT32_MAX};
+    cr_expect_str_eq(vm_port_kind_name(PORT_KIND_BLOCK), "block");
+    cr_expect_str_eq(vm_port_operation_name(PORT_KIND_BLOCK, BLOCK_WRITE_ZEROES), "write-zeroes");
+    static const uint32_t unknown[] = {0, 99, 1u << 31, UINT32_MAX};
     for (size_t i = 0; i < COUNT(unknown); i++) {
         cr_expect_null(vm_port_kind_name(unknown[i]));
         cr_expect_null(vm_port_operation_name(unknown[i], 1));
@@ -179,7 +181,7 @@ Test(vm_file_ports, refuses_bad_ports)
         {VM("\"ports\":[{\"name\":\"console\"}]"), "t.json:2:10: /ports/0: missing key 'kind'"},
         {VM("\"ports\":[{\"kind\":\"socket\"}]"),
          "t.json:2:18: /ports/0/kind: 'socket' is not one of: console, loopback, message, "
-         "clock, entropy, log, store, http, tool, serve"},
+         "clock, entropy, log, store, http, tool, serve, block"},
         {PORT("\"rate\":1"), "t.json:2:28: /ports/0/rate: unknown key " PORT_KEYS},
         {PORT("\"name\":\"a b\""),
          "t.json:2:35: /ports/0/name: 'a b' is not a name: 1 to 31 of a-z, 0-9 and '-', not "
@@ -365,7 +367,7 @@ Test(vm_file_ports, adds_ports_as_the_command_line_does)
     cr_expect_eq(vm_description_add_port(&vm, "gpu\n", NULL, &err), -1);
     cr_expect_str_eq(err.text,
                      "port kind 'gpu\\x0a' is not known (known: console, loopback, message, "
-                     "clock, entropy, log, store, http, tool, serve)");
+                     "clock, entropy, log, store, http, tool, serve, block)");
     for (char name[] = "a"; vm.port_count < VMM_MAX_PORTS; name[0]++)
         cr_assert_eq(vm_description_add_port(&vm, "console", name, &err), 0, "%s", err.text);
     cr_expect_eq(vm_description_add_port(&vm, "console", "z", &err), -1);

@@ -106,7 +106,8 @@ int main(int argc, char **argv)
     if (!number)
         return 1;
     // What is not there is refused, and a malformed request resets its stream alone.
-    printf("nobody: %d %s\n", dial(22), strerror(errno));
+    int nobody = dial(22);
+    printf("nobody: %d %s\n", nobody, strerror(errno));
     struct port_request_header bad = {.operation = LOOPBACK_ECHO, .flags = 1};
     int fd = dial(number);
     char byte;

@@ -78,22 +78,13 @@ static int send_request(int channel, const struct linux_load *load, const char *
     return result;
 }
 
-int linux_launch(const struct linux_load *load, const char *command_line, int memory_fd,
-                 int kernel_fd, int initrd_fd, struct linux_entry *entry, struct error *err)
+int linux_loader_start(struct linux_loader *loader, struct error *err)
 {
     char path[PATH_MAX];
-    cleanup_fd int channel = -1;
     cleanup_fd int remote = -1;
-    cleanup_fd int pidfd = -1;
-    const int fds[] = {
-        [LINUX_LOAD_FD_MEMORY] = memory_fd,
-        [LINUX_LOAD_FD_KERNEL] = kernel_fd,
-        [LINUX_LOAD_FD_INITRD] = initrd_fd,
-    };
-    if (load->command_line_bytes > LINUX_COMMAND_LINE_MAX)
-        return error_set(err, EXIT_STATUS_USAGE, 0, "the command line is too long");
+    *loader = (struct linux_loader){.pid = -1, .pidfd = -1, .channel = -1};
     if (paths_sibling("guillotine-loader", path, err) < 0 ||
-        spawn_channel(&channel, &remote, err) < 0)
+        spawn_channel(&loader->channel, &remote, err) < 0)
         return -1;
     const struct spawn_request request = {
         .path = path,
@@ -105,15 +96,36 @@ int linux_launch(const struct linux_load *load, const char *command_line, int me
         .keep_stderr = 1,
 #endif
     };
-    pid_t pid = spawn_program(&request, &pidfd, err);
-    if (pid < 0)
-        return -1;
-    close(steal_fd(&remote));
-    int result = send_request(channel, load, command_line, fds, err);
-    if (result == 0)
-        result = receive(channel, load, entry, err);
-    kill(pid, SIGKILL); // it has nothing more to do; ours until it is reaped
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        continue;
-    return result;
+    loader->pid = spawn_program(&request, &loader->pidfd, err);
+    return loader->pid < 0 ? -1 : 0;
+}
+
+int linux_loader_run(struct linux_loader *loader, const struct linux_load *load,
+                     const char *command_line, int memory_fd, int kernel_fd, int initrd_fd,
+                     struct linux_entry *entry, struct error *err)
+{
+    const int fds[] = {
+        [LINUX_LOAD_FD_MEMORY] = memory_fd,
+        [LINUX_LOAD_FD_KERNEL] = kernel_fd,
+        [LINUX_LOAD_FD_INITRD] = initrd_fd,
+    };
+    if (load->command_line_bytes > LINUX_COMMAND_LINE_MAX)
+        return error_set(err, EXIT_STATUS_USAGE, 0, "the command line is too long");
+    return send_request(loader->channel, load, command_line, fds, err) < 0
+               ? -1
+               : receive(loader->channel, load, entry, err);
+}
+
+void linux_loader_end(struct linux_loader *loader)
+{
+    if (loader->pid > 0) {
+        kill(loader->pid, SIGKILL); // it has nothing more to do; ours until it is reaped
+        while (waitpid(loader->pid, NULL, 0) < 0 && errno == EINTR)
+            continue;
+    }
+    if (loader->pidfd >= 0)
+        close(loader->pidfd);
+    if (loader->channel >= 0)
+        close(loader->channel);
+    *loader = (struct linux_loader){.pid = -1, .pidfd = -1, .channel = -1};
 }

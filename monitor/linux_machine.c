@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "linux_launch.h"
 #include "linux_layout.h"
 
 // Device types of virtio (virtio 1.2, section 5).
@@ -132,8 +131,9 @@ int linux_machine_command_line(const struct vm_description *vm, char *text, size
                             size - 1);
 }
 
-int linux_machine_load(struct vmm_config *config, const struct vm_description *vm, int memory_fd,
-                       int kernel_fd, int initrd_fd, struct error *err)
+int linux_machine_load(struct vmm_config *config, const struct vm_description *vm,
+                       struct linux_loader *loader, int memory_fd, int kernel_fd, int initrd_fd,
+                       struct error *err)
 {
     char command_line[LINUX_COMMAND_LINE_MAX];
     struct linux_entry entry;
@@ -150,7 +150,9 @@ int linux_machine_load(struct vmm_config *config, const struct vm_description *v
     if (getrandom(load.random_seed, sizeof(load.random_seed), 0) !=
         (ssize_t)sizeof(load.random_seed))
         return error_set(err, EXIT_STATUS_INTERNAL, errno, "getrandom");
-    int result = linux_launch(&load, command_line, memory_fd, kernel_fd, initrd_fd, &entry, err);
+    int result =
+        linux_loader_run(loader, &load, command_line, memory_fd, kernel_fd, initrd_fd, &entry, err);
+    linux_loader_end(loader);
     explicit_bzero(load.random_seed, sizeof(load.random_seed));
     if (result < 0)
         return error_wrap(err, "kernel %s", vm->image);

@@ -4,6 +4,7 @@
 #ifndef MONITOR_LINUX_MACHINE_H
 #define MONITOR_LINUX_MACHINE_H
 
+#include "linux_launch.h"
 #include "vm_file.h"
 #include "vmm_protocol.h"
 
@@ -18,7 +19,8 @@ int linux_machine_command_line(const struct vm_description *vm, char *text, size
 
 // Has the loader fill the memory, and puts into `config` where the guest is entered. `initrd_fd` is
 // -1 without one.
-int linux_machine_load(struct vmm_config *config, const struct vm_description *vm, int memory_fd,
-                       int kernel_fd, int initrd_fd, struct error *err);
+int linux_machine_load(struct vmm_config *config, const struct vm_description *vm,
+                       struct linux_loader *loader, int memory_fd, int kernel_fd, int initrd_fd,
+                       struct error *err);
 
 #endif

@@ -82,6 +82,7 @@ static void forget(struct vmm_process *process)
         .forensics = -1,
         .policy = -1,
         .initrd = -1,
+        .loader = {.pid = -1, .pidfd = -1, .channel = -1},
         .level_supervisor_fd = -1,
         .level_vmm_fd = -1,
     };
@@ -251,7 +252,8 @@ static int make_policy_area(struct vmm_process *process, const struct policy_doc
 int vmm_process_prepare(struct vmm_process *process, const struct vm_description *vm,
                         struct error *err)
 {
-    if (fill_config(process, vm, err) < 0 || make_eventfd(&process->wake_supervisor, err) < 0)
+    if (fill_config(process, vm, err) < 0 || make_eventfd(&process->wake_supervisor, err) < 0 ||
+        (vm->linux_guest.given && linux_loader_start(&process->loader, err) < 0))
         return -1;
     process->forensics = memfd_create("guillotine-forensics", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (process->forensics < 0 || ftruncate(process->forensics, (off_t)FORENSIC_AREA_BYTES) < 0 ||
@@ -438,8 +440,8 @@ static int send_config(struct vmm_process *process, const struct vm_description 
     if (put_arguments(config, buffer.bytes + sizeof(*config), vm, err) < 0 ||
         fill_memory(config, vm, process->sealed, weights_bytes, err) < 0 ||
         make_memory(process, vm, err) < 0 ||
-        (vm->linux_guest.given &&
-         linux_machine_load(config, vm, process->memory, inputs[0], process->initrd, err) < 0))
+        (vm->linux_guest.given && linux_machine_load(config, vm, &process->loader, process->memory,
+                                                     inputs[0], process->initrd, err) < 0))
         return -1;
     size_t length = sizeof(*config) + config->arguments_bytes;
     vmm_message_init(&config->message, VMM_MESSAGE_CONFIG, (uint32_t)length);
@@ -522,6 +524,7 @@ int vmm_process_kill(struct vmm_process *process)
 void vmm_process_end(struct vmm_process *process)
 {
     vmm_process_kill(process);
+    linux_loader_end(&process->loader);
     close_inputs(process);
     if (process->policy_area)
         munmap(process->policy_area, 2 * POLICY_MAX_BYTES);

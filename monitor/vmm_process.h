@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "level.h"
+#include "linux_launch.h"
 #include "memory_file.h"
 #include "placement.h"
 #include "sealed_weights.h"
@@ -35,6 +36,7 @@ struct vmm_process {
     int inputs[1 + VMM_MAX_WEIGHTS];              // image and weights, until sent; -1: none
     uint64_t input_bytes[1 + VMM_MAX_WEIGHTS];
     int initrd; // of a Linux guest; -1: none
+    struct linux_loader loader;
     int level_supervisor_fd;
     int level_vmm_fd;
     struct level_page *level_own;       // written by the supervisor

@@ -9,13 +9,16 @@ Usage: test_linux.py GUILLOTINE FOLDER ring0.elf    the folder has vmlinuz and i
 """
 
 import hashlib
+import http.server
 import os
 import re
+import subprocess
 import sys
+import threading
 
 from guest_test import SLOWNESS, Bench, Skip, Tap
 
-FOLDER = sys.argv[2]
+FOLDER = os.path.abspath(sys.argv[2])
 KERNEL = os.path.join(FOLDER, "vmlinuz")
 INITRD = os.path.join(FOLDER, "initrd.cpio")
 BOOT_S = 60 * SLOWNESS
@@ -187,6 +190,56 @@ def streams():
     echoed = [record for record in bench.audit(audit)
               if record["type"] == "request" and record.get("port") == 1]
     assert len(echoed) == 40 * 20 + 3 * 200, len(echoed)
+
+
+class Web(http.server.BaseHTTPRequestHandler):
+    """A small server on the host."""
+
+    large = bytes(range(256)) * 4000
+
+    def reply(self, body):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        self.reply(self.large if self.path == "/large" else b"a page of the host\n")
+
+    def do_POST(self):
+        self.reply(b"echo " + self.rfile.read(int(self.headers["Content-Length"])) + b"\n")
+
+    def log_message(self, *arguments):
+        """Says nothing."""
+
+
+@test("an ordinary program fetches through the http port, is denied elsewhere, and the log shows it")
+def web():
+    audit = bench.path("web.audit")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 8099), Web)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    config = bench.write("openssl.cnf", "[req]\ndistinguished_name=n\n[n]\n")
+    authority = bench.path("ca.pem")  # the port wants one, although nothing here is TLS
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-config", config,
+                    "-subj", "/CN=test", "-keyout", "/dev/null", "-out", authority],
+                   check=True, capture_output=True)
+    port = {"kind": "http", "settings": {"networks": ["127.0.0.1"], "ca": authority, "allow": [
+        {"origin": "http://127.0.0.1:8099", "methods": ["GET", "POST"]}]}}
+    vm = bench.write_vm("web.json", memory_bytes=192 << 20, ports=[{"kind": "console"}, port],
+                        linux={"kernel": KERNEL, "initrd": INITRD,
+                               "cmdline": "quiet guest.test=web"})
+    try:
+        ended = boot([vm, "--audit", audit])
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert ended.outcome == "exit:0", ended
+    for text in (b"http 8 1025", b"a page of the host", b"fetched", b"echo a body", b"403",
+                 b"501 Not Implemented", b"400 Bad Request", b"no way around", hashlib.md5(Web.large).hexdigest().encode()):
+        assert text in ended.stdout, (text, ended.stdout)
+    statuses = [record["status"] for record in bench.audit(audit)
+                if record["type"] == "completion" and record.get("port") == 1]
+    assert 0 in statuses and 13 in statuses, statuses
 
 
 @test("without KVM's clock")

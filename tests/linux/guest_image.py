@@ -31,6 +31,8 @@ def initramfs(kernel):
     archive.file("bin/busybox", image.read(image.find_program("busybox")), 0o755)
     for name in os.listdir(os.path.join(HERE, "guest")):
         archive.file(name, image.read(os.path.join(HERE, "guest", name)), 0o755)
+    archive.file("bin/guillotine-agent", image.read(os.path.join(image.BUILD, "guillotine-agent")),
+                 0o755)
     archive.file("bin/stream_probe",
                  image.read(os.path.join(image.BUILD, "tests", "linux", "stream_probe")), 0o755)
     order = image.module_order(kernel, MODULES)

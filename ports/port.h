@@ -152,8 +152,8 @@ void port_use_engine(struct port *port, struct policy_engine *engine);
 // too many verdicts wait for it: try again.
 bool port_answer(struct port *port, uint64_t request, bool approved);
 
-// The gate as of now, on the thread that serves the port: whoever carries replies on to a guest asks
-// in front of every piece (at least every 4 KiB).
+// The gate as of now, on the thread that serves the port: whoever carries replies on to a guest
+// asks in front of every piece (at least every 4 KiB).
 bool port_gate_is_open(const struct port *port);
 
 // Closes the port because of what the guest did in front of the port's own queue, with a record. On

@@ -8,7 +8,7 @@
 
 #include "backend_process.h"
 #include "block.h"
-#include "block_filters.h"
+#include "block_filter.h"
 #include "block_rules.h"
 #include "sandbox.h"
 
@@ -25,7 +25,8 @@ static void *make_state(struct backend_process *own, struct error *err)
         return NULL;
     }
     memcpy(&disk.grant, own->settings, sizeof(disk.grant));
-    if (own->config.extra_fds != 1 || disk.grant.bytes % BLOCK_SECTOR_BYTES ||
+    if (own->config.extra_fds != 1 || !disk.grant.bytes || disk.grant.bytes > INT64_MAX ||
+        disk.grant.bytes % BLOCK_SECTOR_BYTES || (disk.grant.discards && !disk.grant.writable) ||
         disk.grant.writable != !!(own->config.port.operations & writing)) {
         error_set(err, EXIT_STATUS_INTERNAL, 0, "block: settings out of range");
         return NULL;
@@ -45,18 +46,6 @@ static int take_disk(struct error *err)
     return 0;
 }
 
-static int install_reader(struct error *err)
-{
-    return sandbox_install(block_read_filter,
-                           sizeof(block_read_filter) / sizeof(block_read_filter[0]), err);
-}
-
-static int install_writer(struct error *err)
-{
-    return sandbox_install(block_write_filter,
-                           sizeof(block_write_filter) / sizeof(block_write_filter[0]), err);
-}
-
 int main(void)
 {
     static const struct backend_kind kinds[] = {{&block_backend, make_state}};
@@ -70,7 +59,9 @@ int main(void)
     if (sandbox_enter(&missing, &err) < 0 ||
         backend_process_receive(&process, kinds, 1, &err) < 0 ||
         backend_process_build(&process, &err) < 0 || take_disk(&err) < 0 ||
-        backend_process_lock_down(&process, disk.grant.writable ? install_writer : install_reader,
+        backend_process_lock_down(&process,
+                                  disk.grant.writable ? block_filter_install_writer
+                                                      : block_filter_install_reader,
                                   &err) < 0 ||
         backend_process_report_ready(&err) < 0) {
         backend_process_report_failure(&err);

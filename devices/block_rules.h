@@ -17,6 +17,7 @@ static const struct seccomp_rule block_rules[] = {
     BACKEND_RULES(BLOCK_FILTERS),
     {SYS_pread64, BLOCK_FILTERS, 0, BLOCK_DISK_FD, -1, 0, "read sectors"},
     {SYS_pwrite64, BLOCK_WRITE_FILTER, 0, BLOCK_DISK_FD, -1, 0, "write sectors"},
+    {SYS_lseek, BLOCK_WRITE_FILTER, 0, BLOCK_DISK_FD, -1, 0, "where the file ends now"},
     {SYS_fdatasync, BLOCK_WRITE_FILTER, 0, BLOCK_DISK_FD, -1, 0, "flush"},
     {SYS_fallocate, BLOCK_WRITE_FILTER, 0, BLOCK_DISK_FD, -1, 0, "discard, write zeros"},
 };

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "block_port.h"
+
 #define FEATURE_SIZE_MAX     (1ull << 1)
 #define FEATURE_SEG_MAX      (1ull << 2)
 #define FEATURE_RO           (1ull << 5)
@@ -67,7 +69,7 @@ uint64_t virtio_block_describe(struct virtio_block *block, uint64_t sectors, boo
         .max_discard_sectors = UINT32_MAX / BLOCK_SECTOR_BYTES,
         .max_discard_segments = 1,
         .discard_alignment = 1,
-        .max_write_zeroes_sectors = UINT32_MAX / BLOCK_SECTOR_BYTES,
+        .max_write_zeroes_sectors = BLOCK_ZEROES_MAX_BYTES / BLOCK_SECTOR_BYTES,
         .max_write_zeroes_segments = 1,
         .write_zeroes_may_unmap = 1,
     };
